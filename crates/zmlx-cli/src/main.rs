@@ -1,0 +1,63 @@
+//! The `zmlx` command line: one file a verb.
+
+mod named;
+mod peer;
+mod table;
+mod verb;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+// Fresh memory from the system is faulted in page by page, which for large outputs costs more than the arithmetic;
+// this allocator keeps what was freed.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// One line of mathematics in, a fused kernel and its fused gradient out.
+#[derive(Parser)]
+#[command(name = "zmlx", version, about, after_help = FIRST)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+/// What to try first.
+const FIRST: &str = "\
+Try first:
+  zmlx show 'x * tanh(log(1 + exp(x)))' --grad x      what the compiler makes of a formula, and of its gradient
+  zmlx kernels                                        the catalog
+  zmlx verify --filter softmax                        values and gradients against the f64 oracle and plain candle
+  zmlx bench --filter swiglu                          candle's plain ops beside zmlx, same output checked first
+  zmlx eval 'exp(x - max(x)) / sum(exp(x - max(x)))' --in x=x.npy --out y.npy";
+
+#[derive(Subcommand)]
+enum Verb {
+    Eval(verb::eval::Args),
+    Show(verb::show::Args),
+    Kernels(verb::kernels::Args),
+    Verify(verb::verify::Args),
+    Bench(verb::bench::Args),
+    Doctor(verb::doctor::Args),
+}
+
+/// How a verb ends: true is success; false a check that failed, already reported.
+type Outcome = Result<bool, Box<dyn std::error::Error>>;
+
+fn main() -> std::process::ExitCode {
+    let outcome = match Cli::parse().verb {
+        Some(Verb::Eval(args)) => verb::eval::run(&args),
+        Some(Verb::Show(args)) => verb::show::run(&args),
+        Some(Verb::Kernels(args)) => verb::kernels::run(&args),
+        Some(Verb::Verify(args)) => verb::verify::run(&args),
+        Some(Verb::Bench(args)) => verb::bench::run(&args),
+        Some(Verb::Doctor(args)) => verb::doctor::run(&args),
+        None => Cli::command().print_help().map(|()| true).map_err(Into::into),
+    };
+    match outcome {
+        Ok(true) => std::process::ExitCode::SUCCESS,
+        Ok(false) => std::process::ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            std::process::ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! `zmlx kernels`: the catalog.
+
+use crate::{Outcome, table};
+use serde_json::json;
+use zmlx::{
+    catalog::ENTRIES,
+    entry::{Arg, ArgShape, Entry, Gradient},
+};
+
+/// List the catalog
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only kernels whose name holds this
+    #[arg(long)]
+    filter: Option<String>,
+    /// A list, one object a kernel
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Outcome {
+    let entries: Vec<&Entry> =
+        ENTRIES.iter().copied().filter(|e| args.filter.as_ref().is_none_or(|f| e.name.contains(f.as_str()))).collect();
+    if args.json {
+        let list: Vec<_> = entries.iter().map(|e| object(e)).collect();
+        println!("{}", serde_json::to_string_pretty(&list)?);
+        return Ok(true);
+    }
+    let rows: Vec<Vec<String>> =
+        entries.iter().map(|e| vec![e.name.into(), signature(e), e.summary.into(), gradient(e).into()]).collect();
+    table::print(&["kernel", "arguments", "computes", "gradient"], &rows);
+    println!("\n{} kernels. Formulas: zmlx kernels --json. Check them: zmlx verify.", entries.len());
+    Ok(true)
+}
+
+fn shape(arg: &Arg) -> &'static str {
+    match arg.shape {
+        ArgShape::Full => "[.., C]",
+        ArgShape::Col => "[C]",
+        ArgShape::Row => "[..]",
+    }
+}
+
+fn signature(e: &Entry) -> String {
+    let args = e.args.iter().map(|a| format!("{} {}", a.name, shape(a)));
+    args.chain(e.uniforms.iter().map(|u| u.0.to_string())).collect::<Vec<_>>().join(", ")
+}
+
+fn gradient(e: &Entry) -> &'static str {
+    match e.gradient {
+        Gradient::Derived => "derived",
+        Gradient::None(_) => "none",
+    }
+}
+
+fn object(e: &Entry) -> serde_json::Value {
+    let args: Vec<_> =
+        e.args.iter().map(|a| json!({"name": a.name, "shape": shape(a), "float": a.is_float()})).collect();
+    let uniforms: Vec<_> = e.uniforms.iter().map(|u| u.0).collect();
+    let why = if let Gradient::None(why) = e.gradient { Some(why) } else { None };
+    json!({
+        "name": e.name, "computes": e.summary, "formula": e.formula, "args": args, "uniforms": uniforms,
+        "gradient": gradient(e), "no_gradient_because": why, "zmlx": e.zmlx,
+        "dtypes": ["f32", "f16", "bf16", "f64"], "targets": ["cpu"],
+    })
+}

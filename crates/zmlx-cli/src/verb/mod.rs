@@ -1,0 +1,10 @@
+//! One file a verb. The list is written by `cargo xtask index` from the folder.
+
+// index: begin
+pub mod bench;
+pub mod doctor;
+pub mod eval;
+pub mod kernels;
+pub mod show;
+pub mod verify;
+// index: end

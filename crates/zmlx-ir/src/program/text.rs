@@ -1,0 +1,236 @@
+//! The text form of a Program, one value a line, and its reader: print then parse gives the same Program.
+//!
+//! ```text
+//! program softmax
+//! input x: bf16 elem
+//! %0: f32 elem = input x
+//! %1: f32 row = max over cols %0
+//! %2: f32 elem = sub %0 %1
+//! output out: bf16 elem = %2
+//! ```
+
+use super::*;
+use std::fmt::Write;
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "program {}", if self.name.is_empty() { "_" } else { &self.name })?;
+        for i in &self.inputs {
+            writeln!(f, "input {}: {} {:?}", i.name, i.dtype, i.extent)?;
+        }
+        for u in &self.uniforms {
+            writeln!(f, "uniform {}: {}", u.name, u.dtype)?;
+        }
+        for fold in &self.folds {
+            writeln!(f, "fold {}", number(fold.init))?;
+            for (what, p) in [("update", &fold.update), ("combine", &fold.combine)] {
+                writeln!(f, "{what} {{")?;
+                for line in p.to_string().lines() {
+                    writeln!(f, "  {line}")?;
+                }
+                writeln!(f, "}}")?;
+            }
+        }
+        for id in self.ids() {
+            let node = self.node(id);
+            writeln!(f, "{id:?}: {} {:?} = {}", node.dtype, node.extent, self.line(id))?;
+        }
+        for o in &self.outputs {
+            writeln!(f, "output {}: {} {:?} = {:?}", o.name, o.dtype, o.extent, o.node)?;
+        }
+        Ok(())
+    }
+}
+
+/// A float that reads back as itself.
+fn number(v: f64) -> String {
+    if v.is_nan() { format!("nan:{:016x}", v.to_bits()) } else { format!("{v:?}") }
+}
+
+fn read_number(s: &str) -> Option<f64> {
+    match s.strip_prefix("nan:") {
+        Some(bits) => u64::from_str_radix(bits, 16).ok().map(f64::from_bits),
+        None => s.parse().ok(),
+    }
+}
+
+fn over_name(over: Over) -> &'static str {
+    match over {
+        Over::Cols => "cols",
+        Over::Rows => "rows",
+        Over::All => "all",
+    }
+}
+
+const SCANS: [(ScanOp, &str); 4] =
+    [(ScanOp::Sum, "sum"), (ScanOp::Prod, "prod"), (ScanOp::Max, "max"), (ScanOp::Affine, "affine")];
+
+impl Program {
+    /// The right side of a node's line.
+    pub(super) fn line(&self, id: Id) -> String {
+        let node = self.node(id);
+        let name = |k: u32, list: &[String]| list.get(k as usize).cloned().unwrap_or_else(|| format!("?{k}"));
+        let inputs = || self.inputs.iter().map(|i| i.name.clone()).collect::<Vec<_>>();
+        let mut out = match node.kind {
+            Kind::Input(k) => format!("input {}", name(k, &inputs())),
+            Kind::Uniform(k) => {
+                let names: Vec<String> = self.uniforms.iter().map(|u| u.name.clone()).collect();
+                format!("uniform {}", name(k, &names))
+            }
+            Kind::Const(bits) => number(f64::from_bits(bits)),
+            Kind::Int(v) => format!("int {v}"),
+            Kind::Index(i) => format!("index {}", i.name()),
+            Kind::Op(Op::Cast(d)) => format!("cast {d}"),
+            Kind::Op(op) => op.name().to_string(),
+            Kind::Reduce(op, over) => format!("{} over {}", op.name(), over_name(over)),
+            Kind::Fold(k) => format!("fold {k}"),
+            Kind::Scan(s) => {
+                let op = SCANS.iter().find(|(op, _)| *op == s.op).map_or("?", |(_, n)| n);
+                let direction = if s.reverse { " reverse" } else { "" };
+                let kind = if s.exclusive { " exclusive" } else { "" };
+                format!("scan {op}{direction}{kind}")
+            }
+            Kind::Pick(k) => format!("pick {}", name(k, &inputs())),
+            Kind::Rand => "rand".to_string(),
+            Kind::Expand => "expand".to_string(),
+        };
+        for a in &node.args {
+            // writing to a String cannot fail
+            let _ = write!(out, " {a:?}");
+        }
+        out
+    }
+
+    /// Reads the text form.
+    ///
+    /// # Errors
+    /// The line that is wrong.
+    pub fn from_text(text: &str) -> Result<Program, String> {
+        let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+        let mut at = 0;
+        let p = read(&lines, &mut at)?;
+        if at == lines.len() { Ok(p) } else { Err(format!("unexpected line `{}`", lines[at])) }
+    }
+}
+
+fn read(lines: &[&str], at: &mut usize) -> Result<Program, String> {
+    let mut p = Program::default();
+    while let Some(line) = lines.get(*at) {
+        let wrong = || format!("wrong line `{line}`");
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let first = words[0];
+        match first {
+            "}" => break,
+            "program" => p.name = words.get(1).filter(|n| **n != "_").map_or(String::new(), |n| n.to_string()),
+            "input" | "uniform" | "output" => {
+                let name = words.get(1).and_then(|n| n.strip_suffix(':')).ok_or_else(wrong)?.to_string();
+                let dtype = words.get(2).and_then(|d| DType::from_name(d)).ok_or_else(wrong)?;
+                let extent = words.get(3).and_then(|e| Extent::from_name(e));
+                match first {
+                    "uniform" => p.uniforms.push(Uniform { name, dtype }),
+                    "input" => p.inputs.push(Input { name, dtype, extent: extent.ok_or_else(wrong)? }),
+                    _ => {
+                        let node = words.get(5).and_then(|w| read_id(w)).ok_or_else(wrong)?;
+                        p.outputs.push(Output { name, dtype, extent: extent.ok_or_else(wrong)?, node });
+                    }
+                }
+            }
+            "fold" => {
+                let init = words.get(1).and_then(|w| read_number(w)).ok_or_else(wrong)?;
+                *at += 1;
+                let mut parts = vec![];
+                for _ in 0..2 {
+                    *at += 1; // `update {`, `combine {`
+                    parts.push(read(lines, at)?);
+                    *at += 1; // `}`
+                }
+                let combine = parts.pop().ok_or_else(wrong)?;
+                let update = parts.pop().ok_or_else(wrong)?;
+                p.folds.push(Fold { init, update, combine });
+                continue;
+            }
+            _ => {
+                let id = first.strip_suffix(':').and_then(read_id).ok_or_else(wrong)?;
+                let dtype = words.get(1).and_then(|d| DType::from_name(d)).ok_or_else(wrong)?;
+                let extent = words.get(2).and_then(|e| Extent::from_name(e)).ok_or_else(wrong)?;
+                let (kind, args) = read_value(&p, words.get(4..).ok_or_else(wrong)?).ok_or_else(wrong)?;
+                if id.index() != p.nodes.len() {
+                    return Err(wrong());
+                }
+                let node = Node { kind, args, dtype, extent };
+                p.memo.insert(node.clone(), id);
+                p.nodes.push(node);
+            }
+        }
+        *at += 1;
+    }
+    Ok(p)
+}
+
+fn read_id(word: &str) -> Option<Id> {
+    word.strip_prefix('%')?.parse().ok().map(Id)
+}
+
+fn read_value(p: &Program, words: &[&str]) -> Option<(Kind, Vec<Id>)> {
+    let args: Vec<Id> = words.iter().filter_map(|w| read_id(w)).collect();
+    let head: Vec<&str> = words.iter().copied().filter(|w| !w.starts_with('%')).collect();
+    let slot = |name: &str| p.inputs.iter().position(|i| i.name == name).map(|k| k as u32);
+    let kind = match head[..] {
+        ["input", name] => Kind::Input(slot(name)?),
+        ["pick", name] => Kind::Pick(slot(name)?),
+        ["uniform", name] => Kind::Uniform(p.uniforms.iter().position(|u| u.name == name)? as u32),
+        ["int", v] => Kind::Int(v.parse().ok()?),
+        ["index", name] => {
+            Kind::Index([Index::Row, Index::Col, Index::Rows, Index::Cols].into_iter().find(|i| i.name() == name)?)
+        }
+        ["cast", d] => Kind::Op(Op::Cast(DType::from_name(d)?)),
+        ["fold", k] => Kind::Fold(k.parse().ok()?),
+        ["rand"] => Kind::Rand,
+        ["expand"] => Kind::Expand,
+        ["scan", op, ref flags @ ..] => Kind::Scan(Scan {
+            op: SCANS.iter().find(|(_, n)| *n == op)?.0,
+            reverse: flags.contains(&"reverse"),
+            exclusive: flags.contains(&"exclusive"),
+        }),
+        [op, "over", axes] => Kind::Reduce(
+            ReduceOp::LIST.into_iter().find(|r| r.name() == op)?,
+            [Over::Cols, Over::Rows, Over::All].into_iter().find(|o| over_name(*o) == axes)?,
+        ),
+        [word] => match Op::ALL.into_iter().find(|o| !matches!(o, Op::Cast(_)) && o.name() == word) {
+            Some(op) => Kind::Op(op),
+            None => Kind::Const(read_number(word)?.to_bits()),
+        },
+        _ => return None,
+    };
+    Some((kind, args))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn print_then_parse_is_the_same_program() {
+        let mut p = Program::new("all");
+        let x = p.input("x", DType::BF16, Extent::ELEM);
+        let t = p.input("t", DType::U32, Extent::ROW);
+        let eps = p.uniform("eps", DType::F32);
+        let k = p.constant(DType::F32, f64::NEG_INFINITY);
+        let m = p.op(Op::Max, &[x, k]);
+        let s = p.scan(Scan { op: ScanOp::Max, reverse: true, exclusive: true }, &[m]);
+        let r = p.reduce(ReduceOp::ArgMax, Over::Cols, s);
+        let pick = p.pick(0, t);
+        let seed = p.int(DType::I64, -7);
+        let u = p.rand(seed);
+        let y = p.op(Op::Fma, &[u, eps, pick]);
+        p.output("a", r, DType::U32);
+        p.output("b", y, DType::BF16);
+        let text = p.to_string();
+        assert_eq!(Program::from_text(&text), Ok(p), "{text}");
+    }
+
+    #[test]
+    fn a_wrong_line_is_named() {
+        assert_eq!(Program::from_text("input x bf16"), Err("wrong line `input x bf16`".into()));
+    }
+}

@@ -1,0 +1,537 @@
+//! The CPU driver: memory of outputs, and who runs which rows on which thread. The only unsafe code of the backend:
+//! outputs are allocated without being filled, and workers write disjoint parts of them.
+
+use super::{
+    Kernel, TILE,
+    bank::{Lane, Place, with_lane},
+    exec::{Access, Domain, Env, Local, Shared, Window},
+    lanes::{self, Src},
+    plan::{FoldStep, Plan, Step},
+    scan,
+};
+use crate::{Buffer, Error, Launch};
+use half::{bf16, f16};
+use smallvec::SmallVec;
+use std::{
+    cell::RefCell,
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
+use zmlx_ir::{DType, Extent};
+
+/// Elements of a group of rows: small enough that what is kept of them stays in the L2 cache.
+const GROUP: usize = 16 * 1024;
+/// Rows no longer than this share tiles.
+const SHORT: usize = 256;
+/// Few rows that are longer than this (with a reduction: four times this) are split into blocks of columns.
+const BLOCK: usize = 16 * 1024;
+/// Fewer rows than this count as few.
+const FEW_ROWS: usize = 16;
+/// Tasks that hold sums over rows; fixed, so that results do not depend on the number of threads.
+const SUM_TASKS: usize = 32;
+/// Work (elements × cost) below which waking threads costs more than it saves.
+const PARALLEL_WORK: usize = 400_000;
+/// A register longer than this is not kept warm between launches.
+const WARM_LANES: usize = 1 << 20;
+
+thread_local! {
+    static LOCAL: RefCell<Local> = RefCell::new(Local::default());
+    static SHARED: RefCell<Shared> = RefCell::new(Shared::default());
+}
+
+/// Most kernels have no more outputs than this; more cost an allocation.
+const INLINE: usize = 4;
+type Few<T> = SmallVec<[T; INLINE]>;
+
+macro_rules! outputs {
+    ($($v:ident($t:ty)),*) => {
+        /// Where an output lies, for workers.
+        #[derive(Clone, Copy)]
+        enum Address {
+            $($v(*mut $t, usize),)*
+        }
+
+        impl Address {
+            fn len(self) -> usize {
+                match self {
+                    $(Address::$v(_, n) => n,)*
+                }
+            }
+
+            /// SAFETY: no two live windows overlap, and the allocation outlives them. The elements may be
+            /// uninitialised: a window is written before it is read (steps store before they read back), and
+            /// every bit pattern is a value of these types.
+            unsafe fn window<'w>(self, range: Range<usize>) -> Window<'w> {
+                assert!(range.start <= range.end && range.end <= self.len(), "invariant: window inside its output");
+                match self {
+                    // SAFETY: in bounds by the assertion; exclusive by the caller's promise.
+                    $(Address::$v(p, _) => Window::$v(unsafe {
+                        std::slice::from_raw_parts_mut(p.add(range.start), range.len())
+                    }),)*
+                }
+            }
+        }
+
+        /// Memory for `n` elements, not filled, and where it lies.
+        fn allocate(dtype: DType, n: usize) -> (Buffer, Address) {
+            match if dtype == DType::Bool { DType::U8 } else { dtype } {
+                $(DType::$v => {
+                    let mut v: Vec<$t> = Vec::with_capacity(n);
+                    let p = v.as_mut_ptr();
+                    (Buffer::$v(v), Address::$v(p, n))
+                })*
+                DType::Bool => unreachable!("invariant: truth values are stored as u8"),
+            }
+        }
+
+        /// SAFETY: every one of the `n` elements that were allocated has been written.
+        unsafe fn finish(buffer: &mut Buffer, n: usize) {
+            match buffer {
+                // SAFETY: capacity is n, and the caller says that all n are written.
+                $(Buffer::$v(v) => unsafe { v.set_len(n) },)*
+            }
+        }
+    };
+}
+outputs!(U8(u8), I16(i16), I32(i32), U32(u32), I64(i64), F16(f16), BF16(bf16), F32(f32), F64(f64));
+
+// SAFETY: an Address is only used to make windows, which are disjoint between workers.
+unsafe impl Send for Address {}
+// SAFETY: as above.
+unsafe impl Sync for Address {}
+
+/// Everything about one run that its workers share.
+struct Run<'a> {
+    kernel: &'a Kernel,
+    plan: &'a Plan,
+    launch: &'a Launch<'a>,
+    addresses: &'a [Address],
+    rows: usize,
+    cols: usize,
+}
+
+/// Sums over rows that one task made.
+#[derive(Default)]
+struct Sums {
+    rows: Vec<Vec<f64>>,
+    all: Vec<f64>,
+}
+
+impl Sums {
+    /// All zero, of so many columns.
+    fn new(plan: &Plan, cols: usize) -> Sums {
+        let rows = plan.row_sums.iter().map(|_| vec![0.0; cols]).collect();
+        Sums { rows, all: vec![0.0; plan.all_sums.len()] }
+    }
+}
+
+/// Runs a kernel.
+pub fn run(kernel: &Kernel, launch: &Launch<'_>) -> Result<Vec<Buffer>, Error> {
+    let (rows, cols) = (launch.rows(), launch.cols);
+    let mut outputs = Vec::with_capacity(kernel.outputs.len());
+    let mut addresses = Few::new();
+    for (dtype, extent) in &kernel.outputs {
+        let (buffer, address) = allocate(*dtype, extent.len(rows, cols));
+        outputs.push(buffer);
+        addresses.push(address);
+    }
+    let longest = if kernel.reduces { 4 * BLOCK } else { BLOCK };
+    let split = rows < FEW_ROWS && cols > longest && kernel.split.is_some();
+    let plan = match &kernel.split {
+        Some(plan) if split => plan,
+        _ => &kernel.plan,
+    };
+    let run = Run { kernel, plan, launch, addresses: &addresses, rows, cols };
+    let block = split.then_some(longest);
+    SHARED.with(|shared| match shared.try_borrow_mut() {
+        Ok(mut shared) => {
+            let result = run.whole(&mut shared, block);
+            if cols > WARM_LANES {
+                shared.cols.trim(WARM_LANES);
+            }
+            result
+        }
+        // A pool may lend a thread that waits for its own launch to another one.
+        Err(_) => run.whole(&mut Shared::default(), block),
+    })?;
+    for (buffer, address) in outputs.iter_mut().zip(&addresses) {
+        // SAFETY: `whole` wrote every element of every output: each row belongs to one group (or block of columns)
+        // and the epilogue writes outputs without rows.
+        unsafe { finish(buffer, address.len()) };
+    }
+    Ok(outputs)
+}
+
+impl Run<'_> {
+    fn whole(&self, shared: &mut Shared, block: Option<usize>) -> Result<(), Error> {
+        let plan = self.plan;
+        shared.scalars.reserve(&plan.scalar, 1);
+        shared.cols.reserve(&plan.col, self.cols);
+        self.outside(shared, &plan.scalars, Domain::Scalar)?;
+        self.outside(shared, &plan.cols, Domain::Cols { first: 0, count: self.cols })?;
+        let parallel = self.rows.saturating_mul(self.cols).saturating_mul(plan.cost as usize + 4) > PARALLEL_WORK;
+        let sums = match block {
+            Some(block) => self.split(shared, block, parallel)?,
+            None => self.grouped(shared, parallel)?,
+        };
+        for (k, (dtype, place)) in plan.row_sums.iter().enumerate() {
+            let Place::Col(reg) = *place else { continue };
+            with_lane!(*dtype, T => {
+                let mut lanes = shared.cols.take::<T>(reg);
+                add_up(&mut lanes[..self.cols], sums.iter().map(|s| &s.rows[k][..]));
+                shared.cols.put(reg, lanes);
+            });
+        }
+        for (k, (dtype, place)) in plan.all_sums.iter().enumerate() {
+            let Place::Scalar(reg) = *place else { continue };
+            with_lane!(*dtype, T => {
+                let mut lanes = shared.scalars.take::<T>(reg);
+                add_up(&mut lanes[..1], sums.iter().map(|s| &s.all[k..=k]));
+                shared.scalars.put(reg, lanes);
+            });
+        }
+        // Scalars first: columns of the epilogue may read them.
+        let (stores, steps): (Vec<&Step>, Vec<&Step>) =
+            plan.end_scalars.iter().partition(|s| matches!(s, Step::Store { .. }));
+        for step in steps.into_iter().chain(stores) {
+            self.outside(shared, std::slice::from_ref(step), Domain::Scalar)?;
+        }
+        self.outside(shared, &plan.end_cols, Domain::Cols { first: 0, count: self.cols })
+    }
+
+    /// Runs prologue or epilogue steps.
+    fn outside(&self, shared: &mut Shared, steps: &[Step], d: Domain) -> Result<(), Error> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: no group is running; outputs without rows are touched by nobody else.
+        let window = |a: &Address| unsafe { a.window(0..a.len()) };
+        let stores = steps.iter().any(|s| matches!(s, Step::Store { .. }));
+        let mut windows: Few<Window<'_>> =
+            if stores { self.addresses.iter().map(window).collect() } else { Few::new() };
+        LOCAL.with_borrow_mut(|local| {
+            self.env(local, Access::Write(shared), &mut windows, &mut [], &mut []).run(steps, d)
+        })
+    }
+
+    fn env<'e, 'w>(
+        &'e self,
+        local: &'e mut Local,
+        shared: Access<'e>,
+        outputs: &'e mut [Window<'w>],
+        row_sums: &'e mut [Vec<f64>],
+        all_sums: &'e mut [f64],
+    ) -> Env<'e, 'w> {
+        Env {
+            launch: self.launch,
+            local,
+            shared,
+            outputs,
+            first_row: 0,
+            first_col: 0,
+            pitch: self.cols,
+            cols: self.cols,
+            total_rows: self.rows,
+            name: &self.kernel.name,
+            row_sums,
+            all_sums,
+        }
+    }
+
+    /// Rows in groups, each group through all passes.
+    fn grouped(&self, shared: &mut Shared, parallel: bool) -> Result<Vec<Sums>, Error> {
+        let plan = self.plan;
+        let together = if self.cols == 0 || self.cols > SHORT || self.kernel.folds { 1 } else { TILE / self.cols };
+        if together > 1 {
+            self.widen_columns(shared, together);
+        }
+        let group = GROUP.checked_div(self.cols).map_or(TILE, |rows| rows.max(together).min(TILE));
+        let groups = self.rows.div_ceil(group);
+        let has_sums = !plan.row_sums.is_empty() || !plan.all_sums.is_empty();
+        let tasks = if has_sums { groups.min(SUM_TASKS) } else { groups };
+        let shared = &*shared;
+        let task = |t: usize| -> Result<Sums, Error> {
+            let mut sums = Sums::new(plan, self.cols);
+            // A task waits for nothing, so its thread runs no other one meanwhile.
+            LOCAL.with_borrow_mut(|local| {
+                (t * groups / tasks..(t + 1) * groups / tasks).try_for_each(|g| {
+                    let first = g * group;
+                    self.group(local, shared, first..(first + group).min(self.rows), together, &mut sums)
+                })?;
+                if self.cols > WARM_LANES {
+                    local.kept.trim(WARM_LANES);
+                }
+                Ok(sums)
+            })
+        };
+        if parallel && tasks > 1 {
+            self.shared_out(tasks, task)
+        } else if has_sums {
+            (0..tasks).map(task).collect()
+        } else {
+            (0..tasks).try_for_each(|t| task(t).map(drop)).map(|()| vec![])
+        }
+    }
+
+    fn group(
+        &self,
+        local: &mut Local,
+        shared: &Shared,
+        range: Range<usize>,
+        together: usize,
+        sums: &mut Sums,
+    ) -> Result<(), Error> {
+        let plan = self.plan;
+        let (rows, cols) = (range.len(), self.cols);
+        local.tile.reserve(&plan.tile, TILE);
+        local.rows.reserve(&plan.row, rows);
+        local.kept.reserve(&plan.kept, rows * cols);
+        if together > 1 {
+            local.wide_rows.reserve(&plan.row, TILE);
+        }
+        let windows = self.addresses.iter().zip(&self.kernel.outputs).map(|(a, (_, extent))| {
+            let range = match (extent.has_rows(), extent.has_cols()) {
+                (true, true) => range.start * cols..range.end * cols,
+                (true, false) => range.clone(),
+                _ => 0..0,
+            };
+            // SAFETY: groups are disjoint ranges of rows.
+            unsafe { a.window(range) }
+        });
+        let mut windows: Few<Window<'_>> = windows.collect();
+        let mut env = self.env(local, Access::Read(shared), &mut windows, &mut sums.rows, &mut sums.all);
+        env.first_row = range.start;
+        for pass in &plan.passes {
+            env.run(&pass.rows, Domain::Rows { count: rows })?;
+            start_accumulators(env.local, &pass.tiles, rows);
+            if !pass.folds.is_empty() {
+                for row in 0..rows {
+                    pass.folds.iter().for_each(|f| start_fold(env.local, f));
+                    for col in (0..cols).step_by(TILE) {
+                        let d = Domain::Tile { row, rows: 1, col, width: TILE.min(cols - col) };
+                        env.widen(&pass.row_reads, &pass.input_reads, d);
+                        env.run(&pass.tiles, d)?;
+                        for f in &pass.folds {
+                            update_fold(&mut env, f, d)?;
+                        }
+                    }
+                    for f in &pass.folds {
+                        finish_fold(&mut env, f, row, cols.min(TILE))?;
+                    }
+                }
+            } else if pass.tiles.is_empty() {
+                // nothing an element
+            } else if together > 1 {
+                for row in (0..rows).step_by(together) {
+                    let d = Domain::Tile { row, rows: together.min(rows - row), col: 0, width: cols };
+                    env.widen(&pass.row_reads, &pass.input_reads, d);
+                    env.run(&pass.tiles, d)?;
+                }
+            } else {
+                for row in 0..rows {
+                    for col in (0..cols).step_by(TILE) {
+                        let d = Domain::Tile { row, rows: 1, col, width: TILE.min(cols - col) };
+                        env.widen(&pass.row_reads, &pass.input_reads, d);
+                        env.run(&pass.tiles, d)?;
+                    }
+                }
+            }
+            finish_accumulators(env.local, &pass.tiles, rows);
+            for s in &pass.scans {
+                scan::run(&mut env, s, rows);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tasks on all threads; what they give, in their order, or the error of the first that failed.
+    fn shared_out<T: Send>(
+        &self,
+        tasks: usize,
+        task: impl Fn(usize) -> Result<T, Error> + Sync,
+    ) -> Result<Vec<T>, Error> {
+        let done: Mutex<Vec<Option<Result<T, Error>>>> = Mutex::new((0..tasks).map(|_| None).collect());
+        self.launch.pool.each(tasks, &|t| {
+            let result = task(t);
+            done.lock().unwrap_or_else(PoisonError::into_inner)[t] = Some(result);
+        });
+        let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        done.into_iter().flatten().collect()
+    }
+
+    /// Columns repeated for tiles of several rows.
+    fn widen_columns(&self, shared: &mut Shared, together: usize) {
+        shared.wide_cols.reserve(&self.plan.col, TILE);
+        for (dtype, reg) in self.plan.passes.iter().flat_map(|p| &p.col_reads) {
+            with_lane!(*dtype, T => {
+                let mut wide = shared.wide_cols.take::<T>(*reg);
+                for chunk in wide[..together * self.cols].chunks_exact_mut(self.cols) {
+                    chunk.copy_from_slice(&shared.cols.get::<T>(*reg)[..self.cols]);
+                }
+                shared.wide_cols.put(*reg, wide);
+            });
+        }
+    }
+
+    /// Few long rows: each pass over blocks of columns, then its reductions, then the next pass.
+    fn split(&self, shared: &mut Shared, block: usize, parallel: bool) -> Result<Vec<Sums>, Error> {
+        let plan = self.plan;
+        let shared = &*shared;
+        let (rows, cols) = (self.rows, self.cols);
+        let mut main = Local::default();
+        main.rows.reserve(&plan.row, rows);
+        let mut row_parts = Sums::new(plan, 0);
+        let blocks = cols.div_ceil(block);
+        let mut total = Sums::new(plan, cols);
+        for pass in &plan.passes {
+            let windows = self.addresses.iter().zip(&self.kernel.outputs).map(|(a, (_, extent))| {
+                // SAFETY: no block is running, and blocks do not touch outputs without columns.
+                unsafe { a.window(if *extent == Extent::ROW { 0..rows } else { 0..0 }) }
+            });
+            let mut windows: Few<Window<'_>> = windows.collect();
+            let mut env =
+                self.env(&mut main, Access::Read(shared), &mut windows, &mut row_parts.rows, &mut row_parts.all);
+            env.run(&pass.rows, Domain::Rows { count: rows })?;
+            if pass.tiles.is_empty() {
+                continue;
+            }
+            start_accumulators(&mut main, &pass.tiles, rows);
+            // few rows: a copy is cheaper than sharing
+            let row_values = main.rows.clone();
+            let item = |i: usize| -> Result<_, Error> {
+                let (row, first) = (i / blocks, i % blocks * block);
+                let end = (first + block).min(cols);
+                LOCAL.with_borrow_mut(|local| {
+                    local.tile.reserve(&plan.tile, TILE);
+                    if !plan.row.is_empty() {
+                        local.rows = row_values.clone();
+                    }
+                    start_accumulators(local, &pass.tiles, rows);
+                    let mut sums = Sums::new(plan, end - first);
+                    let windows = self.addresses.iter().zip(&self.kernel.outputs).map(|(a, (_, extent))| {
+                        let range = if *extent == Extent::ELEM { row * cols + first..row * cols + end } else { 0..0 };
+                        // SAFETY: blocks are disjoint ranges of one row.
+                        unsafe { a.window(range) }
+                    });
+                    let mut windows: Few<Window<'_>> = windows.collect();
+                    let mut env = self.env(local, Access::Read(shared), &mut windows, &mut sums.rows, &mut sums.all);
+                    env.first_col = first;
+                    // a window holds part of one row, so rows have no pitch in it
+                    env.pitch = 0;
+                    for col in (first..end).step_by(TILE) {
+                        let d = Domain::Tile { row, rows: 1, col, width: TILE.min(end - col) };
+                        env.widen(&pass.row_reads, &pass.input_reads, d);
+                        env.run(&pass.tiles, d)?;
+                    }
+                    let accs = std::mem::take(&mut local.accs);
+                    Ok((row, first, accs, sums))
+                })
+            };
+            let items = rows * blocks;
+            let merge = |main: &mut Local, total: &mut Sums, (row, first, accs, sums): (usize, usize, _, Sums)| {
+                for step in &pass.tiles {
+                    if let Step::Reduce { op, acc, .. } = step {
+                        main.accs.merge(*acc as usize, *op, row, &accs, row);
+                    }
+                }
+                for (t, s) in total.rows.iter_mut().zip(&sums.rows) {
+                    lanes::add_to(&mut t[first..first + s.len()], Src::Lanes(&s[..]));
+                }
+                for (t, s) in total.all.iter_mut().zip(&sums.all) {
+                    *t += s;
+                }
+            };
+            if parallel {
+                let done = self.shared_out(items, item)?;
+                done.into_iter().for_each(|d| merge(&mut main, &mut total, d));
+            } else {
+                for i in 0..items {
+                    let d = item(i)?;
+                    merge(&mut main, &mut total, d);
+                }
+            }
+            finish_accumulators(&mut main, &pass.tiles, rows);
+        }
+        for (t, s) in total.all.iter_mut().zip(&row_parts.all) {
+            *t += s;
+        }
+        Ok(vec![total])
+    }
+}
+
+/// Adds the sums of all tasks, in order, and rounds once.
+fn add_up<'s, T: Lane + super::exec::OutLane>(out: &mut [T], mut parts: impl Iterator<Item = &'s [f64]>) {
+    let mut total = parts.next().map_or_else(|| vec![0.0; out.len()], <[f64]>::to_vec);
+    for part in parts {
+        lanes::add_to(&mut total, Src::Lanes(part));
+    }
+    for (o, t) in out.iter_mut().zip(total) {
+        *o = T::from_f64(t);
+    }
+}
+
+fn start_accumulators(local: &mut Local, steps: &[Step], rows: usize) {
+    for step in steps {
+        if let Step::Reduce { op, dtype, acc, .. } = step {
+            local.accs.start(*acc as usize, *op, *dtype, rows);
+        }
+    }
+}
+
+fn finish_accumulators(local: &mut Local, steps: &[Step], rows: usize) {
+    for step in steps {
+        let Step::Reduce { op, dtype, acc, out: Place::Row(reg), .. } = *step else { continue };
+        let lane = if matches!(op, zmlx_ir::program::ReduceOp::ArgMax | zmlx_ir::program::ReduceOp::ArgMin) {
+            DType::U32
+        } else {
+            dtype
+        };
+        with_lane!(lane, T => {
+            let mut lanes = local.rows.take::<T>(reg);
+            local.accs.finish(acc as usize, op, &mut lanes[..rows]);
+            local.rows.put(reg, lanes);
+        });
+    }
+}
+
+fn start_fold(local: &mut Local, f: &FoldStep) {
+    with_lane!(f.dtype, T => {
+        let mut lanes = local.tile.take::<T>(f.acc);
+        lanes.fill(<T as super::exec::OutLane>::from_f64(f.init));
+        local.tile.put(f.acc, lanes);
+    });
+}
+
+fn update_fold(env: &mut Env<'_, '_>, f: &FoldStep, d: Domain) -> Result<(), Error> {
+    env.run(&f.update, d)?;
+    env.run(&[Step::Copy { dtype: f.dtype, dst: Place::Tile(f.acc), src: f.result }], d)
+}
+
+/// Combines the lanes of one row as a tree of a shape that depends on their number alone.
+fn finish_fold(env: &mut Env<'_, '_>, f: &FoldStep, row: usize, lanes: usize) -> Result<(), Error> {
+    let mut n = lanes;
+    while n > 1 {
+        let half = n / 2;
+        with_lane!(f.dtype, T => {
+            for (place, from) in f.operands.iter().zip([0, n - half]) {
+                let Place::Tile(reg) = *place else { continue };
+                let mut operand = env.local.tile.take::<T>(reg);
+                operand[..half].copy_from_slice(&env.local.tile.get::<T>(f.acc)[from..from + half]);
+                env.local.tile.put(reg, operand);
+            }
+        });
+        let d = Domain::Tile { row, rows: 1, col: 0, width: half };
+        env.run(&f.combine, d)?;
+        env.run(&[Step::Copy { dtype: f.dtype, dst: Place::Tile(f.acc), src: f.combined }], d)?;
+        n -= half;
+    }
+    with_lane!(f.dtype, T => {
+        let v = env.local.tile.get::<T>(f.acc)[0];
+        if let Place::Row(reg) = f.out {
+            let mut out = env.local.rows.take::<T>(reg);
+            out[row] = v;
+            env.local.rows.put(reg, out);
+        }
+    });
+    Ok(())
+}

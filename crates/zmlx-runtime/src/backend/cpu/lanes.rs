@@ -1,0 +1,486 @@
+//! The loops: each pointwise op over slices of lanes. What an op means is the op table's; here is only how the CPU
+//! spells it.
+
+use super::{
+    bank::Lane,
+    math,
+    simd::{Fma, Loop, dispatch},
+};
+use half::{bf16, f16};
+use zmlx_ir::{DType, Op};
+
+/// Operand of a loop: a lane for each result, or one for all.
+#[derive(Clone, Copy, Debug)]
+pub enum Src<'a, T> {
+    Lanes(&'a [T]),
+    Splat(T),
+}
+
+impl<'a, T: Copy> Src<'a, T> {
+    /// One lane.
+    #[inline]
+    pub fn at(&self, i: usize) -> T {
+        match self {
+            Src::Lanes(l) => l[i],
+            Src::Splat(v) => *v,
+        }
+    }
+    /// Some lanes.
+    pub fn part(self, first: usize, count: usize) -> Src<'a, T> {
+        match self {
+            Src::Lanes(l) => Src::Lanes(&l[first..first + count]),
+            splat => splat,
+        }
+    }
+}
+
+struct Map1<'a, T, U, M>(&'a mut [U], &'a [T], M);
+
+/// A pointwise function, compiled for each instruction set.
+trait Fn1<T, U>: Copy {
+    fn at<F: Fma>(self, x: T) -> U;
+}
+trait Fn2<T, U>: Copy {
+    fn at<F: Fma>(self, a: T, b: T) -> U;
+}
+
+impl<T: Copy, U, M: Fn1<T, U>> Loop for Map1<'_, T, U, M> {
+    type Output = ();
+    #[inline(always)]
+    fn run<F: Fma>(self) {
+        for (y, x) in self.0.iter_mut().zip(self.1) {
+            *y = self.2.at::<F>(*x);
+        }
+    }
+}
+
+struct Map2<'a, T, U, M>(&'a mut [U], Src<'a, T>, Src<'a, T>, M);
+
+impl<T: Copy, U: Copy, M: Fn2<T, U>> Loop for Map2<'_, T, U, M> {
+    type Output = ();
+    #[inline(always)]
+    fn run<F: Fma>(self) {
+        let Map2(out, a, b, m) = self;
+        match (a, b) {
+            (Src::Lanes(a), Src::Lanes(b)) => {
+                for ((y, a), b) in out.iter_mut().zip(a).zip(b) {
+                    *y = m.at::<F>(*a, *b);
+                }
+            }
+            (Src::Lanes(a), Src::Splat(b)) => {
+                for (y, a) in out.iter_mut().zip(a) {
+                    *y = m.at::<F>(*a, b);
+                }
+            }
+            (Src::Splat(a), Src::Lanes(b)) => {
+                for (y, b) in out.iter_mut().zip(b) {
+                    *y = m.at::<F>(a, *b);
+                }
+            }
+            (Src::Splat(a), Src::Splat(b)) => out.fill(m.at::<F>(a, b)),
+        }
+    }
+}
+
+/// Makes a zero-sized function value from an expression in `$x` (and `$y`), with `$f` the Fma choice.
+macro_rules! f1 {
+    ($t:ty => $u:ty, |$f:ident, $x:ident| $body:expr) => {{
+        #[derive(Clone, Copy)]
+        struct M;
+        impl Fn1<$t, $u> for M {
+            #[inline(always)]
+            fn at<$f: Fma>(self, $x: $t) -> $u {
+                $body
+            }
+        }
+        M
+    }};
+}
+macro_rules! f2 {
+    ($t:ty => $u:ty, |$f:ident, $a:ident, $b:ident| $body:expr) => {{
+        #[derive(Clone, Copy)]
+        struct M;
+        impl Fn2<$t, $u> for M {
+            #[inline(always)]
+            fn at<$f: Fma>(self, $a: $t, $b: $t) -> $u {
+                $body
+            }
+        }
+        M
+    }};
+}
+
+/// Arithmetic of a lane type.
+pub trait Arith: Lane {
+    /// An op of one operand, same type out.
+    fn unary(op: Op, out: &mut [Self], x: Src<'_, Self>);
+    /// An op of two operands, same type out.
+    fn binary(op: Op, out: &mut [Self], a: Src<'_, Self>, b: Src<'_, Self>);
+    /// a·b + c, rounded once.
+    fn fma(out: &mut [Self], a: Src<'_, Self>, b: Src<'_, Self>, c: Src<'_, Self>);
+    /// Is it a NaN?
+    fn is_nan(self) -> bool;
+}
+
+#[inline]
+fn map1<T: Lane, U: Lane, M: Fn1<T, U>>(out: &mut [U], x: Src<'_, T>, m: M) {
+    match x {
+        Src::Lanes(x) => dispatch(Map1(out, x, m)),
+        Src::Splat(x) => {
+            let mut one = [U::default()];
+            dispatch(Map1(&mut one, &[x], m));
+            out.fill(one[0]);
+        }
+    }
+}
+
+macro_rules! float_arith {
+    ($t:ident, $bits:ty, $m:ident) => {
+        impl Arith for $t {
+            fn unary(op: Op, out: &mut [$t], x: Src<'_, $t>) {
+                macro_rules! go {
+                                                    (|$f:ident, $x:ident| $body:expr) => {
+                                                        map1(out, x, f1!($t => $t, |$f, $x| $body))
+                                                    };
+                                                }
+                match op {
+                    Op::Neg => go!(|_F, x| -x),
+                    Op::Abs => go!(|_F, x| x.abs()),
+                    Op::Sign => go!(|_F, x| math::$m::sign(x)),
+                    Op::Floor => go!(|_F, x| math::$m::floor(x)),
+                    Op::Ceil => go!(|_F, x| math::$m::ceil(x)),
+                    Op::Round => go!(|_F, x| math::$m::round(x)),
+                    Op::Exp => go!(|F, x| math::$m::exp::<F>(x)),
+                    Op::Exp2 => go!(|F, x| math::$m::exp2::<F>(x)),
+                    Op::Expm1 => go!(|F, x| math::$m::expm1::<F>(x)),
+                    Op::Log => go!(|F, x| math::$m::log::<F>(x)),
+                    Op::Log2 => go!(|F, x| math::$m::log2::<F>(x)),
+                    Op::Log1p => go!(|F, x| math::$m::log1p::<F>(x)),
+                    Op::Sqrt => go!(|_F, x| x.sqrt()),
+                    Op::Rsqrt => go!(|_F, x| 1.0 / x.sqrt()),
+                    Op::Recip => go!(|_F, x| 1.0 / x),
+                    Op::Sin => math::$m::sin_lanes(out, x),
+                    Op::Cos => math::$m::cos_lanes(out, x),
+                    Op::Tan => math::$m::tan_lanes(out, x),
+                    Op::Tanh => go!(|F, x| math::$m::tanh::<F>(x)),
+                    Op::Sigmoid => go!(|F, x| math::$m::sigmoid::<F>(x)),
+                    Op::Softplus => go!(|F, x| math::$m::softplus::<F>(x)),
+                    Op::Erf => go!(|F, x| math::$m::erf::<F>(x)),
+                    _ => unreachable!("invariant: {op:?} is not a float op of one operand"),
+                }
+            }
+
+            fn binary(op: Op, out: &mut [$t], a: Src<'_, $t>, b: Src<'_, $t>) {
+                macro_rules! go {
+                                                    (|$f:ident, $a:ident, $b:ident| $body:expr) => {
+                                                        dispatch(Map2(out, a, b, f2!($t => $t, |$f, $a, $b| $body)))
+                                                    };
+                                                }
+                match op {
+                    Op::Add => go!(|_F, a, b| a + b),
+                    Op::Sub => go!(|_F, a, b| a - b),
+                    Op::Mul => go!(|_F, a, b| a * b),
+                    Op::Mulz => go!(|_F, a, b| if a == 0.0 { 0.0 } else { a * b }),
+                    Op::Div => go!(|_F, a, b| a / b),
+                    // first operand on ties and where it is NaN; a NaN second operand fails the comparison
+                    Op::Min => go!(|_F, a, b| if a <= b || a.is_nan() { a } else { b }),
+                    Op::Max => go!(|_F, a, b| if a >= b || a.is_nan() { a } else { b }),
+                    Op::Pow => math::$m::pow_lanes(out, a, b),
+                    Op::Rem => math::$m::rem_lanes(out, a, b),
+                    _ => unreachable!("invariant: {op:?} is not a float op of two operands"),
+                }
+            }
+
+            fn fma(out: &mut [$t], a: Src<'_, $t>, b: Src<'_, $t>, c: Src<'_, $t>) {
+                struct M<'a>(&'a mut [$t], Src<'a, $t>, Src<'a, $t>, Src<'a, $t>);
+                impl Loop for M<'_> {
+                    type Output = ();
+                    #[inline(always)]
+                    fn run<F: Fma>(self) {
+                        // rounded once on every machine, as the op table says
+                        for (i, y) in self.0.iter_mut().enumerate() {
+                            *y = self.1.at(i).mul_add(self.2.at(i), self.3.at(i));
+                        }
+                    }
+                }
+                dispatch(M(out, a, b, c))
+            }
+
+            fn is_nan(self) -> bool {
+                <$t>::is_nan(self)
+            }
+        }
+    };
+}
+float_arith!(f32, u32, f32);
+float_arith!(f64, u64, f64);
+
+macro_rules! int_arith {
+    ($t:ident) => {
+        impl Arith for $t {
+            fn unary(op: Op, out: &mut [$t], x: Src<'_, $t>) {
+                macro_rules! go {
+                                                    (|$x:ident| $body:expr) => {
+                                                        map1(out, x, f1!($t => $t, |_F, $x| $body))
+                                                    };
+                                                }
+                #[allow(unused_comparisons)]
+                match op {
+                    Op::Neg => go!(|x| x.wrapping_neg()),
+                    Op::Abs => go!(|x| if x < 0 { x.wrapping_neg() } else { x }),
+                    Op::Sign => go!(|x| (x > 0) as $t - (x < 0) as $t),
+                    Op::Floor | Op::Ceil | Op::Round => copy(out, x),
+                    Op::BitNot => go!(|x| !x),
+                    _ => unreachable!("invariant: {op:?} is not an integer op of one operand"),
+                }
+            }
+
+            fn binary(op: Op, out: &mut [$t], a: Src<'_, $t>, b: Src<'_, $t>) {
+                const MASK: u32 = <$t>::BITS - 1;
+                macro_rules! go {
+                                                    (|$a:ident, $b:ident| $body:expr) => {
+                                                        dispatch(Map2(out, a, b, f2!($t => $t, |_F, $a, $b| $body)))
+                                                    };
+                                                }
+                match op {
+                    Op::Add => go!(|a, b| a.wrapping_add(b)),
+                    Op::Sub => go!(|a, b| a.wrapping_sub(b)),
+                    Op::Mul | Op::Mulz => go!(|a, b| a.wrapping_mul(b)),
+                    Op::Div => go!(|a, b| if b == 0 { 0 } else { a.wrapping_div(b) }),
+                    Op::Rem => go!(|a, b| if b == 0 { 0 } else { a.wrapping_rem(b) }),
+                    Op::Min => go!(|a, b| if a <= b { a } else { b }),
+                    Op::Max => go!(|a, b| if a >= b { a } else { b }),
+                    Op::And => go!(|a, b| a & b),
+                    Op::Or => go!(|a, b| a | b),
+                    Op::Xor => go!(|a, b| a ^ b),
+                    Op::Shl => go!(|a, b| a.wrapping_shl(b as u32 & MASK)),
+                    Op::Shr => go!(|a, b| a.wrapping_shr(b as u32 & MASK)),
+                    _ => unreachable!("invariant: {op:?} is not an integer op of two operands"),
+                }
+            }
+
+            fn fma(out: &mut [$t], a: Src<'_, $t>, b: Src<'_, $t>, c: Src<'_, $t>) {
+                for (i, y) in out.iter_mut().enumerate() {
+                    *y = a.at(i).wrapping_mul(b.at(i)).wrapping_add(c.at(i));
+                }
+            }
+
+            fn is_nan(self) -> bool {
+                false
+            }
+        }
+    };
+}
+int_arith!(i64);
+int_arith!(i32);
+int_arith!(i16);
+int_arith!(u32);
+int_arith!(u8);
+
+/// Comparisons, tests and logic: truth values out.
+pub fn predicate<T: Arith>(op: Op, out: &mut [u8], a: Src<'_, T>, b: Src<'_, T>) {
+    macro_rules! go {
+        (|$a:ident, $b:ident| $body:expr) => {{
+            #[derive(Clone, Copy)]
+            struct M;
+            impl<T: Arith> Fn2<T, u8> for M {
+                #[inline(always)]
+                fn at<F: Fma>(self, $a: T, $b: T) -> u8 {
+                    ($body) as u8
+                }
+            }
+            dispatch(Map2(out, a, b, M))
+        }};
+    }
+    match op {
+        Op::Lt => go!(|a, b| a < b),
+        Op::Le => go!(|a, b| a <= b),
+        Op::Gt => go!(|a, b| a > b),
+        Op::Ge => go!(|a, b| a >= b),
+        Op::Eq => go!(|a, b| a == b),
+        Op::Ne => go!(|a, b| a != b),
+        Op::Not => go!(|a, _b| a == T::default()),
+        Op::IsNan => go!(|a, _b| a.is_nan()),
+        _ => unreachable!("invariant: {op:?} is not a predicate"),
+    }
+}
+
+/// Lanes of `a` where `c` holds, else of `b`.
+pub fn select<T: Lane>(out: &mut [T], c: Src<'_, u8>, a: Src<'_, T>, b: Src<'_, T>) {
+    struct M<'a, T>(&'a mut [T], &'a [u8], Src<'a, T>, Src<'a, T>);
+    impl<T: Lane> Loop for M<'_, T> {
+        type Output = ();
+        #[inline(always)]
+        fn run<F: Fma>(self) {
+            let M(out, c, a, b) = self;
+            match (a, b) {
+                (Src::Lanes(a), Src::Lanes(b)) => {
+                    for (((y, c), a), b) in out.iter_mut().zip(c).zip(a).zip(b) {
+                        *y = if *c != 0 { *a } else { *b };
+                    }
+                }
+                (Src::Lanes(a), Src::Splat(b)) => {
+                    for ((y, c), a) in out.iter_mut().zip(c).zip(a) {
+                        *y = if *c != 0 { *a } else { b };
+                    }
+                }
+                (Src::Splat(a), Src::Lanes(b)) => {
+                    for ((y, c), b) in out.iter_mut().zip(c).zip(b) {
+                        *y = if *c != 0 { a } else { *b };
+                    }
+                }
+                (Src::Splat(a), Src::Splat(b)) => {
+                    for (y, c) in out.iter_mut().zip(c) {
+                        *y = if *c != 0 { a } else { b };
+                    }
+                }
+            }
+        }
+    }
+    match c {
+        Src::Lanes(c) => dispatch(M(out, c, a, b)),
+        Src::Splat(c) => copy(out, if c != 0 { a } else { b }),
+    }
+}
+
+/// A copy, or a fill.
+#[inline]
+pub fn copy<T: Lane>(out: &mut [T], x: Src<'_, T>) {
+    match x {
+        Src::Lanes(x) => out.copy_from_slice(&x[..out.len()]),
+        Src::Splat(v) => out.fill(v),
+    }
+}
+
+/// Lane types a conversion goes to and from.
+pub trait Convert<U> {
+    /// As the op table says: float → int saturates (NaN → 0), int → int wraps, anything → bool is `!= 0`.
+    fn convert(self) -> U;
+}
+macro_rules! convert {
+    ($($t:ident),*) => { convert!(@ [$($t),*] [$($t),*]); };
+    (@ [$($t:ident),*] $us:tt) => { $(convert!(@@ $t $us);)* };
+    (@@ $t:ident [$($u:ident),*]) => {
+        $(impl Convert<$u> for $t {
+            #[inline(always)]
+            fn convert(self) -> $u {
+                self as $u
+            }
+        })*
+    };
+}
+convert!(f32, f64, i64, i32, i16, u32, u8);
+
+/// Converts between compute types; `to` tells bool from u8.
+pub fn cast<T: Arith + Convert<U>, U: Lane>(out: &mut [U], x: Src<'_, T>, to: DType)
+where
+    u8: Convert<U>,
+{
+    #[derive(Clone, Copy)]
+    struct As;
+    impl<T: Convert<U>, U> Fn1<T, U> for As {
+        #[inline(always)]
+        fn at<F: Fma>(self, x: T) -> U {
+            x.convert()
+        }
+    }
+    #[derive(Clone, Copy)]
+    struct Truth;
+    impl<T: Lane, U> Fn1<T, U> for Truth
+    where
+        u8: Convert<U>,
+    {
+        #[inline(always)]
+        fn at<F: Fma>(self, x: T) -> U {
+            u8::from(x != T::default()).convert()
+        }
+    }
+    if to == DType::Bool { map1(out, x, Truth) } else { map1(out, x, As) }
+}
+
+/// Rounds f32 lanes to f16 or bf16 precision.
+pub fn round_to(out: &mut [f32], to: DType) {
+    for v in out {
+        *v = if to == DType::F16 { f16::from_f32(*v).to_f32() } else { bf16::from_f32(*v).to_f32() };
+    }
+}
+
+/// Adds lanes to f64 sums.
+pub fn add_to<T: Arith + Convert<f64>>(sums: &mut [f64], x: Src<'_, T>) {
+    struct M<'a, T>(&'a mut [f64], Src<'a, T>);
+    impl<T: Arith + Convert<f64>> Loop for M<'_, T> {
+        type Output = ();
+        #[inline(always)]
+        fn run<F: Fma>(self) {
+            match self.1 {
+                Src::Lanes(x) => {
+                    for (s, x) in self.0.iter_mut().zip(x) {
+                        *s += x.convert();
+                    }
+                }
+                Src::Splat(x) => {
+                    for s in self.0 {
+                        *s += x.convert();
+                    }
+                }
+            }
+        }
+    }
+    dispatch(M(sums, x))
+}
+
+/// Sum of lanes in f64, in an order that depends on nothing but their number.
+pub fn total<T: Arith + Convert<f64>>(x: Src<'_, T>, lanes: usize) -> f64 {
+    const WAYS: usize = 32;
+    // The sums lie outside of the loop: LLVM makes vectors of what it finds in memory side by side, and 32 single
+    // numbers of what it finds in variables.
+    #[repr(align(64))]
+    struct Sums([f64; WAYS]);
+    struct M<'a, T>(&'a mut Sums, &'a [T]);
+    impl<T: Arith + Convert<f64>> Loop for M<'_, T> {
+        type Output = ();
+        #[inline(always)]
+        fn run<F: Fma>(self) {
+            let M(Sums(sums), x) = self;
+            let (chunks, rest) = x.as_chunks::<WAYS>();
+            for chunk in chunks {
+                for (s, x) in sums.iter_mut().zip(chunk) {
+                    *s += x.convert();
+                }
+            }
+            for (s, x) in sums.iter_mut().zip(rest) {
+                *s += x.convert();
+            }
+        }
+    }
+    let x = match x {
+        Src::Lanes(x) => &x[..lanes],
+        Src::Splat(v) => return v.convert() * lanes as f64,
+    };
+    let mut sums = Sums([0f64; WAYS]);
+    dispatch(M(&mut sums, x));
+    let Sums(mut sums) = sums;
+    let mut n = WAYS / 2;
+    while n > 0 {
+        for i in 0..n {
+            sums[i] += sums[i + n];
+        }
+        n /= 2;
+    }
+    sums[0]
+}
+
+/// Random lanes of the elements from `start`.
+pub fn rand(out: &mut [f32], seed: i64, start: u64, philox: fn([u32; 4], [u32; 2]) -> [u32; 4]) {
+    let key = [seed as u32, (seed >> 32) as u32];
+    let mut block = [0u32; 4];
+    let mut have = u64::MAX;
+    for (i, out) in out.iter_mut().enumerate() {
+        let at = start + i as u64;
+        if at / 4 != have {
+            have = at / 4;
+            block = philox([have as u32, (have >> 32) as u32, 0, 0], key);
+        }
+        *out = (block[(at % 4) as usize] >> 8) as f32 * 2f32.powi(-24);
+    }
+}

@@ -1,0 +1,287 @@
+//! Accumulators of reductions along rows. Floats are summed and multiplied in f64 (one rounding, at the end, and an
+//! order that depends on the shape alone), integers wrap in i64.
+
+use super::{
+    bank::Lane,
+    lanes::{self, Arith, Convert, Src},
+    simd::{Fma, Loop, dispatch},
+};
+use zmlx_ir::{DType, program::ReduceOp};
+
+/// One reduction: a value and, for argmax and argmin, a column, for each row.
+#[derive(Clone, Debug, Default)]
+struct Acc {
+    floats: Vec<f64>,
+    ints: Vec<i64>,
+    at: Vec<u32>,
+}
+
+/// The accumulators of a pass.
+#[derive(Clone, Debug, Default)]
+pub struct Accumulators {
+    accs: Vec<Acc>,
+}
+
+impl Accumulators {
+    /// Starts accumulator `acc` over `rows` rows.
+    pub fn start(&mut self, acc: usize, op: ReduceOp, dtype: DType, rows: usize) {
+        if self.accs.len() <= acc {
+            self.accs.resize_with(acc + 1, Acc::default);
+        }
+        let a = &mut self.accs[acc];
+        let identity = match op {
+            ReduceOp::ArgMax => ReduceOp::Max.identity(dtype),
+            ReduceOp::ArgMin => ReduceOp::Min.identity(dtype),
+            op => op.identity(dtype),
+        };
+        a.floats.clear();
+        a.ints.clear();
+        a.at.clear();
+        if dtype.is_float() {
+            a.floats.resize(rows, identity);
+        } else {
+            a.ints.resize(rows, identity as i64);
+        }
+        if matches!(op, ReduceOp::ArgMax | ReduceOp::ArgMin) {
+            a.at.resize(rows, u32::MAX);
+        }
+    }
+
+    /// Adds the lanes of `rows` rows from `row`, columns `col..col + width`.
+    #[allow(clippy::too_many_arguments)]
+    pub fn add<T: Reduce>(
+        &mut self,
+        acc: usize,
+        op: ReduceOp,
+        row: usize,
+        rows: usize,
+        col: usize,
+        width: usize,
+        x: Src<'_, T>,
+    ) {
+        let a = &mut self.accs[acc];
+        for r in 0..rows {
+            T::add(a, op, row + r, col, x.part(r * width, width), width);
+        }
+    }
+
+    /// Merges accumulator `acc` of another worker, whose columns come after these, for `row`.
+    pub fn merge(&mut self, acc: usize, op: ReduceOp, row: usize, other: &Accumulators, other_row: usize) {
+        let (a, b) = (&mut self.accs[acc], &other.accs[acc]);
+        if !b.floats.is_empty() {
+            let (x, y) = (a.floats[row], b.floats[other_row]);
+            let at = b.at.get(other_row).copied();
+            merge_float(a, op, row, x, y, at);
+        } else {
+            let (x, y) = (a.ints[row], b.ints[other_row]);
+            let at = b.at.get(other_row).copied();
+            merge_int(a, op, row, x, y, at);
+        }
+    }
+
+    /// Writes the results into the lanes of a row register.
+    pub fn finish<T: Lane + FromAcc>(&self, acc: usize, op: ReduceOp, out: &mut [T]) {
+        let a = &self.accs[acc];
+        for (r, out) in out.iter_mut().enumerate() {
+            *out = if matches!(op, ReduceOp::ArgMax | ReduceOp::ArgMin) {
+                T::from_int(if a.at[r] == u32::MAX { 0 } else { i64::from(a.at[r]) })
+            } else if a.floats.is_empty() {
+                T::from_int(a.ints[r])
+            } else {
+                T::from_float(a.floats[r])
+            };
+        }
+    }
+}
+
+/// A row register's lane from an accumulator.
+pub trait FromAcc {
+    fn from_float(v: f64) -> Self;
+    fn from_int(v: i64) -> Self;
+}
+macro_rules! from_acc {
+    ($($t:ty),*) => {$(
+        impl FromAcc for $t {
+            fn from_float(v: f64) -> $t {
+                v as $t
+            }
+            fn from_int(v: i64) -> $t {
+                v as $t
+            }
+        }
+    )*};
+}
+from_acc!(f32, f64, i64, i32, i16, u32, u8);
+
+fn merge_float(a: &mut Acc, op: ReduceOp, row: usize, x: f64, y: f64, at: Option<u32>) {
+    let takes = |better: bool| !x.is_nan() && (better || y.is_nan());
+    match op {
+        ReduceOp::Sum => a.floats[row] = x + y,
+        ReduceOp::Prod => a.floats[row] = x * y,
+        ReduceOp::Max if takes(y > x) => a.floats[row] = y,
+        ReduceOp::Min if takes(y < x) => a.floats[row] = y,
+        ReduceOp::ArgMax | ReduceOp::ArgMin => {
+            let better = if op == ReduceOp::ArgMax { y > x } else { y < x };
+            // the first column wins against the identity even where it equals it
+            if let Some(at) = at.filter(|at| *at != u32::MAX)
+                && (a.at[row] == u32::MAX || takes(better))
+            {
+                a.floats[row] = y;
+                a.at[row] = at;
+            }
+        }
+        _ => {}
+    }
+}
+
+fn merge_int(a: &mut Acc, op: ReduceOp, row: usize, x: i64, y: i64, at: Option<u32>) {
+    a.ints[row] = match op {
+        ReduceOp::Sum => x.wrapping_add(y),
+        ReduceOp::Prod => x.wrapping_mul(y),
+        ReduceOp::Max => x.max(y),
+        ReduceOp::Min => x.min(y),
+        ReduceOp::Any => i64::from(x != 0 || y != 0),
+        ReduceOp::All => i64::from(x != 0 && y != 0),
+        ReduceOp::ArgMax | ReduceOp::ArgMin => {
+            let better = if op == ReduceOp::ArgMax { y > x } else { y < x };
+            match at.filter(|at| *at != u32::MAX) {
+                Some(at) if a.at[row] == u32::MAX || better => {
+                    a.at[row] = at;
+                    y
+                }
+                _ => x,
+            }
+        }
+    };
+}
+
+/// A lane type that reduces.
+pub trait Reduce: Arith + Convert<f64> + Convert<i64> {
+    #[doc(hidden)]
+    #[allow(private_interfaces)]
+    fn add(a: &mut Acc, op: ReduceOp, row: usize, col: usize, x: Src<'_, Self>, width: usize);
+}
+
+/// Largest (or smallest) of the lanes, NaN if any is: several ways at once, so that it runs at the speed of loads.
+fn extreme<T: Arith>(x: &[T], start: T, max: bool) -> T {
+    const WAYS: usize = 64;
+    // outside of the loop, as in `lanes::total`
+    #[repr(align(64))]
+    struct Best<T>([T; WAYS]);
+    struct M<'a, T>(&'a mut Best<T>, &'a [T], bool);
+    impl<T: Arith> Loop for M<'_, T> {
+        type Output = ();
+        #[inline(always)]
+        fn run<F: Fma>(self) {
+            let M(Best(best), x, max) = self;
+            let (chunks, rest) = x.as_chunks::<WAYS>();
+            // a NaN is taken, and then nothing is larger or smaller
+            if max {
+                for chunk in chunks {
+                    for (b, x) in best.iter_mut().zip(chunk) {
+                        *b = if *x > *b || x.is_nan() { *x } else { *b };
+                    }
+                }
+            } else {
+                for chunk in chunks {
+                    for (b, x) in best.iter_mut().zip(chunk) {
+                        *b = if *x < *b || x.is_nan() { *x } else { *b };
+                    }
+                }
+            }
+            for (b, x) in best.iter_mut().zip(rest) {
+                *b = if (if max { *x > *b } else { *x < *b }) || x.is_nan() { *x } else { *b };
+            }
+        }
+    }
+    let mut best = Best([start; WAYS]);
+    dispatch(M(&mut best, x, max));
+    let Best(mut best) = best;
+    let mut n = WAYS / 2;
+    while n > 0 {
+        let (low, high) = best.split_at_mut(n);
+        for (b, x) in low.iter_mut().zip(&high[..n]) {
+            *b = if (if max { *x > *b } else { *x < *b }) || x.is_nan() { *x } else { *b };
+        }
+        n /= 2;
+    }
+    best[0]
+}
+
+fn product<T: Arith + Convert<f64>>(x: &[T]) -> f64 {
+    let mut acc = [1f64; 8];
+    for (i, v) in x.iter().enumerate() {
+        acc[i % 8] *= (*v).convert();
+    }
+    acc.iter().product()
+}
+
+macro_rules! reduce_float {
+    ($t:ident) => {
+        impl Reduce for $t {
+            #[allow(private_interfaces)]
+            fn add(a: &mut Acc, op: ReduceOp, row: usize, col: usize, x: Src<'_, $t>, width: usize) {
+                let lanes = match x {
+                    Src::Lanes(l) => l,
+                    Src::Splat(_) => return add_splat(a, op, row, col, x, width),
+                };
+                let old = a.floats[row];
+                match op {
+                    ReduceOp::Sum => a.floats[row] = old + lanes::total(x, width),
+                    ReduceOp::Prod => a.floats[row] = old * product(lanes),
+                    ReduceOp::Max | ReduceOp::Min => {
+                        let start = if op == ReduceOp::Max { $t::NEG_INFINITY } else { $t::INFINITY };
+                        let v = extreme(lanes, start, op == ReduceOp::Max);
+                        merge_float(a, op, row, old, v as f64, None);
+                    }
+                    ReduceOp::ArgMax | ReduceOp::ArgMin => {
+                        let start = if op == ReduceOp::ArgMax { $t::NEG_INFINITY } else { $t::INFINITY };
+                        let v = extreme(lanes, start, op == ReduceOp::ArgMax);
+                        let found = lanes.iter().position(|x| if v.is_nan() { x.is_nan() } else { *x == v });
+                        if let Some(i) = found {
+                            merge_float(a, op, row, old, v as f64, Some((col + i) as u32));
+                        }
+                    }
+                    ReduceOp::Any | ReduceOp::All => unreachable!("invariant: any and all reduce truth values"),
+                }
+            }
+        }
+    };
+}
+reduce_float!(f32);
+reduce_float!(f64);
+
+/// Lanes that are all the same: only reductions of expanded values, so speed does not matter.
+fn add_splat<T: Reduce>(a: &mut Acc, op: ReduceOp, row: usize, col: usize, x: Src<'_, T>, width: usize) {
+    T::add(a, op, row, col, Src::Lanes(&vec![x.at(0); width]), width);
+}
+
+macro_rules! reduce_int {
+    ($($t:ident),*) => {$(
+        impl Reduce for $t {
+            #[allow(private_interfaces)]
+            fn add(a: &mut Acc, op: ReduceOp, row: usize, col: usize, x: Src<'_, $t>, width: usize) {
+                let lanes = match x {
+                    Src::Lanes(l) => l,
+                    Src::Splat(_) => return add_splat(a, op, row, col, x, width),
+                };
+                let ints = lanes.iter().map(|v| *v as i64);
+                let old = a.ints[row];
+                match op {
+                    ReduceOp::Sum => a.ints[row] = ints.fold(old, |s, v| s.wrapping_add(v)),
+                    ReduceOp::Prod => a.ints[row] = ints.fold(old, |s, v| s.wrapping_mul(v)),
+                    ReduceOp::Max => a.ints[row] = ints.fold(old, i64::max),
+                    ReduceOp::Min => a.ints[row] = ints.fold(old, i64::min),
+                    ReduceOp::Any => a.ints[row] = i64::from(old != 0 || lanes.iter().any(|v| *v != 0)),
+                    ReduceOp::All => a.ints[row] = i64::from(old != 0 && lanes.iter().all(|v| *v != 0)),
+                    ReduceOp::ArgMax | ReduceOp::ArgMin => {
+                        for (i, v) in ints.enumerate() {
+                            merge_int(a, op, row, a.ints[row], v, Some((col + i) as u32));
+                        }
+                    }
+                }
+            }
+        }
+    )*};
+}
+reduce_int!(i64, i32, i16, u32, u8);

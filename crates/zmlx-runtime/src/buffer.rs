@@ -1,0 +1,86 @@
+//! Views of memory that a launch reads, and the buffers that it gives back.
+
+use crate::Pool;
+use half::{bf16, f16};
+use zmlx_ir::{DType, Scalar};
+
+macro_rules! buffers {
+    ($($variant:ident($t:ty)),*) => {
+        /// Borrowed elements.
+        #[derive(Clone, Copy, Debug)]
+        pub enum Slice<'a> {
+            $(#[allow(missing_docs)] $variant(&'a [$t]),)*
+        }
+
+        /// Owned elements.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Buffer {
+            $(#[allow(missing_docs)] $variant(Vec<$t>),)*
+        }
+
+        impl Slice<'_> {
+            /// Element type.
+            pub fn dtype(&self) -> DType {
+                match self { $(Slice::$variant(_) => DType::$variant,)* }
+            }
+            /// Number of elements.
+            pub fn len(&self) -> usize {
+                match self { $(Slice::$variant(v) => v.len(),)* }
+            }
+            /// Has it none?
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+        }
+
+        impl Buffer {
+            /// All elements.
+            pub fn as_slice(&self) -> Slice<'_> {
+                match self { $(Buffer::$variant(v) => Slice::$variant(v),)* }
+            }
+        }
+
+        $(impl<'a> From<&'a [$t]> for Slice<'a> {
+            fn from(v: &'a [$t]) -> Slice<'a> {
+                Slice::$variant(v)
+            }
+        })*
+    };
+}
+buffers!(U8(u8), I16(i16), I32(i32), U32(u32), I64(i64), F16(f16), BF16(bf16), F32(f32), F64(f64));
+
+/// A strided view: element (row, col) lies at `offset + Σ index(row)ᵢ·row_strides[i] + col·col_stride`, the row
+/// being decomposed over `Launch::row_dims`. A stride of 0 repeats.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The memory.
+    pub data: Slice<'a>,
+    /// First element.
+    pub offset: usize,
+    /// One stride for each of `Launch::row_dims`, in elements.
+    pub row_strides: &'a [usize],
+    /// Stride of the column, in elements.
+    pub col_stride: usize,
+}
+
+/// Everything that changes from call to call. Outputs are fresh contiguous buffers of `extent.len(rows, cols)`.
+#[derive(Clone, Copy, Debug)]
+pub struct Launch<'a> {
+    /// Sizes that the rows are decomposed over, outermost first; their product is the number of rows.
+    pub row_dims: &'a [usize],
+    /// Number of columns.
+    pub cols: usize,
+    /// One view for each of `Program::inputs`.
+    pub inputs: &'a [View<'a>],
+    /// One value for each of `Program::uniforms`.
+    pub uniforms: &'a [Scalar],
+    /// Threads to run on.
+    pub pool: &'a dyn Pool,
+}
+
+impl Launch<'_> {
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.row_dims.iter().product()
+    }
+}

@@ -1,0 +1,13 @@
+//! How to run a Program on raw device buffers. Knows no tensor library: the caller brings views and takes buffers.
+//!
+//! `backend/` has one folder a target; `buffer.rs` the views and buffers they share, `pool.rs`
+//! the threads.
+
+pub mod backend;
+pub mod buffer;
+mod error;
+pub mod pool;
+
+pub use buffer::{Buffer, Launch, Slice, View};
+pub use error::Error;
+pub use pool::Pool;

@@ -1,0 +1,190 @@
+//! How an operation runs: inputs laid out over rows × cols, the specialisation for them found, the kernel launched, its
+//! buffers made tensors, and those put on candle's tape where an input is tracked.
+//!
+//! An axis that is not the last is moved there by views of the inputs, and back by views of the results: candle's tape
+//! sees those itself, so that nothing else here knows of it.
+
+use crate::{
+    Error, Op, Result,
+    bridge::{self, Raw},
+    geometry::{Geometry, Shaped, lay_out},
+    specialise::{Bound, Compiled, Forward, Key},
+    stats,
+};
+use candle_core::{Shape, Tensor};
+use smallvec::SmallVec;
+use std::sync::Arc;
+use zmlx_ir::{Extent, Program};
+use zmlx_runtime::{Launch, Slice, View};
+
+/// Few of something: a call allocates nothing for it.
+pub(crate) type Few<T> = SmallVec<[T; 4]>;
+
+impl Op {
+    /// Runs it; puts the results on candle's tape if an input is tracked.
+    pub(crate) fn run(&self, inputs: &[&Tensor]) -> Result<Few<Tensor>> {
+        if self.body.axis == -1 && !self.body.keepdim {
+            return self.run_last(inputs).map(|(tensors, _)| tensors);
+        }
+        let (moved, axis) = self.move_inputs(inputs)?;
+        let moved: Few<&Tensor> = moved.iter().collect();
+        let (tensors, forward) = self.run_last(&moved)?;
+        let back = tensors.iter().zip(&forward.program.outputs);
+        back.map(|(t, o)| self.move_result(t, o.extent, axis)).collect()
+    }
+
+    /// As `run`, the axis being the last and not kept.
+    fn run_last(&self, inputs: &[&Tensor]) -> Result<(Few<Tensor>, &Forward)> {
+        let tracked = !self.body.no_grad && inputs.iter().any(|t| t.track_op() && t.dtype().is_float());
+        let (geometry, key) = self.layout(inputs, &[])?;
+        let forward = self.body.specials().forward(&key)?;
+        let backward = if tracked { self.backward_of(inputs, forward, &geometry)? } else { None };
+        let raws = self.launch(forward.compiled()?, &geometry, inputs)?;
+        self.body.usage.count();
+        let tensors = match backward {
+            None => raws.into_iter().map(|(storage, shape)| bridge::tensor(storage, shape)).collect(),
+            Some((slots, backward)) => {
+                let tracked: Few<&Tensor> = slots.iter().map(|k| inputs[*k]).collect();
+                bridge::record("zmlx", raws.into_vec(), &tracked, backward)?.into()
+            }
+        };
+        Ok((tensors, forward))
+    }
+
+    pub(crate) fn forward_program(&self, inputs: &[&Tensor]) -> Result<Arc<Program>> {
+        let (moved, _) = self.move_inputs(inputs)?;
+        let moved: Few<&Tensor> = moved.iter().collect();
+        let (_, key) = self.layout(&moved, &[])?;
+        Ok(self.body.specials().forward(&key)?.program.clone())
+    }
+
+    /// Lays the inputs, and cotangents of results (Row or not) if there are any, over rows × cols.
+    pub(crate) fn layout(&self, inputs: &[&Tensor], cotangents: &[(&Tensor, bool)]) -> Result<(Geometry, Key)> {
+        let b = &*self.body;
+        self.check(inputs)?;
+        let given = inputs.iter().zip(&b.inputs).map(|(t, i)| (*t, i.declared == Some(Extent::ROW)));
+        let given = given.chain(cotangents.iter().copied());
+        let all: Few<Shaped<'_>> = given.map(|(t, row)| Shaped::of(t.layout(), row)).collect();
+        let geometry = lay_out(&all, b.rows).map_err(|misfit| {
+            let name = |k: usize| b.inputs.get(k).map_or("a cotangent", |i| &i.name);
+            let with = format!("one that broadcasts with {} {:?}", name(misfit.with), all[misfit.with].dims);
+            let expected = misfit.expected.map_or(with.clone(), |e| format!("{e:?} or {with}"));
+            Error::shape(&b.name, name(misfit.input), expected, all[misfit.input].dims)
+        })?;
+        let mut key = Key::new();
+        for ((t, place), i) in inputs.iter().zip(&geometry.places).zip(&b.inputs) {
+            let dtype = bridge::dtype_of(&b.name, &i.name, t.dtype())?;
+            key.push(Bound { dtype, extent: place.extent, named: place.named });
+        }
+        Ok((geometry, key))
+    }
+
+    /// Number and rank of the inputs.
+    fn check(&self, inputs: &[&Tensor]) -> Result<()> {
+        let b = &*self.body;
+        self.ready()?;
+        if inputs.len() != b.inputs.len() {
+            let expected = format!("{} ({})", b.inputs.len(), self.inputs().join(" "));
+            return Err(Error::argument(&b.name, "number of inputs", expected, inputs.len()));
+        }
+        let wrong = inputs.iter().zip(&b.inputs).find(|(t, i)| i.declared == Some(Extent::COL) && t.rank() > 1);
+        match wrong {
+            Some((t, i)) => Err(Error::shape(&b.name, &i.name, "one of rank 1 (it is declared col)", t.dims())),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs a compiled Program on tensors laid out by `g`.
+    pub(crate) fn launch(&self, compiled: &Compiled, g: &Geometry, tensors: &[&Tensor]) -> Result<Few<Raw>> {
+        let (inputs, outputs) = (&compiled.program.inputs, &compiled.program.outputs);
+        let rows = g.rows();
+        let mut bytes = 0;
+        let guards = bridge::Guards::lock(tensors);
+        let mut views: SmallVec<[View<'_>; 8]> = SmallVec::new();
+        for (k, (place, input)) in g.places.iter().zip(inputs).enumerate() {
+            let data: Slice<'_> = bridge::slice(&self.body.name, &input.name, guards.storage(k))?;
+            bytes += place.extent.len(rows, g.cols) * input.dtype.size_bytes();
+            views.push(View {
+                data,
+                offset: place.offset,
+                row_strides: &place.row_strides,
+                col_stride: place.col_stride,
+            });
+        }
+        let pool = &bridge::CandlePool;
+        let launch = Launch { row_dims: &g.row_dims, cols: g.cols, inputs: &views, uniforms: &self.uniforms, pool };
+        let buffers = compiled.kernel.run(&launch)?;
+        let mut raws = Few::new();
+        for (buffer, o) in buffers.into_iter().zip(outputs) {
+            bytes += o.extent.len(rows, g.cols) * o.dtype.size_bytes();
+            let shape = if o.extent == Extent::ROW { g.row_shape() } else { &g.shape[..] };
+            raws.push((bridge::storage(buffer), Shape::from(shape)));
+        }
+        stats::count_launch(bytes);
+        Ok(raws)
+    }
+
+    /// The inputs with the axis moved to the end, where it was, and the rank with it; views.
+    pub(crate) fn move_inputs(&self, inputs: &[&Tensor]) -> Result<(Few<Tensor>, Moved)> {
+        let b = &*self.body;
+        self.check(inputs)?;
+        let row = |k: usize| b.inputs[k].declared == Some(Extent::ROW);
+        let rank = inputs.iter().enumerate().map(|(k, t)| t.rank() + usize::from(row(k))).max().unwrap_or(0);
+        let at = if b.axis < 0 { b.axis + rank as isize } else { b.axis };
+        let at = match usize::try_from(at) {
+            Ok(at) if at < rank => at,
+            _ if rank == 0 && matches!(b.axis, 0 | -1) => 0,
+            _ => {
+                let expected = format!("-{rank} ≤ axis < {rank} (the rank of the inputs)");
+                return Err(Error::argument(&b.name, "axis", expected, b.axis));
+            }
+        };
+        let axis = Moved { at, rank };
+        let moved = inputs.iter().enumerate().map(|(k, t)| match b.inputs[k].declared {
+            None if axis.moves() => axis.to_last(t),
+            _ => Ok((*t).clone()),
+        });
+        Ok((moved.collect::<Result<_>>()?, axis))
+    }
+
+    /// A result with the axis back in its place.
+    fn move_result(&self, t: &Tensor, extent: Extent, axis: Moved) -> Result<Tensor> {
+        match extent == Extent::ROW {
+            true if self.body.keepdim && axis.rank > 0 => Ok(t.unsqueeze(axis.at)?),
+            false if axis.moves() => axis.back(t),
+            _ => Ok(t.clone()),
+        }
+    }
+}
+
+/// An axis that is run along as the last one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moved {
+    pub at: usize,
+    pub rank: usize,
+}
+
+impl Moved {
+    /// Is it not the last one anyway?
+    pub fn moves(self) -> bool {
+        self.at + 1 < self.rank
+    }
+
+    /// The tensor with all axes, this one last; a view.
+    pub fn to_last(self, t: &Tensor) -> Result<Tensor> {
+        let mut t = t.clone();
+        while t.rank() < self.rank {
+            t = t.unsqueeze(0)?;
+        }
+        let mut order: Vec<usize> = (0..self.rank).filter(|a| *a != self.at).collect();
+        order.push(self.at);
+        Ok(t.permute(order)?)
+    }
+
+    /// The tensor with the last axis back in its place; a view.
+    pub fn back(self, t: &Tensor) -> Result<Tensor> {
+        let mut order: Vec<usize> = (0..self.rank - 1).collect();
+        order.insert(self.at, self.rank - 1);
+        Ok(t.permute(order)?)
+    }
+}

@@ -1,0 +1,83 @@
+//! One AdamW step in one pass over parameters and state
+//!
+//! | name | shape | dtype            | note                    |
+//! |------|-------|------------------|-------------------------|
+//! | p    | any   | f16 bf16 f32 f64 | parameters              |
+//! | g    | as p  | a float          | gradient                |
+//! | m, v | as p  | a float          | first and second moment |
+//! | out  | as p  | as p, m, v       | new p, m, v             |
+//! Cost: 7·N elements moved.
+//! Source: arXiv:1711.05101, algorithm 2; steps count from 1.
+
+use crate::{
+    Result,
+    entry::{Arg, Entry, Gradient, Values, float},
+};
+use candle_core::Tensor;
+use std::sync::OnceLock;
+use zmlx_ir::Scalar;
+
+/// What the catalog knows of `adamw_step`.
+pub static ENTRY: Entry = Entry {
+    name: "adamw_step",
+    summary: "p - lr * (m' / (sqrt(v') + eps) + wd * p)",
+    formula: "let m = beta1 * m0 + rest1 * g; \
+              let v = beta2 * v0 + rest2 * g * g; \
+              out param = p - lr * (m / bias1 / (sqrt(v / bias2) + eps) + wd * p); \
+              out m1 = m; out v1 = v",
+    zmlx: &["optimizers.adamw_step"],
+    args: &[Arg::full("p"), Arg::full("g"), Arg::full("m0"), Arg::full("v0").of(Values::Range(0.0, 1.0))],
+    // what is small and close to 1 is subtracted on the host, in f64
+    uniforms: &[
+        ("lr", Scalar::Float(1e-3)),
+        ("beta1", Scalar::Float(0.9)),
+        ("rest1", Scalar::Float(1.0 - 0.9)),
+        ("beta2", Scalar::Float(0.999)),
+        ("rest2", Scalar::Float(1.0 - 0.999)),
+        ("eps", Scalar::Float(1e-8)),
+        ("wd", Scalar::Float(0.01)),
+        ("bias1", Scalar::Float(1.0 - 0.9 * 0.9 * 0.9)),
+        ("bias2", Scalar::Float(1.0 - 0.999 * 0.999 * 0.999)),
+    ],
+    fallback: |t, u| {
+        let [lr, beta1, rest1, beta2, rest2, eps, wd, bias1, bias2] = [0, 1, 2, 3, 4, 5, 6, 7, 8].map(|k| float(u[k]));
+        let (p, g) = (&t[0], &t[1]);
+        let m = ((&t[2] * beta1)? + (g * rest1)?)?;
+        let v = ((&t[3] * beta2)? + (g.sqr()? * rest2)?)?;
+        let update = (((&m / bias1)? / ((&v / bias2)?.sqrt()? + eps)?)? + (p * wd)?)?;
+        Ok(vec![(p - (update * lr)?)?, m, v])
+    },
+    gradient: Gradient::None("an update is not differentiated"),
+    moves: 7.0,
+    cell: OnceLock::new(),
+};
+
+/// What an AdamW step is made with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamW {
+    /// Learning rate.
+    pub lr: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamW {
+    fn default() -> AdamW {
+        AdamW { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 }
+    }
+}
+
+/// New parameters and moments after step `step` (the first is 1).
+pub fn adamw_step(p: &Tensor, g: &Tensor, m: &Tensor, v: &Tensor, opts: &AdamW, step: u32) -> Result<[Tensor; 3]> {
+    let bias = |beta: f64| 1.0 - beta.powf(f64::from(step));
+    let (b1, b2) = (opts.beta1, opts.beta2);
+    let u = [opts.lr, b1, 1.0 - b1, b2, 1.0 - b2, opts.eps, opts.weight_decay, bias(b1), bias(b2)].map(Scalar::from);
+    let all = ENTRY.run(&[p, g, m, v], &u)?;
+    all.try_into().map_err(|_| crate::Error::internal("adamw_step has three results"))
+}

@@ -1,0 +1,39 @@
+//! RMSNorm: y = x / sqrt(mean(x²) + eps) · w
+//!
+//! | name | shape   | dtype            | note                  |
+//! |------|---------|------------------|-----------------------|
+//! | x    | [.., C] | f16 bf16 f32 f64 |                       |
+//! | w    | [C]     | a float          |                       |
+//! | y    | [.., C] | as x             | sums in f32 or better |
+//! Cost: 2·N elements moved.
+//! Source: arXiv:1910.07467, equation 4. eps is inside the root, in units of x².
+
+use crate::{
+    Result,
+    entry::{Arg, Entry, Gradient, float},
+};
+use candle_core::{D, Tensor};
+use std::sync::OnceLock;
+use zmlx_ir::Scalar;
+
+/// What the catalog knows of `rms_norm`.
+pub static ENTRY: Entry = Entry {
+    name: "rms_norm",
+    summary: "x * rsqrt(mean(x * x) + eps) * w",
+    formula: "x * rsqrt(mean(x * x) + eps) * w",
+    zmlx: &["norms.rmsnorm", "norms.rmsnorm_grad", "norms.rms_norm_no_weight"],
+    args: &[Arg::full("x"), Arg::col("w")],
+    uniforms: &[("eps", Scalar::Float(1e-5))],
+    fallback: |t, u| {
+        let r = ((t[0].sqr()?.mean_keepdim(D::Minus1)? + float(u[0]))?.sqrt()?).recip()?;
+        Ok(vec![t[0].broadcast_mul(&r)?.broadcast_mul(&t[1])?])
+    },
+    gradient: Gradient::Derived,
+    moves: 2.0,
+    cell: OnceLock::new(),
+};
+
+/// RMSNorm over the last dimension, with weight `w` and `eps` in units of x².
+pub fn rms_norm(x: &Tensor, w: &Tensor, eps: f64) -> Result<Tensor> {
+    ENTRY.run1(&[x, w], &[eps.into()])
+}

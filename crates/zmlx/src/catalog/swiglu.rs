@@ -1,0 +1,35 @@
+//! SwiGLU: y = silu(gate)·up
+//!
+//! | name | shape   | dtype            | note |
+//! |------|---------|------------------|------|
+//! | gate | [.., C] | f16 bf16 f32 f64 |      |
+//! | up   | [.., C] | as gate          |      |
+//! | y    | [.., C] | as gate          |      |
+//! Cost: 3·N elements moved.
+//! Source: arXiv:2002.05202.
+
+use crate::{
+    Result,
+    entry::{Arg, Entry, Gradient},
+};
+use candle_core::Tensor;
+use std::sync::OnceLock;
+
+/// What the catalog knows of `swiglu`.
+pub static ENTRY: Entry = Entry {
+    name: "swiglu",
+    summary: "silu(gate) * up",
+    formula: "silu(gate) * up",
+    zmlx: &["transformer.swiglu", "transformer.swiglu2", "fused.silu_mul_grad"],
+    args: &[Arg::full("gate"), Arg::full("up")],
+    uniforms: &[],
+    fallback: |t, _| Ok(vec![((&t[0] * (t[0].neg()?.exp()? + 1.0)?.recip()?)? * &t[1])?]),
+    gradient: Gradient::Derived,
+    moves: 3.0,
+    cell: OnceLock::new(),
+};
+
+/// silu(gate)·up, elementwise.
+pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    ENTRY.run1(&[gate, up], &[])
+}

@@ -1,0 +1,164 @@
+//! What a catalog file says about its kernel. One harness reads every entry and makes the tests, `zmlx kernels`,
+//! `zmlx verify`, `zmlx bench` and KERNELS.md from it.
+
+use crate::{Op, Result, rowwise, stats};
+use candle_core::{Device, Tensor};
+use std::sync::OnceLock;
+use zmlx_ir::{DType, Formula, Scalar};
+
+/// How an argument's shape follows from the case's `[.., C]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArgShape {
+    /// `[.., C]`
+    Full,
+    /// `[C]`
+    Col,
+    /// `[..]`: one value a row.
+    Row,
+}
+
+/// What an argument holds in tests and benchmarks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Values {
+    /// Normal with this standard deviation.
+    Normal(f64),
+    /// Uniform in [lo, hi).
+    Range(f64, f64),
+    /// u8 zeros and ones.
+    Mask,
+    /// u32 columns: 0 ≤ index < C.
+    Column,
+}
+
+/// An argument of a kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Arg {
+    /// Its name in the formula.
+    pub name: &'static str,
+    /// Its shape.
+    pub shape: ArgShape,
+    /// What it holds; says also whether it is a float (of any float dtype) or an integer.
+    pub values: Values,
+}
+
+impl Arg {
+    /// A float argument `[.., C]` of standard normal values.
+    pub const fn full(name: &'static str) -> Arg {
+        Arg { name, shape: ArgShape::Full, values: Values::Normal(1.0) }
+    }
+    /// A float argument `[C]` of standard normal values.
+    pub const fn col(name: &'static str) -> Arg {
+        Arg { name, shape: ArgShape::Col, values: Values::Normal(1.0) }
+    }
+    /// The same argument with other values.
+    pub const fn of(self, values: Values) -> Arg {
+        Arg { values, ..self }
+    }
+    /// Is it a float?
+    pub fn is_float(&self) -> bool {
+        matches!(self.values, Values::Normal(_) | Values::Range(..))
+    }
+}
+
+/// Where a kernel's gradient comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gradient {
+    /// Derived from the formula.
+    Derived,
+    /// There is none, and why.
+    None(&'static str),
+}
+
+/// The kernel in plain candle ops: inputs in the order of `args`, uniforms in the order of `uniforms`.
+pub type Fallback = fn(&[Tensor], &[Scalar]) -> candle_core::Result<Vec<Tensor>>;
+
+/// A kernel of the catalog.
+pub struct Entry {
+    /// Name of the kernel and of its file.
+    pub name: &'static str,
+    /// What it computes, as mathematics, in one line.
+    pub summary: &'static str,
+    /// The formula it is compiled from.
+    pub formula: &'static str,
+    /// The kernels of ZMLX that it covers, as `module.function`.
+    pub zmlx: &'static [&'static str],
+    /// Arguments, in the order of the function.
+    pub args: &'static [Arg],
+    /// Launch arguments and the values that tests use.
+    pub uniforms: &'static [(&'static str, Scalar)],
+    /// The same in plain candle ops.
+    pub fallback: Fallback,
+    /// Its gradient.
+    pub gradient: Gradient,
+    /// Elements read and written, in units of `[.., C]` elements: what a fused kernel must move at least.
+    pub moves: f64,
+    /// The built operation.
+    pub cell: OnceLock<Op>,
+}
+
+impl Entry {
+    /// The formula, its names in the order of the arguments.
+    pub fn parsed(&self) -> Result<Formula> {
+        let mut formula = Formula::default();
+        for name in self.args.iter().map(|a| a.name).chain(self.uniforms.iter().map(|u| u.0)) {
+            formula.name(name);
+        }
+        formula.outs = formula.parse_into(self.formula, &[])?;
+        Ok(formula)
+    }
+
+    /// The operation, built at its first use.
+    pub fn op(&self) -> Result<&Op> {
+        if let Some(op) = self.cell.get() {
+            return Ok(op);
+        }
+        let mut op = rowwise(self.parsed()?)?.name(self.name);
+        for (name, value) in self.uniforms {
+            op = op.uniform(name, *value);
+        }
+        for arg in self.args.iter().filter(|a| a.shape == ArgShape::Row) {
+            op = op.row(arg.name);
+        }
+        if let Gradient::None(_) = self.gradient {
+            op = op.no_grad();
+        }
+        let op = op.build()?;
+        Ok(self.cell.get_or_init(|| op))
+    }
+
+    /// Runs the kernel: fused where this build has a backend for the device, else in plain candle ops (and counted
+    /// as a fallback).
+    pub fn run(&self, inputs: &[&Tensor], uniforms: &[Scalar]) -> Result<Vec<Tensor>> {
+        let op = self.op()?;
+        if inputs.iter().all(|t| matches!(t.device(), Device::Cpu)) {
+            return if self.uniforms.is_empty() {
+                op.call_all(inputs)
+            } else {
+                let named = self.uniforms.iter().zip(uniforms).map(|((name, _), v)| (*name, *v));
+                op.with_all(named).call_all(inputs)
+            };
+        }
+        stats::count_fallback();
+        let inputs: Vec<Tensor> = inputs.iter().map(|t| (*t).clone()).collect();
+        Ok((self.fallback)(&inputs, uniforms)?)
+    }
+
+    /// Runs a kernel of one result.
+    pub fn run1(&self, inputs: &[&Tensor], uniforms: &[Scalar]) -> Result<Tensor> {
+        let mut all = self.run(inputs, uniforms)?;
+        Ok(all.swap_remove(0))
+    }
+
+    /// Bytes a fused forward moves at least, for this many elements of `[.., C]`.
+    pub fn floor_bytes(&self, elems: usize, dtype: DType) -> f64 {
+        self.moves * elems as f64 * dtype.size_bytes() as f64
+    }
+}
+
+/// A float launch argument, for fallbacks.
+pub fn float(s: Scalar) -> f64 {
+    match s {
+        Scalar::Float(v) => v,
+        Scalar::Int(v) => v as f64,
+    }
+}

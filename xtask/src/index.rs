@@ -1,0 +1,133 @@
+//! Registries: `mod` lists that name exactly the files of their folder. They are written from the folder between two
+//! marker lines, so that a new kernel or verb is one new file, and stay plain Rust that a reader and rust-analyzer see.
+
+use crate::tree::{Fault, Tree};
+use std::{fs, io, path::Path};
+
+const BEGIN: &str = "// index: begin";
+const END: &str = "// index: end";
+
+/// A folder whose `mod.rs` lists its files.
+struct Registry {
+    folder: &'static str,
+    /// The lines between the markers, from the module names in order.
+    list: fn(&[&str]) -> String,
+}
+
+const REGISTRIES: &[Registry] = &[
+    Registry { folder: "crates/zmlx/src/catalog", list: entries },
+    Registry { folder: "crates/zmlx-cli/src/verb", list: modules },
+];
+
+fn modules(names: &[&str]) -> String {
+    names.iter().map(|name| format!("pub mod {name};\n")).collect()
+}
+
+fn entries(names: &[&str]) -> String {
+    let items: Vec<String> = names.iter().map(|name| format!("&{name}::ENTRY")).collect();
+    let one_line = format!("pub static ENTRIES: &[&Entry] = &[{}];\n", items.join(", "));
+    // As rustfmt lays it out: on one line where that fits, else an item a line.
+    let list = match one_line.len() {
+        ..=121 => one_line,
+        _ => format!("pub static ENTRIES: &[&Entry] = &[\n    {},\n];\n", items.join(",\n    ")),
+    };
+    format!("{}\nuse crate::entry::Entry;\n\n/// Every kernel, by name.\n{list}", modules(names))
+}
+
+/// Writes every stale registry; what cannot be written is a fault.
+pub fn write(root: &Path, tree: &Tree) -> io::Result<Vec<Fault>> {
+    let mut faults = Vec::new();
+    for registry in REGISTRIES {
+        match updated(registry, tree) {
+            Ok(Some((path, text))) => {
+                fs::write(root.join(&path), text)?;
+                println!("index: wrote {path}");
+            }
+            Ok(None) => {}
+            Err(fault) => faults.push(fault),
+        }
+    }
+    Ok(faults)
+}
+
+/// Faults: registries that do not list exactly their folder.
+pub fn check(tree: &Tree) -> Vec<Fault> {
+    let stale = |(path, _)| Fault { path, line: 1, message: "stale list: run `cargo xtask index`".into() };
+    REGISTRIES.iter().filter_map(|r| updated(r, tree).map(|new| new.map(stale)).unwrap_or_else(Some)).collect()
+}
+
+/// The path and new text of a registry that is stale; None for one that is fresh, or whose folder is not there.
+fn updated(registry: &Registry, tree: &Tree) -> Result<Option<(String, String)>, Fault> {
+    let path = format!("{}/mod.rs", registry.folder);
+    let mut names: Vec<&str> = tree.files.iter().filter_map(|f| module(&f.path, registry.folder)).collect();
+    names.sort_unstable();
+    let Some(file) = tree.get(&path) else {
+        return match names[..] {
+            [] => Ok(None),
+            _ => Err(Fault { path, line: 1, message: "missing: this folder needs a registry".into() }),
+        };
+    };
+    let (Some(begin), Some(end)) = (file.text.find(BEGIN), file.text.find(END)) else {
+        return Err(file.fault(1, format!("no `{BEGIN}` and `{END}` lines to write the list between")));
+    };
+    if end < begin {
+        return Err(file.fault(1, format!("`{END}` stands before `{BEGIN}`")));
+    }
+    let (head, tail) = (&file.text[..begin + BEGIN.len()], &file.text[end..]);
+    let text = format!("{head}\n{}{tail}", (registry.list)(&names));
+    Ok((text != file.text).then_some((path, text)))
+}
+
+/// `x` for `folder/x.rs`, and for `folder/x/mod.rs`: an entry that needs a folder of its own.
+fn module<'a>(path: &'a str, folder: &str) -> Option<&'a str> {
+    let inside = path.strip_prefix(folder)?.strip_prefix('/')?;
+    let name = inside.strip_suffix("/mod.rs").or(inside.strip_suffix(".rs"))?;
+    (name != "mod" && !name.contains('/')).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOD: &str = "crates/zmlx-cli/src/verb/mod.rs";
+
+    fn verbs(list: &str) -> Vec<Fault> {
+        check(&Tree::of(&[
+            ("crates/zmlx-cli/src/verb/eval.rs", ""),
+            (MOD, list),
+            ("crates/zmlx-cli/src/verb/show.rs", ""),
+            ("crates/zmlx-cli/src/verb/tune/mod.rs", ""),
+            ("crates/zmlx-cli/src/verb/tune/space.rs", ""),
+        ]))
+    }
+
+    #[test]
+    fn a_list_of_exactly_the_folder_is_fresh() {
+        let fresh = "//! Verbs.\n// index: begin\npub mod eval;\npub mod show;\npub mod tune;\n// index: end\n";
+        assert_eq!(verbs(fresh), []);
+    }
+
+    #[test]
+    fn a_missing_and_a_foreign_name_are_stale() {
+        for list in ["pub mod eval;\npub mod show;\n", "pub mod eval;\npub mod show;\npub mod tune;\npub mod x;\n"] {
+            let faults = verbs(&format!("// index: begin\n{list}// index: end\n"));
+            assert_eq!(faults.len(), 1);
+            assert_eq!(faults[0].to_string(), format!("{MOD}:1: stale list: run `cargo xtask index`"));
+        }
+    }
+
+    #[test]
+    fn a_registry_without_markers_is_a_fault() {
+        assert!(verbs("pub mod eval;\n")[0].message.contains("// index: begin"));
+        assert!(verbs("// index: end\n// index: begin\n")[0].message.contains("stands before"));
+    }
+
+    #[test]
+    fn the_catalog_lists_modules_and_entries() {
+        let list = "pub mod rope;\npub mod silu;\n\nuse crate::entry::Entry;\n\n/// Every kernel, by name.\n\
+                    pub static ENTRIES: &[&Entry] = &[&rope::ENTRY, &silu::ENTRY];\n";
+        assert_eq!(entries(&["rope", "silu"]), list);
+        let many = entries(&["a_rather_long_name"; 6]);
+        assert!(many.ends_with("    &a_rather_long_name::ENTRY,\n];\n"), "{many}");
+    }
+}
