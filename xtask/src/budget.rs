@@ -9,11 +9,6 @@ pub const LIMIT: usize = 500;
 /// Path, most lines of code, reason. A row that is no longer needed is a fault.
 pub const ROWS: &[(&str, usize, &str)] = &[
     ("crates/zmlx-ir/src/op.rs", 700, "the op table: one place for all that is true of an op"),
-    (
-        "crates/zmlx-ir/src/program/oracle.rs",
-        560,
-        "the reference: values and error bounds of every kind of node, side by side",
-    ),
     ("crates/zmlx-ir/tests/formula.rs", 600, "the formula language, one test a rule"),
     (
         "crates/zmlx-runtime/src/backend/cpu/plan.rs",

@@ -160,7 +160,9 @@ fn every_function_parses_binds_and_prints() {
         assert_eq!(formula.is_pointwise(), !f.rowwise, "{text}");
         assert_eq!(parse(&formula.to_string()), formula, "{text} prints {formula}");
         for dtype in DType::ALL {
-            let p = formula.bind(f.name, &Signature::uniform(f.arity.0, dtype, Extent::ELEM)).unwrap();
+            // a seed is one a row
+            let extent = if f.name == "rand" { Extent::ROW } else { Extent::ELEM };
+            let p = formula.bind(f.name, &Signature::uniform(f.arity.0, dtype, extent)).unwrap();
             assert!(p.inputs.iter().all(|i| i.dtype == dtype), "{text}");
         }
         for alias in f.aliases {
@@ -230,6 +232,8 @@ fn mistakes_are_underlined_and_explained() {
         ("fn f(v) = v; f(x, 1)", "f takes 1 argument, not 2\n  fn f(v) = v; f(x, 1)\n               ^^^^^^^"),
         ("let a = 1;\nlet b = a +;\nb", "expected a value, found ';'\n  let b = a +;\n             ^"),
         ("x $ y", "unexpected character '$'\n  x $ y\n    ^"),
+        ("x + _", "'_' names no value; give it another name\n  x + _\n      ^"),
+        ("let _ = x; _ * w", "'_' names no value; give it another name\n  let _ = x; _ * w\n             ^"),
     ] {
         assert_eq!(error(text), want, "{text}");
     }
@@ -583,6 +587,8 @@ fn mistakes_of_types_are_underlined() {
     assert_eq!(message("x[t] * 2", &[]), "an index must be an integer; convert it with 'i64(…)'\n  x[t] * 2\n  ^^^^");
     assert!(message("x[t]", &[elem(DType::F32), elem(DType::I64)]).starts_with("x[…] takes one index a row"));
     assert!(message("x[0]", &[(DType::F32, Extent::ROW)]).starts_with("'x' has one value a row"));
+    let e = "rand takes one seed a row, not one an element; seed it with a launch argument, or a value of the row";
+    assert_eq!(message("1 + rand(s)", &[]), format!("{e}\n  1 + rand(s)\n      ^^^^^^^"));
     let mut f = parse("eps[0] + x");
     f.names[0].uniform = Some(Scalar::Float(1.0));
     assert!(try_bind(&f, &[]).unwrap_err().message.starts_with("'eps' is a launch argument"));

@@ -9,6 +9,7 @@ use crate::{
 fn is_driver(path: &str) -> bool {
     let runtime = path.strip_prefix("crates/zmlx-runtime/src/backend/");
     runtime.is_some_and(|inside| inside.ends_with("/driver.rs") || inside.contains("/driver/"))
+        || path == "crates/zmlx-runtime/src/backend/cpu/stream.rs"
         || path.starts_with("crates/zmlx/src/bridge/")
         || path == "crates/zmlx/src/bridge.rs"
         || path == "crates/zmlx-lm/src/weights/map.rs"

@@ -206,6 +206,10 @@ impl Binder<'_> {
                         id
                     }
                     Kind::Rand => {
+                        if extent.has_cols() {
+                            let e = FormulaError::new("rand takes one seed a row, not one an element");
+                            return Err(e.suggest("seed it with a launch argument, or a value of the row"));
+                        }
                         extent = Extent::ELEM;
                         let seed = match args[0].what {
                             What::Literal { value, .. } => self.program.int(DType::I64, value as i64),

@@ -92,8 +92,11 @@ impl Formula {
         let mut map: Vec<Id> = (0..first as u32).map(Id).collect();
         let dropped = self.terms.split_off(first);
         let spans = self.spans.split_off(first.min(self.spans.len()));
+        // all of them first: a term that is renumbered may look like a later one before that
+        for term in &dropped {
+            self.memo.remove(term);
+        }
         for (i, mut term) in dropped.into_iter().enumerate() {
-            self.memo.remove(&term);
             map.push(Id(self.terms.len() as u32));
             if live[first + i] {
                 term.args.iter_mut().for_each(|a| *a = map[a.index()]);

@@ -259,6 +259,8 @@ impl<'a> Parser<'a> {
             self.formula.push(Kind::Index(index), vec![])
         } else if RESERVED.contains(&word) {
             return Err(self.error_here(format!("'{word}' is a reserved word and begins a statement")));
+        } else if word == "_" {
+            return Err(self.error_here("'_' names no value").suggest("give it another name"));
         } else if let Some(&id) = self.scope.get(word) {
             id
         } else {

@@ -24,8 +24,10 @@ impl Program {
         self.push(Kind::Uniform(slot), vec![], dtype.compute(), Extent::UNIFORM)
     }
 
-    /// Declares an output: `node`, stored as `dtype` with its own extent.
+    /// Declares an output: `node`, stored as `dtype` with its own extent. A number stored as a truth value is
+    /// compared with 0 first.
     pub fn output(&mut self, name: impl Into<String>, node: Id, dtype: DType) {
+        let node = if dtype == DType::Bool { self.cast(node, dtype) } else { node };
         let extent = self.node(node).extent;
         self.outputs.push(Output { name: name.into(), node, dtype, extent });
     }

@@ -14,12 +14,16 @@
 //! through the constructors of `build.rs`, which infer types, insert conversions and simplify.
 
 mod build;
+mod once;
 pub mod oracle;
 pub mod philox;
+#[doc(hidden)]
+pub mod random;
 mod simplify;
 mod text;
 mod verify;
 
+pub use once::Split;
 pub use verify::Fault;
 
 use crate::{DType, Op};

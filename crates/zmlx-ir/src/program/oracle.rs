@@ -4,10 +4,13 @@
 //! A bound of infinity means "cannot be known": a comparison within the errors of its sides, a division by an interval
 //! with 0 in it, a value that may overflow. Tests skip such elements and count them.
 
+mod bound;
+
+use self::bound::{Num, Sum, UNKNOWN, arg, binary, float, int, largest, predicate, scaled, size_of, tiny, unary};
 use super::*;
 use crate::{
     Scalar,
-    op::{Slope, Value},
+    op::{Class, Value},
 };
 
 /// Values of one input or output: dense, row-major, `extent.len(rows, cols)` of them.
@@ -79,30 +82,6 @@ pub enum OracleError {
     Inputs(String),
 }
 
-/// A value and the bound on its error; an integer whose bound is not 0 is not known.
-#[derive(Clone, Copy, Debug)]
-struct Num {
-    v: f64,
-    e: f64,
-    /// The exact integer, where it is one.
-    i: i64,
-}
-
-const UNKNOWN: f64 = f64::INFINITY;
-
-fn float(v: f64, e: f64) -> Num {
-    Num { v, e: if e.is_nan() { UNKNOWN } else { e }, i: 0 }
-}
-
-fn int(i: i64, sure: bool) -> Num {
-    Num { v: i as f64, e: if sure { 0.0 } else { UNKNOWN }, i }
-}
-
-/// x·e, 0 where e is 0 even if x is infinite.
-fn scaled(x: f64, e: f64) -> f64 {
-    if e == 0.0 { 0.0 } else { x.abs() * e }
-}
-
 struct Evaluator<'a> {
     p: &'a Program,
     rows: usize,
@@ -172,15 +151,11 @@ impl Evaluator<'_> {
         if !v.is_finite() {
             return float(v, if e.is_finite() { 0.0 } else { UNKNOWN });
         }
-        let (max, tiny) = match dtype {
-            DType::F64 => (f64::MAX, 0.0),
-            DType::F16 => (65504.0, 2f64.powi(-25)),
-            DType::BF16 => (3.38e38, 2f64.powi(-134)),
-            _ => (f64::from(f32::MAX), 2f64.powi(-148)),
-        };
+        let (max, tiny) = (largest(dtype), tiny(dtype));
         // the oracle is itself in f64: beside an f64 executor its own rounding counts as much
         let ulp = if dtype == DType::F64 { 2.0 * ulp } else { ulp };
-        let e = e + if ulp == 0.0 { 0.0 } else { ulp * 2.0 * dtype.unit_roundoff() * v.abs() + tiny * ulp.max(1.0) };
+        let e =
+            e + if ulp == 0.0 { 0.0 } else { ulp * 2.0 * dtype.unit_roundoff() * (v.abs() + e) + tiny * ulp.max(1.0) };
         float(v, if v.abs() + e > max { UNKNOWN } else { e })
     }
 
@@ -208,7 +183,11 @@ impl Evaluator<'_> {
                 Index::Cols => int(self.cols as i64, true),
             }),
             Kind::Op(op) => self.each(extent, |r, c| {
-                let args: Vec<Num> = node.args.iter().map(|a| self.at(*a, r, c)).collect();
+                let mut args: Vec<Num> = node.args.iter().map(|a| self.at(*a, r, c)).collect();
+                // a value compared with itself is off by the same error on both sides
+                if matches!(node.args[..], [a, b] if a == b) && op.row().class == Class::Compare {
+                    args.iter_mut().filter(|x| x.e.is_finite()).for_each(|x| x.e = 0.0);
+                }
                 self.op(
                     op,
                     dtype,
@@ -244,19 +223,22 @@ impl Evaluator<'_> {
                     let t = self.at(arg(0), row, 0);
                     let col = usize::try_from(t.i).ok().filter(|c| *c < self.cols);
                     let Some(col) = col else { return Err(OracleError::Index { index: t.i, row, cols: self.cols }) };
+                    // another index, another element
+                    let unsure = if t.e == 0.0 { 0.0 } else { UNKNOWN };
                     let input = &self.p.inputs[k as usize];
                     let r = if input.extent.has_rows() { row } else { 0 };
                     let (c, width) = if input.extent.has_cols() { (col, self.cols) } else { (0, 1) };
                     out.push(match &inputs[k as usize] {
-                        Data::Float { value, error } => float(value[r * width + c], error[r * width + c]),
-                        Data::Int(v) => int(v[r * width + c], true),
+                        Data::Float { value, error } => float(value[r * width + c], error[r * width + c] + unsure),
+                        Data::Int(v) => int(v[r * width + c], t.e == 0.0),
                     });
                 }
                 out
             }
             Kind::Rand => self.each(extent, |r, c| {
-                let seed = self.at(arg(0), r, c).i;
-                float(f64::from(philox::rand_unit(seed, (r * self.cols + c) as u64)), 0.0)
+                let seed = self.at(arg(0), r, c);
+                let value = philox::rand_unit(seed.i, (r * self.cols + c) as u64);
+                float(f64::from(value), if seed.e == 0.0 { 0.0 } else { 1.0 })
             }),
             Kind::Expand => self.each(extent, |r, c| self.at(arg(0), r, c)),
         })
@@ -315,7 +297,11 @@ impl Evaluator<'_> {
         if !from.is_float() {
             return match to {
                 DType::Bool => int(i64::from(a.i != 0), a.e == 0.0),
-                to if to.is_float() => self.round(to.compute(), a.i as f64, a.e, 0.5),
+                // by way of the compute type: to 16 bits it is rounded twice
+                to if to.is_float() => {
+                    let twice = if to == to.compute() { 0.0 } else { to.compute().unit_roundoff() * a.v.abs() };
+                    self.round(to, a.i as f64, a.e + twice, 0.5)
+                }
                 to => int(to.wrap(a.i), a.e == 0.0),
             };
         }
@@ -362,13 +348,13 @@ impl Evaluator<'_> {
                 int(dtype.wrap(y), sure)
             }
             ReduceOp::Sum => {
-                let (mut s, mut e, mut size) = (0.0, 0.0, 0.0);
+                let (mut s, mut e, mut size) = (Sum::default(), 0.0, 0.0);
                 for x in v {
-                    s += x.v;
+                    s.add(x.v);
                     e += x.e;
-                    size += x.v.abs();
+                    size += size_of(x.v);
                 }
-                self.sum(dtype, s, e, size, n)
+                self.sum(dtype, s.value(), e, size, n)
             }
             ReduceOp::Prod => {
                 let start = float(1.0, 0.0);
@@ -376,7 +362,15 @@ impl Evaluator<'_> {
                     let e = scaled(s.v, x.e) + scaled(x.v, s.e) + scaled(s.e, x.e);
                     float(s.v * x.v, e + if self.exact { 0.0 } else { dtype.unit_roundoff() * (s.v * x.v).abs() })
                 });
-                self.round(dtype, y.v, y.e, 0.5)
+                if self.exact {
+                    return y;
+                }
+                // in another order a part of the product may overflow, or fall below the normal numbers
+                let exponents = v.iter().map(|x| x.v.abs().log2());
+                let large: f64 = exponents.filter(|e| *e > 0.0).sum();
+                let least: f64 = if dtype == DType::F64 { -1022.0 } else { -126.0 };
+                let e = if large > 1.0 - least { UNKNOWN } else { y.e + n * (least + large).exp2() };
+                self.round(dtype, y.v, e, 0.5)
             }
             _ => {
                 let max = op == ReduceOp::Max;
@@ -389,19 +383,22 @@ impl Evaluator<'_> {
                     } else {
                         s.v.min(x.v)
                     };
-                    // an identity says nothing about the error
-                    float(v, if s.v == start.v { x.e } else { s.e.max(x.e) })
+                    float(v, s.e.max(x.e))
                 })
             }
         }
     }
 
-    /// A sum of n values of total size `size`: pairwise or wider, so log n roundings.
+    /// A sum of n values of total size `size`: in f64 one after the other, in f32 at worst pairwise, so log n roundings.
     fn sum(&self, dtype: DType, s: f64, e: f64, size: f64, n: f64) -> Num {
+        // another order may overflow half way
+        if !self.exact && size > largest(dtype) {
+            return float(s, UNKNOWN);
+        }
         if !s.is_finite() {
             return float(s, if e.is_finite() { 0.0 } else { UNKNOWN });
         }
-        let c = 4.0 + n.max(1.0).log2();
+        let c = 4.0 + if dtype == DType::F64 { n } else { n.max(1.0).log2() };
         self.round(dtype, s, e + c * dtype.unit_roundoff() * size, 0.5)
     }
 
@@ -427,15 +424,13 @@ impl Evaluator<'_> {
                     ScanOp::Sum => int(dtype.wrap(acc.i.wrapping_add(x.i)), acc.e + x.e == 0.0),
                     ScanOp::Prod if dtype.is_float() => {
                         let e = scaled(acc.v, x.e) + scaled(x.v, acc.e) + scaled(acc.e, x.e);
-                        float(
-                            acc.v * x.v,
-                            e + if self.exact { 0.0 } else { dtype.unit_roundoff() * (acc.v * x.v).abs() },
-                        )
+                        let rounding = dtype.unit_roundoff() * (acc.v * x.v).abs() + tiny(dtype);
+                        float(acc.v * x.v, e + if self.exact { 0.0 } else { rounding })
                     }
                     ScanOp::Prod => int(dtype.wrap(acc.i.wrapping_mul(x.i)), acc.e + x.e == 0.0),
                     ScanOp::Max if dtype.is_float() => {
                         let v = if acc.v.is_nan() || x.v.is_nan() { f64::NAN } else { acc.v.max(x.v) };
-                        float(v, if acc.v == f64::NEG_INFINITY { x.e } else { acc.e.max(x.e) })
+                        float(v, acc.e.max(x.e))
                     }
                     ScanOp::Max => int(acc.i.max(x.i), acc.e + x.e == 0.0),
                     ScanOp::Affine => {
@@ -452,7 +447,7 @@ impl Evaluator<'_> {
                         h
                     }
                 };
-                size += x.v.abs();
+                size += size_of(x.v);
                 if scan.exclusive && scan.op == ScanOp::Affine {
                     continue;
                 }
@@ -508,92 +503,6 @@ impl Evaluator<'_> {
             };
         }
         Data::Int(value.iter().map(|x| x.i).collect())
-    }
-}
-
-/// Position of the first largest (smallest); NaN wins.
-fn arg(op: ReduceOp, from: DType, v: &[Num]) -> Num {
-    let better = |a: f64, b: f64| if op == ReduceOp::ArgMax { a > b } else { a < b };
-    let mut best = 0;
-    for (i, x) in v.iter().enumerate().skip(1) {
-        let wins = if from.is_float() {
-            !v[best].v.is_nan() && (x.v.is_nan() || better(x.v, v[best].v))
-        } else if op == ReduceOp::ArgMax {
-            x.i > v[best].i
-        } else {
-            x.i < v[best].i
-        };
-        if wins {
-            best = i;
-        }
-    }
-    let close = |x: &Num| {
-        let (gap, error) = ((x.v - v[best].v).abs(), x.e + v[best].e);
-        error > 0.0 && (gap <= error || gap.is_nan() || error.is_nan())
-    };
-    let sure = !v.iter().enumerate().any(|(i, x)| i != best && close(x));
-    int(best as i64, sure)
-}
-
-fn predicate(op: Op, a: &[Num]) -> Num {
-    let value = |x: f64, y: f64| match op.row().value {
-        Value::Unary(f) => f(x),
-        Value::Binary(f) => f(x, y),
-        Value::Ternary(_) => 0.0,
-    };
-    let b = a.get(1).copied().unwrap_or(float(0.0, 0.0));
-    let y = value(a[0].v, b.v);
-    let known = a[0].e + b.e == 0.0 || a[0].v.is_nan() || b.v.is_nan() || (a[0].v - b.v).abs() > a[0].e + b.e;
-    let known = if op == Op::IsNan { a[0].e.is_finite() } else { known };
-    int(y as i64, known)
-}
-
-/// Error of f(a ± e).
-fn unary(op: Op, slope: Slope, f: fn(f64) -> f64, a: Num) -> f64 {
-    if a.e == 0.0 {
-        return 0.0;
-    }
-    if let Slope::Lipschitz(l) = slope {
-        return l * a.e;
-    }
-    if !a.e.is_finite() || (op == Op::Recip && a.v.abs() <= a.e) || (op == Op::Tan && a.e > 0.1) {
-        return UNKNOWN;
-    }
-    let (y, lo, hi) = (f(a.v), f(a.v - a.e), f(a.v + a.e));
-    match (y.is_nan(), lo.is_nan(), hi.is_nan()) {
-        (true, true, true) => 0.0,
-        (false, false, false) if y == lo && y == hi => 0.0,
-        (false, false, false) => (y - lo).abs().max((y - hi).abs()),
-        _ => UNKNOWN,
-    }
-}
-
-fn binary(op: Op, f: fn(f64, f64) -> f64, a: Num, b: Num) -> f64 {
-    if a.e == 0.0 && b.e == 0.0 {
-        return 0.0;
-    }
-    match op {
-        Op::Add | Op::Sub => a.e + b.e,
-        Op::Mul => scaled(a.v, b.e) + scaled(b.v, a.e) + scaled(a.e, b.e),
-        Op::Mulz if a.v == 0.0 && a.e == 0.0 => 0.0,
-        Op::Mulz => scaled(a.v, b.e) + scaled(b.v, a.e) + scaled(a.e, b.e),
-        Op::Div if b.v.abs() <= b.e => UNKNOWN,
-        Op::Div => (a.e + scaled(a.v / b.v, b.e)) / (b.v.abs() - b.e),
-        Op::Min | Op::Max => a.e.max(b.e),
-        Op::Rem => {
-            let q = |x: f64, y: f64| (x / y).trunc();
-            let middle = q(a.v, b.v);
-            let corners = [(-1.0, -1.0), (-1.0, 1.0), (1.0, -1.0), (1.0, 1.0)];
-            let same = corners.iter().all(|(i, j)| q(a.v + i * a.e, b.v + j * b.e) == middle);
-            if same && middle.is_finite() { a.e + scaled(middle, b.e) } else { UNKNOWN }
-        }
-        _ => {
-            let y = f(a.v, b.v);
-            let corners = [(-1.0, -1.0), (-1.0, 1.0), (1.0, -1.0), (1.0, 1.0)];
-            let differences = corners.map(|(i, j)| (f(a.v + i * a.e, b.v + j * b.e) - y).abs());
-            // a pole or a change of domain inside the interval makes a difference that is not a number
-            if differences.iter().any(|d| d.is_nan()) { UNKNOWN } else { differences.into_iter().fold(0.0, f64::max) }
-        }
     }
 }
 

@@ -34,12 +34,16 @@ impl Program {
                 faults.push(Fault { node: Some(id), message: format!("{message} in `{}`", self.line(id)) });
             }
         }
-        self.check_late(&mut faults);
+        let late = self.check_late(&mut faults);
         for o in &self.outputs {
             let wrong = if o.node.index() >= self.nodes.len() {
                 format!("output {} of a node that is not there", o.name)
             } else if !o.extent.contains(self.node(o.node).extent) {
                 format!("output {} is {:?}, its value {:?}", o.name, o.extent, self.node(o.node).extent)
+            } else if late[o.node.index()] && o.extent.has_rows() {
+                format!("output {} has rows, its value is made of a sum over them", o.name)
+            } else if o.dtype == DType::Bool && self.node(o.node).dtype != DType::Bool {
+                format!("output {} is of truth values, its value is not", o.name)
             } else {
                 continue;
             };
@@ -99,7 +103,8 @@ impl Program {
                 if matches!(op, ReduceOp::Any | ReduceOp::All) {
                     expect(args[0].dtype == DType::Bool, "any and all reduce truth values")?;
                 }
-                expect(over == Over::Cols || op == ReduceOp::Sum, "only sums go over rows")?;
+                let row_sum = op == ReduceOp::Sum && node.dtype.is_float();
+                expect(over == Over::Cols || row_sum, "only sums of floats go over rows")?;
                 extent(all.without(over.axes()))
             }
             Kind::Fold(k) => {
@@ -150,7 +155,8 @@ impl Program {
     }
 
     /// What is made of a sum over rows may only reach outputs, by pointwise arithmetic at its own extent.
-    fn check_late(&self, faults: &mut Vec<Fault>) {
+    /// Gives which values are.
+    fn check_late(&self, faults: &mut Vec<Fault>) -> Vec<bool> {
         let mut late = vec![false; self.nodes.len()];
         for id in self.ids() {
             let node = self.node(id);
@@ -162,6 +168,7 @@ impl Program {
             }
             late[id.index()] = from || matches!(node.kind, Kind::Reduce(_, Over::Rows | Over::All));
         }
+        late
     }
 }
 

@@ -2,12 +2,12 @@
 //! outputs are allocated without being filled, and workers write disjoint parts of them.
 
 use super::{
-    Kernel, TILE,
+    Kernel,
     bank::{Lane, Place, with_lane},
     exec::{Access, Domain, Env, Local, Shared, Window},
     lanes::{self, Src},
     plan::{FoldStep, Plan, Step},
-    scan,
+    scan, stream,
 };
 use crate::{Buffer, Error, Launch};
 use half::{bf16, f16};
@@ -23,8 +23,9 @@ use zmlx_ir::{DType, Extent};
 const GROUP: usize = 16 * 1024;
 /// Rows no longer than this share tiles.
 const SHORT: usize = 256;
-/// Few rows that are longer than this (with a reduction: four times this) are split into blocks of columns.
-const BLOCK: usize = 16 * 1024;
+/// Few rows are split into blocks of columns: into this many, of at least and at most so many columns.
+const BLOCKS: usize = 16;
+const BLOCK: Range<usize> = 16 * 1024..64 * 1024;
 /// Fewer rows than this count as few.
 const FEW_ROWS: usize = 16;
 /// Tasks that hold sums over rows; fixed, so that results do not depend on the number of threads.
@@ -108,6 +109,8 @@ struct Run<'a> {
     addresses: &'a [Address],
     rows: usize,
     cols: usize,
+    /// Outputs are stored past the caches.
+    streams: bool,
 }
 
 /// Sums over rows that one task made.
@@ -135,13 +138,16 @@ pub fn run(kernel: &Kernel, launch: &Launch<'_>) -> Result<Vec<Buffer>, Error> {
         outputs.push(buffer);
         addresses.push(address);
     }
-    let longest = if kernel.reduces { 4 * BLOCK } else { BLOCK };
+    // as many blocks as threads may want, as long as each is worth waking one
+    let longest = (cols / BLOCKS).clamp(BLOCK.start, BLOCK.end);
     let split = rows < FEW_ROWS && cols > longest && kernel.split.is_some();
     let plan = match &kernel.split {
         Some(plan) if split => plan,
         _ => &kernel.plan,
     };
-    let run = Run { kernel, plan, launch, addresses: &addresses, rows, cols };
+    let bytes: usize = kernel.outputs.iter().map(|(dtype, extent)| extent.len(rows, cols) * dtype.size_bytes()).sum();
+    let streams = bytes >= stream::LEAST_BYTES;
+    let run = Run { kernel, plan, launch, addresses: &addresses, rows, cols, streams };
     let block = split.then_some(longest);
     SHARED.with(|shared| match shared.try_borrow_mut() {
         Ok(mut shared) => {
@@ -235,17 +241,20 @@ impl Run<'_> {
             name: &self.kernel.name,
             row_sums,
             all_sums,
+            streams: self.streams,
+            read_back: self.plan.read_back,
         }
     }
 
     /// Rows in groups, each group through all passes.
     fn grouped(&self, shared: &mut Shared, parallel: bool) -> Result<Vec<Sums>, Error> {
         let plan = self.plan;
-        let together = if self.cols == 0 || self.cols > SHORT || self.kernel.folds { 1 } else { TILE / self.cols };
+        let together =
+            if self.cols == 0 || self.cols > SHORT || self.kernel.folds { 1 } else { plan.lanes / self.cols };
         if together > 1 {
             self.widen_columns(shared, together);
         }
-        let group = GROUP.checked_div(self.cols).map_or(TILE, |rows| rows.max(together).min(TILE));
+        let group = GROUP.checked_div(self.cols).map_or(plan.lanes, |rows| rows.max(together).min(plan.lanes));
         let groups = self.rows.div_ceil(group);
         let has_sums = !plan.row_sums.is_empty() || !plan.all_sums.is_empty();
         let tasks = if has_sums { groups.min(SUM_TASKS) } else { groups };
@@ -282,12 +291,12 @@ impl Run<'_> {
         sums: &mut Sums,
     ) -> Result<(), Error> {
         let plan = self.plan;
-        let (rows, cols) = (range.len(), self.cols);
-        local.tile.reserve(&plan.tile, TILE);
+        let (rows, cols, tile) = (range.len(), self.cols, plan.lanes);
+        local.tile.reserve(&plan.tile, tile);
         local.rows.reserve(&plan.row, rows);
         local.kept.reserve(&plan.kept, rows * cols);
         if together > 1 {
-            local.wide_rows.reserve(&plan.row, TILE);
+            local.wide_rows.reserve(&plan.row, tile);
         }
         let windows = self.addresses.iter().zip(&self.kernel.outputs).map(|(a, (_, extent))| {
             let range = match (extent.has_rows(), extent.has_cols()) {
@@ -307,8 +316,8 @@ impl Run<'_> {
             if !pass.folds.is_empty() {
                 for row in 0..rows {
                     pass.folds.iter().for_each(|f| start_fold(env.local, f));
-                    for col in (0..cols).step_by(TILE) {
-                        let d = Domain::Tile { row, rows: 1, col, width: TILE.min(cols - col) };
+                    for col in (0..cols).step_by(tile) {
+                        let d = Domain::Tile { row, rows: 1, col, width: tile.min(cols - col) };
                         env.widen(&pass.row_reads, &pass.input_reads, d);
                         env.run(&pass.tiles, d)?;
                         for f in &pass.folds {
@@ -316,7 +325,7 @@ impl Run<'_> {
                         }
                     }
                     for f in &pass.folds {
-                        finish_fold(&mut env, f, row, cols.min(TILE))?;
+                        finish_fold(&mut env, f, row, cols.min(tile))?;
                     }
                 }
             } else if pass.tiles.is_empty() {
@@ -329,8 +338,8 @@ impl Run<'_> {
                 }
             } else {
                 for row in 0..rows {
-                    for col in (0..cols).step_by(TILE) {
-                        let d = Domain::Tile { row, rows: 1, col, width: TILE.min(cols - col) };
+                    for col in (0..cols).step_by(tile) {
+                        let d = Domain::Tile { row, rows: 1, col, width: tile.min(cols - col) };
                         env.widen(&pass.row_reads, &pass.input_reads, d);
                         env.run(&pass.tiles, d)?;
                     }
@@ -353,6 +362,9 @@ impl Run<'_> {
         let done: Mutex<Vec<Option<Result<T, Error>>>> = Mutex::new((0..tasks).map(|_| None).collect());
         self.launch.pool.each(tasks, &|t| {
             let result = task(t);
+            if self.streams {
+                stream::fence();
+            }
             done.lock().unwrap_or_else(PoisonError::into_inner)[t] = Some(result);
         });
         let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -361,7 +373,7 @@ impl Run<'_> {
 
     /// Columns repeated for tiles of several rows.
     fn widen_columns(&self, shared: &mut Shared, together: usize) {
-        shared.wide_cols.reserve(&self.plan.col, TILE);
+        shared.wide_cols.reserve(&self.plan.col, self.plan.lanes);
         for (dtype, reg) in self.plan.passes.iter().flat_map(|p| &p.col_reads) {
             with_lane!(*dtype, T => {
                 let mut wide = shared.wide_cols.take::<T>(*reg);
@@ -377,7 +389,7 @@ impl Run<'_> {
     fn split(&self, shared: &mut Shared, block: usize, parallel: bool) -> Result<Vec<Sums>, Error> {
         let plan = self.plan;
         let shared = &*shared;
-        let (rows, cols) = (self.rows, self.cols);
+        let (rows, cols, tile) = (self.rows, self.cols, plan.lanes);
         let mut main = Local::default();
         main.rows.reserve(&plan.row, rows);
         let mut row_parts = Sums::new(plan, 0);
@@ -402,7 +414,7 @@ impl Run<'_> {
                 let (row, first) = (i / blocks, i % blocks * block);
                 let end = (first + block).min(cols);
                 LOCAL.with_borrow_mut(|local| {
-                    local.tile.reserve(&plan.tile, TILE);
+                    local.tile.reserve(&plan.tile, tile);
                     if !plan.row.is_empty() {
                         local.rows = row_values.clone();
                     }
@@ -418,8 +430,8 @@ impl Run<'_> {
                     env.first_col = first;
                     // a window holds part of one row, so rows have no pitch in it
                     env.pitch = 0;
-                    for col in (first..end).step_by(TILE) {
-                        let d = Domain::Tile { row, rows: 1, col, width: TILE.min(end - col) };
+                    for col in (first..end).step_by(tile) {
+                        let d = Domain::Tile { row, rows: 1, col, width: tile.min(end - col) };
                         env.widen(&pass.row_reads, &pass.input_reads, d);
                         env.run(&pass.tiles, d)?;
                     }

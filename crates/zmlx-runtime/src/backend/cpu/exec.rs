@@ -7,6 +7,7 @@ use super::{
     memory,
     plan::Step,
     reduce::Accumulators,
+    stream,
 };
 use crate::{Error, Launch, Slice};
 use zmlx_ir::{
@@ -72,6 +73,9 @@ pub struct Local {
     /// Inputs gathered into lanes where they do not lie flat.
     pub inputs: Bank,
     pub accs: Accumulators,
+    /// Results on their way to memory past the caches.
+    pub staging: Bank,
+    pub halves: memory::Halves,
 }
 
 /// Part of an output that one group writes.
@@ -106,6 +110,9 @@ pub struct Env<'e, 'w> {
     /// Sums over rows, made by this worker's task.
     pub row_sums: &'e mut [Vec<f64>],
     pub all_sums: &'e mut [f64],
+    /// Outputs are stored past the caches, but for those that are read back.
+    pub streams: bool,
+    pub read_back: u64,
 }
 
 impl<'w> Env<'_, 'w> {
@@ -198,12 +205,39 @@ impl<'w> Env<'_, 'w> {
             Place::Output(slot) => {
                 let range = self.window_range(d);
                 if let Some(window) = T::take(&mut self.outputs[slot as usize]) {
-                    f(self, &mut window[range]);
+                    if self.streamed(slot) {
+                        self.staged(
+                            |e, staging| {
+                                f(e, staging);
+                                stream::copy(staging, &mut window[range]);
+                            },
+                            d.lanes(),
+                        );
+                    } else {
+                        f(self, &mut window[range]);
+                    }
                     T::restore(&mut self.outputs[slot as usize], window);
                 }
             }
             Place::Input(_) => {}
         }
+    }
+
+    /// Is this output stored past the caches?
+    fn streamed(&self, slot: u16) -> bool {
+        self.streams && self.read_back & (1 << slot.min(63)) == 0
+    }
+
+    /// Gives `f` lanes that lie in L1, for results on their way to memory.
+    fn staged<T: Lane>(&mut self, f: impl FnOnce(&Self, &mut [T]), lanes: usize) {
+        let list = T::list_mut(&mut self.local.staging);
+        if list.is_empty() {
+            list.push(Register::default());
+        }
+        let mut staging = self.local.staging.take::<T>(0);
+        staging.grow(lanes);
+        f(self, &mut staging[..lanes]);
+        self.local.staging.put(0, staging);
     }
 
     fn step(&mut self, step: &Step, d: Domain) -> Result<(), Error> {
@@ -328,7 +362,13 @@ impl<'w> Env<'_, 'w> {
             Step::Store { slot, dtype, src } => with_lane!(dtype, T => {
                 let range = self.window_range(d);
                 let mut window = std::mem::replace(&mut self.outputs[slot as usize], Window::U8(&mut []));
-                memory::store(&mut window, range, self.src::<T>(src, d));
+                if self.streamed(slot) && matches!(d, Domain::Tile { .. }) {
+                    let mut staging = std::mem::take(&mut self.local.halves);
+                    memory::stream(&mut window, range, self.src::<T>(src, d), &mut staging);
+                    self.local.halves = staging;
+                } else {
+                    memory::store(&mut window, range, self.src::<T>(src, d));
+                }
                 self.outputs[slot as usize] = window;
             }),
         }

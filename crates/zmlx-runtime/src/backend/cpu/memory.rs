@@ -4,6 +4,7 @@ use super::{
     exec::{Domain, OutLane, Window},
     lanes::{self, Arith, Convert, Src},
     simd::{Fma, Loop, dispatch},
+    stream,
 };
 use crate::{Launch, Slice};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
@@ -13,8 +14,15 @@ use zmlx_ir::DType;
 /// First element of a row of a view.
 fn row_start(launch: &Launch<'_>, slot: usize, mut row: usize) -> usize {
     let view = &launch.inputs[slot];
+    if let [stride] = view.row_strides {
+        return view.offset + row * stride;
+    }
     let mut at = view.offset;
+    // the first row of none is that of an input without rows, too
     for (dim, stride) in launch.row_dims.iter().zip(view.row_strides).rev() {
+        if row == 0 {
+            break;
+        }
         at += (row % dim) * stride;
         row /= dim;
     }
@@ -174,6 +182,45 @@ pub fn store<T: Arith + ToMemory>(window: &mut Window<'_>, range: Range<usize>, 
         Window::F64(w) => lanes::cast::<T, f64>(&mut w[range], x, DType::F64),
         Window::F16(w) => T::store_f16(&mut w[range], x),
         Window::BF16(w) => T::store_bf16(&mut w[range], x),
+    }
+}
+
+/// 16-bit floats on their way to memory past the caches.
+#[derive(Debug, Default)]
+pub struct Halves {
+    f16: Vec<f16>,
+    bf16: Vec<bf16>,
+}
+
+/// As `store`, past the caches where the types allow it.
+pub fn stream<T: Arith + OutLane + ToMemory>(
+    window: &mut Window<'_>,
+    range: Range<usize>,
+    x: Src<'_, T>,
+    staging: &mut Halves,
+) {
+    match window {
+        Window::F16(w) => {
+            staging.f16.resize(range.len(), f16::ZERO);
+            T::store_f16(&mut staging.f16, x);
+            stream::copy(&staging.f16, &mut w[range]);
+        }
+        Window::BF16(w) => {
+            staging.bf16.resize(range.len(), bf16::ZERO);
+            T::store_bf16(&mut staging.bf16, x);
+            stream::copy(&staging.bf16, &mut w[range]);
+        }
+        window => match (x, T::take(window)) {
+            (Src::Lanes(x), Some(w)) => {
+                stream::copy(x, &mut w[range]);
+                T::restore(window, w);
+            }
+            (x, Some(w)) => {
+                T::restore(window, w);
+                store(window, range, x);
+            }
+            (x, None) => store(window, range, x),
+        },
     }
 }
 

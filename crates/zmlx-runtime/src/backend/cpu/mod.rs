@@ -12,6 +12,7 @@
 //! | simd    | choice of the instruction set at run time                |
 //! | memory  | strided loads, converting stores                         |
 //! | reduce, scan | along a row                                         |
+//! | stream  | stores past the caches                                   |
 //! | driver  | output memory, threads                                   |
 
 mod bank;
@@ -24,19 +25,22 @@ mod plan;
 mod reduce;
 mod scan;
 pub mod simd;
+mod stream;
 mod text;
 
-use crate::{Buffer, Error, Launch, Slice};
+use crate::{Buffer, Error, Launch, Slice, View};
 use plan::Plan;
-use zmlx_ir::{DType, Extent, Program, program::Kind};
-
-/// Lanes of a tile: a few f32 registers of this size fit in L1.
-const TILE: usize = 2048;
+use zmlx_ir::{
+    DType, Extent, Program, Scalar,
+    program::{Kind, Split},
+};
 
 /// A Program planned for the CPU.
 #[derive(Clone, Debug)]
 pub struct Kernel {
     name: String,
+    /// What runs once, on one row, before the plan: a kernel whose outputs are the last inputs of this one.
+    once: Option<Box<Once>>,
     plan: Plan,
     /// The plan for few long rows, whose passes run one after the other.
     split: Option<Plan>,
@@ -44,12 +48,30 @@ pub struct Kernel {
     views: Vec<(String, DType, Extent)>,
     outputs: Vec<(DType, Extent)>,
     uniforms: usize,
-    reduces: bool,
     folds: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Once {
+    kernel: Kernel,
+    /// Which inputs of the launch it reads.
+    slots: Vec<usize>,
+    /// Its last uniform is the number of rows of the launch.
+    reads_rows: bool,
 }
 
 /// Plans a verified Program.
 pub fn compile(program: &Program) -> Result<Kernel, Error> {
+    match program.split() {
+        None => compile_part(program),
+        Some(Split { once, slots, reads_rows, rest }) => {
+            let once = Once { kernel: compile_part(&once)?, slots, reads_rows };
+            Ok(Kernel { once: Some(Box::new(once)), ..compile_part(&rest)? })
+        }
+    }
+}
+
+fn compile_part(program: &Program) -> Result<Kernel, Error> {
     let unsupported = |what: String| Error::Unsupported {
         op: program.name.clone(),
         what,
@@ -63,7 +85,7 @@ pub fn compile(program: &Program) -> Result<Kernel, Error> {
     let split = if scans { None } else { Some(plan::plan(program, false).map_err(unsupported)?) };
     Ok(Kernel {
         name: program.name.clone(),
-        reduces: any(&|k| matches!(k, Kind::Reduce(..))),
+        once: None,
         folds: !program.folds.is_empty(),
         plan,
         split,
@@ -76,26 +98,38 @@ pub fn compile(program: &Program) -> Result<Kernel, Error> {
 impl Kernel {
     /// Runs it: one buffer for each of `Program::outputs`.
     pub fn run(&self, launch: &Launch<'_>) -> Result<Vec<Buffer>, Error> {
+        let Some(once) = &self.once else {
+            self.check(launch)?;
+            return driver::run(self, launch);
+        };
+        self.check_counts(launch, self.views.len() - once.kernel.outputs.len())?;
+        let made = once.run(launch)?;
+        let none = vec![0; launch.row_dims.len()];
+        let views = made.iter().zip(&once.kernel.outputs).map(|(buffer, (_, extent))| {
+            let col_stride = usize::from(extent.has_cols());
+            View { data: buffer.as_slice(), offset: 0, row_strides: &none, col_stride }
+        });
+        let inputs: Vec<View<'_>> = launch.inputs.iter().copied().chain(views).collect();
+        let launch = &Launch { inputs: &inputs, ..*launch };
         self.check(launch)?;
         driver::run(self, launch)
     }
 
     /// The plan, for people: what `zmlx show --target cpu` prints.
     pub fn text(&self) -> String {
-        text::plan(&self.plan)
+        let plan = text::plan(&self.plan);
+        match &self.once {
+            None => plan,
+            Some(once) => format!("once, on one row\n\n{}\nthen\n\n{plan}", once.kernel.text()),
+        }
     }
 
     /// Views must be of the planned types and lie inside their memory.
     fn check(&self, launch: &Launch<'_>) -> Result<(), Error> {
+        self.check_counts(launch, self.views.len())?;
         let fail = |what: String, expected: String, got: String| {
             Err(Error::Launch { op: self.name.clone(), what, expected, got })
         };
-        if launch.inputs.len() != self.views.len() {
-            return fail("number of inputs".into(), self.views.len().to_string(), launch.inputs.len().to_string());
-        }
-        if launch.uniforms.len() != self.uniforms {
-            return fail("number of uniforms".into(), self.uniforms.to_string(), launch.uniforms.len().to_string());
-        }
         let rows = launch.rows();
         if rows.checked_mul(launch.cols).is_none_or(|n| n > isize::MAX as usize / 8) {
             return fail("size".into(), "rows × cols that memory can hold".into(), format!("{rows} × {}", launch.cols));
@@ -125,5 +159,30 @@ impl Kernel {
             }
         }
         Ok(())
+    }
+
+    fn check_counts(&self, launch: &Launch<'_>, inputs: usize) -> Result<(), Error> {
+        let of = [("inputs", inputs, launch.inputs.len()), ("uniforms", self.uniforms, launch.uniforms.len())];
+        match of.into_iter().find(|(_, expected, got)| expected != got) {
+            None => Ok(()),
+            Some((what, expected, got)) => Err(Error::Launch {
+                op: self.name.clone(),
+                what: format!("number of {what}"),
+                expected: expected.to_string(),
+                got: got.to_string(),
+            }),
+        }
+    }
+}
+
+impl Once {
+    fn run(&self, launch: &Launch<'_>) -> Result<Vec<Buffer>, Error> {
+        let view = |slot: &usize| View { row_strides: &[0], ..launch.inputs[*slot] };
+        let inputs: Vec<View<'_>> = self.slots.iter().map(view).collect();
+        let mut uniforms = launch.uniforms.to_vec();
+        if self.reads_rows {
+            uniforms.push(Scalar::Int(launch.rows() as i64));
+        }
+        self.kernel.run(&Launch { row_dims: &[1], inputs: &inputs, uniforms: &uniforms, ..*launch })
     }
 }
