@@ -45,7 +45,7 @@ impl Op {
             None => raws.into_iter().map(|(storage, shape)| bridge::tensor(storage, shape)).collect(),
             Some((slots, backward)) => {
                 let tracked: Few<&Tensor> = slots.iter().map(|k| inputs[*k]).collect();
-                bridge::record("zmlx", raws.into_vec(), &tracked, backward)?.into()
+                bridge::record(self.body.name.as_str().into(), raws.into_vec(), &tracked, backward)?.into()
             }
         };
         Ok((tensors, forward))

@@ -13,6 +13,7 @@ use zmlx_ir::{Extent, Scalar};
 #[derive(clap::Args)]
 pub struct Args {
     /// The formula, e.g. 'silu(gate) * up'
+    #[arg(allow_hyphen_values = true)]
     formula: String,
     /// An input: NAME=FILE.npy, or NAME:row=FILE.npy for one value a row
     #[arg(long = "in", value_name = "NAME=FILE", value_parser = parse)]

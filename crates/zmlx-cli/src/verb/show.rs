@@ -11,6 +11,7 @@ use zmlx_runtime::backend::cpu;
 #[derive(clap::Args)]
 pub struct Args {
     /// The formula, e.g. 'silu(gate) * up'
+    #[arg(allow_hyphen_values = true)]
     formula: String,
     /// An input's type and extent: NAME, NAME:f16, NAME:f32:col (default: f32, one value an element)
     #[arg(long = "in", value_name = "NAME:DTYPE:EXTENT", value_parser = parse)]
@@ -50,8 +51,9 @@ pub fn run(args: &Args) -> Outcome {
     let mut inputs = vec![];
     for name in &tensors {
         let given = args.inputs.iter().find(|i| i.name == *name);
-        let dtype = given.and_then(|g| g.dtype).unwrap_or(DType::F32);
-        let extent = given.and_then(|g| g.extent).unwrap_or_else(|| default_extent(&formula, name));
+        let (dtype, extent) = default_type(&formula, name);
+        let dtype = given.and_then(|g| g.dtype).unwrap_or(dtype);
+        let extent = given.and_then(|g| g.extent).unwrap_or(extent);
         inputs.push((dtype, extent));
     }
     let mut program = formula.bind("show", &Signature { inputs })?;
@@ -72,13 +74,13 @@ pub fn run(args: &Args) -> Outcome {
     Ok(true)
 }
 
-/// An index of `x[t]` has one value a row; anything else has one an element.
-fn default_extent(formula: &Formula, name: &str) -> Extent {
+/// An index of `x[t]` is one integer a row; anything else one f32 an element.
+fn default_type(formula: &Formula, name: &str) -> (DType, Extent) {
     let picked = formula.terms().iter().any(|t| {
         let index = t.args.first().map(|a| formula.terms()[a.index()].kind);
         matches!((t.kind, index), (Kind::Pick(_), Some(Kind::Input(slot))) if formula.names[slot as usize].name == name)
     });
-    if picked { Extent::ROW } else { Extent::ELEM }
+    if picked { (DType::I64, Extent::ROW) } else { (DType::F32, Extent::ELEM) }
 }
 
 fn kernel(program: &Program) -> Result<String, zmlx_runtime::Error> {

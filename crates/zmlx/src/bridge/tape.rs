@@ -59,7 +59,7 @@ impl Desk {
 }
 
 struct Tape {
-    name: &'static str,
+    name: Arc<str>,
     backward: Backward,
     /// Results waiting for the op that gives them.
     results: Mutex<Vec<Option<Raw>>>,
@@ -127,7 +127,8 @@ impl Link {
 
 impl CustomOp1 for Link {
     fn name(&self) -> &'static str {
-        self.0.name
+        // candle wants a name that lives for ever; its errors carry ours
+        "zmlx"
     }
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<Raw> {
         self.forward()
@@ -139,7 +140,8 @@ impl CustomOp1 for Link {
 
 impl CustomOp2 for Link {
     fn name(&self) -> &'static str {
-        self.0.name
+        // candle wants a name that lives for ever; its errors carry ours
+        "zmlx"
     }
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<Raw> {
         self.forward()
@@ -155,7 +157,8 @@ struct Take(Arc<Tape>, usize);
 
 impl CustomOp1 for Take {
     fn name(&self) -> &'static str {
-        self.0.name
+        // candle wants a name that lives for ever; its errors carry ours
+        "zmlx"
     }
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<Raw> {
         self.0.result(self.1)
@@ -173,7 +176,7 @@ fn is_float(storage: &CpuStorage) -> bool {
 
 /// Puts finished results on candle's tape as functions of `tracked`, of which there is at least one. Results of integer
 /// types have no gradient, and no place there.
-pub fn record(name: &'static str, results: Vec<Raw>, tracked: &[&Tensor], backward: Backward) -> Result<Vec<Tensor>> {
+pub fn record(name: Arc<str>, results: Vec<Raw>, tracked: &[&Tensor], backward: Backward) -> Result<Vec<Tensor>> {
     let floats: Vec<usize> = (0..results.len()).filter(|k| is_float(&results[*k].0)).collect();
     let tape = Arc::new(Tape {
         name,
@@ -220,7 +223,7 @@ mod tests {
             };
             (0..n).map(|k| Ok((part(0, 1.0 + k as f64)? + part(1, 10.0)?)?)).collect()
         };
-        record("test", vec![vector(&[1., 2.]), vector(&[3., 4.])], inputs, Box::new(backward)).expect("recorded")
+        record("test".into(), vec![vector(&[1., 2.]), vector(&[3., 4.])], inputs, Box::new(backward)).expect("recorded")
     }
 
     fn gradients(loss: &Tensor, vars: &[Var]) -> Vec<Vec<f32>> {
