@@ -1,4 +1,4 @@
-//! What to compute: a formula or a closure in, a verified [`Program`](program::Program) and its derived gradient
+//! What to compute: a formula or a closure in, a verified [`Program`] and its derived gradient
 //! out. No tensors, no devices, no I/O, no unsafe.
 //!
 //! ```text
