@@ -6,7 +6,7 @@ use candle_core::{D, DType as CandleType, Device, Tensor, Var};
 use serde_json::json;
 use std::{
     io::{IsTerminal, Write},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use zmlx::{
     catalog::ENTRIES,
@@ -75,6 +75,8 @@ struct Line {
 }
 
 const ZMLX: &str = "zmlx";
+/// Between one way's turn and the next.
+const REST: Duration = Duration::from_millis(20);
 
 pub fn run(args: &Args) -> Outcome {
     let shapes = if args.shape.is_empty() { vec![(4096, 4096), (64, 1024)] } else { args.shape.clone() };
@@ -320,6 +322,9 @@ fn time(ways: &mut [Way<'_>], rounds: usize, mut peer: Option<&mut Peer>) -> Res
     }
     for _ in 0..rounds {
         for (way, count) in ways.iter_mut().zip(&counts) {
+            // idle threads of the last one spin for a while; a run that is not timed wakes this one's
+            std::thread::sleep(REST);
+            once(way, 1, &mut peer)?;
             let t = once(way, *count, &mut peer)?;
             way.seconds.push(t);
         }
