@@ -7,7 +7,7 @@ use zmlx_ir::{Formula, Program};
 
 fuzz_target!(|data: &[u8]| {
     let Some((mut draw, text)) = read(data) else { return };
-    let _ = Program::from_text(text);
+    let _ = Program::from_text(text).map(|program| program.verify());
     let mut formula = match Formula::parse(text) {
         Ok(formula) => formula,
         // A message underlines a place in any text.

@@ -108,19 +108,20 @@ impl Program {
     pub fn from_text(text: &str) -> Result<Program, String> {
         let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
         let mut at = 0;
-        let p = read(&lines, &mut at)?;
+        let p = read(&lines, &mut at, false)?;
         if at == lines.len() { Ok(p) } else { Err(format!("unexpected line `{}`", lines[at])) }
     }
 }
 
-fn read(lines: &[&str], at: &mut usize) -> Result<Program, String> {
+/// The lines of one Program. A `part` of a fold ends at its bracket and has no folds.
+fn read(lines: &[&str], at: &mut usize, part: bool) -> Result<Program, String> {
     let mut p = Program::default();
     while let Some(line) = lines.get(*at) {
         let wrong = || format!("wrong line `{line}`");
         let words: Vec<&str> = line.split_whitespace().collect();
         let first = words[0];
         match first {
-            "}" => break,
+            "}" if part => return Ok(p),
             "program" => p.name = words.get(1).filter(|n| **n != "_").map_or(String::new(), |n| n.to_string()),
             "input" | "uniform" | "output" => {
                 let name = words.get(1).and_then(|n| n.strip_suffix(':')).ok_or_else(wrong)?.to_string();
@@ -135,17 +136,19 @@ fn read(lines: &[&str], at: &mut usize) -> Result<Program, String> {
                     }
                 }
             }
-            "fold" => {
+            "fold" if !part => {
                 let init = words.get(1).and_then(|w| read_number(w)).ok_or_else(wrong)?;
                 *at += 1;
-                let mut parts = vec![];
-                for _ in 0..2 {
-                    *at += 1; // `update {`, `combine {`
-                    parts.push(read(lines, at)?);
-                    *at += 1; // `}`
-                }
-                let combine = parts.pop().ok_or_else(wrong)?;
-                let update = parts.pop().ok_or_else(wrong)?;
+                let mut part = |title: &str| {
+                    if lines.get(*at).is_none_or(|l| l.trim() != title) {
+                        return Err(format!("expected `{title}` after `{line}`"));
+                    }
+                    *at += 1;
+                    let part = read(lines, at, true)?;
+                    *at += 1;
+                    Ok(part)
+                };
+                let (update, combine) = (part("update {")?, part("combine {")?);
                 p.folds.push(Fold { init, update, combine });
                 continue;
             }
@@ -164,7 +167,7 @@ fn read(lines: &[&str], at: &mut usize) -> Result<Program, String> {
         }
         *at += 1;
     }
-    Ok(p)
+    if part { Err("expected `}`, but the text ends".into()) } else { Ok(p) }
 }
 
 fn read_id(word: &str) -> Option<Id> {
@@ -231,6 +234,11 @@ mod tests {
 
     #[test]
     fn a_wrong_line_is_named() {
-        assert_eq!(Program::from_text("input x bf16"), Err("wrong line `input x bf16`".into()));
+        let error = |text: &str| Program::from_text(text).expect_err("wrong");
+        assert_eq!(error("input x bf16"), "wrong line `input x bf16`");
+        assert_eq!(error("fold 6.\n2"), "expected `update {` after `fold 6.`");
+        assert_eq!(error("fold 6\nupdate {\n"), "expected `}`, but the text ends");
+        assert_eq!(error("fold 6\nupdate {\nfold 6"), "wrong line `fold 6`");
+        assert_eq!(error("}"), "wrong line `}`");
     }
 }

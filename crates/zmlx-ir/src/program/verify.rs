@@ -34,6 +34,9 @@ impl Program {
                 faults.push(Fault { node: Some(id), message: format!("{message} in `{}`", self.line(id)) });
             }
         }
+        if !faults.is_empty() {
+            return Err(faults); // the rest takes sound nodes for granted
+        }
         let late = self.check_late(&mut faults);
         for o in &self.outputs {
             let wrong = if o.node.index() >= self.nodes.len() {
