@@ -34,11 +34,14 @@ fn entries(names: &[&str]) -> String {
     format!("{}\nuse crate::entry::Entry;\n\n/// Every kernel, by name.\n{list}", modules(names))
 }
 
-/// Writes every stale registry; what cannot be written is a fault.
+/// The page of the catalog, made of the heads of its files.
+const PAGE: &str = "docs/KERNELS.md";
+
+/// Writes every stale registry and the page of kernels; what cannot be written is a fault.
 pub fn write(root: &Path, tree: &Tree) -> io::Result<Vec<Fault>> {
     let mut faults = Vec::new();
-    for registry in REGISTRIES {
-        match updated(registry, tree) {
+    for new in all(tree) {
+        match new {
             Ok(Some((path, text))) => {
                 fs::write(root.join(&path), text)?;
                 println!("index: wrote {path}");
@@ -50,10 +53,39 @@ pub fn write(root: &Path, tree: &Tree) -> io::Result<Vec<Fault>> {
     Ok(faults)
 }
 
-/// Faults: registries that do not list exactly their folder.
+/// Faults: registries that do not list exactly their folder, and a page that tells of other kernels.
 pub fn check(tree: &Tree) -> Vec<Fault> {
     let stale = |(path, _)| Fault { path, line: 1, message: "stale list: run `cargo xtask index`".into() };
-    REGISTRIES.iter().filter_map(|r| updated(r, tree).map(|new| new.map(stale)).unwrap_or_else(Some)).collect()
+    all(tree).filter_map(|new| new.map(|new| new.map(stale)).unwrap_or_else(Some)).collect()
+}
+
+fn all(tree: &Tree) -> impl Iterator<Item = Result<Option<(String, String)>, Fault>> {
+    REGISTRIES.iter().map(|r| updated(r, tree)).chain(std::iter::once_with(|| Ok(page(tree))))
+}
+
+/// The path and new text of the page of kernels if it is stale. A row is the head of a catalog file: its first line,
+/// what it costs and where it is from.
+fn page(tree: &Tree) -> Option<(String, String)> {
+    let folder = REGISTRIES[0].folder;
+    let mut rows: Vec<String> = vec![];
+    for file in &tree.files {
+        let Some(name) = module(&file.path, folder) else { continue };
+        let head: Vec<&str> = file.text.lines().map_while(|l| l.strip_prefix("//!")).map(str::trim).collect();
+        let line = |label: &str| head.iter().find_map(|l| l.strip_prefix(label)).unwrap_or("").trim();
+        let what = head.first().copied().unwrap_or("").replace('|', "\\|");
+        let (cost, source) = (line("Cost:"), line("Source:"));
+        rows.push(format!("| [{name}](../{}) | {what} | {cost} | {source} |\n", file.path));
+    }
+    if rows.is_empty() {
+        return None;
+    }
+    let text = format!(
+        "# Kernels\n\nWritten by `cargo xtask index` from the heads of the files, which also tell shapes and types. \
+         `zmlx kernels --json` lists them for programs.\n\n| kernel | what | cost | source |\n|---|---|---|---|\n{}",
+        rows.concat()
+    );
+    let fresh = tree.get(PAGE).is_some_and(|f| f.text == text);
+    (!fresh).then(|| (PAGE.into(), text))
 }
 
 /// The path and new text of a registry that is stale; None for one that is fresh, or whose folder is not there.
@@ -120,6 +152,17 @@ mod tests {
     fn a_registry_without_markers_is_a_fault() {
         assert!(verbs("pub mod eval;\n")[0].message.contains("// index: begin"));
         assert!(verbs("// index: end\n// index: begin\n")[0].message.contains("stands before"));
+    }
+
+    #[test]
+    fn the_page_tells_what_the_heads_say() {
+        let silu =
+            ("crates/zmlx/src/catalog/silu.rs", "//! SiLU: y = x|x|\n//!\n//! Cost: 2·N.\n//! Source: a paper.\n");
+        let (path, text) = page(&Tree::of(&[silu])).expect("stale");
+        let row = "| [silu](../crates/zmlx/src/catalog/silu.rs) | SiLU: y = x\\|x\\| | 2·N. | a paper. |\n";
+        assert!(path == PAGE && text.ends_with(row), "{text}");
+        assert_eq!(page(&Tree::of(&[silu, (PAGE, &text)])), None);
+        assert_eq!(page(&Tree::of(&[])), None);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What a catalog file says about its kernel. One harness reads every entry and makes the tests, `zmlx kernels`,
-//! `zmlx verify`, `zmlx bench` and KERNELS.md from it.
+//! `zmlx verify`, `zmlx bench` and docs/KERNELS.md from it.
 
 use crate::{Op, Result, rowwise, stats};
 use candle_core::{Device, Tensor};
