@@ -1,7 +1,7 @@
 //! What a call costs beside its arithmetic: `cargo bench --package zmlx`. `zmlx bench` times whole kernels beside peers.
 
 use candle_core::{Device, Result, Tensor, Var};
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion};
 use std::hint::black_box;
 use zmlx::elementwise;
 
@@ -46,5 +46,9 @@ fn build(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, small, build);
-criterion_main!(benches);
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    small(&mut criterion);
+    build(&mut criterion);
+    criterion.final_summary();
+}
