@@ -18,7 +18,11 @@ macro_rules! buffers {
             $(#[allow(missing_docs)] $variant(Vec<$t>),)*
         }
 
-        impl Slice<'_> {
+        impl<'a> Slice<'a> {
+            /// Some of the elements.
+            pub fn part(self, range: std::ops::Range<usize>) -> Slice<'a> {
+                match self { $(Slice::$variant(v) => Slice::$variant(&v[range]),)* }
+            }
             /// Element type.
             pub fn dtype(&self) -> DType {
                 match self { $(Slice::$variant(_) => DType::$variant,)* }

@@ -36,6 +36,8 @@ pub struct Counts {
     pub skipped: usize,
     /// Launches that the executor and the oracle refuse alike, for an index out of range.
     pub refused: usize,
+    /// Launches with a pass that ran as one loop.
+    pub chained: usize,
 }
 
 impl Counts {
@@ -44,6 +46,7 @@ impl Counts {
         self.elements += other.elements;
         self.skipped += other.skipped;
         self.refused += other.refused;
+        self.chained += other.chained;
     }
 
     pub fn skipped_share(&self) -> f64 {
@@ -155,6 +158,9 @@ impl Case {
     pub fn check(&self) -> Result<Counts, String> {
         let mut counts = Counts { programs: 1, ..Counts::default() };
         let kernel = cpu::compile(&self.program).map_err(|error| self.report(&format!("does not compile: {error}")))?;
+        // the driver lets short rows share tiles instead
+        let alone = self.rows() == 1 || self.cols > 256;
+        counts.chained = usize::from(alone && kernel.text().contains("one loop over elements"));
         match (self.run(&kernel, &Caller), self.oracle()) {
             (Ok(got), Ok(want)) => {
                 for (k, (got, want)) in got.iter().zip(&want).enumerate() {

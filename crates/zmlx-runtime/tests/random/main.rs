@@ -13,6 +13,7 @@ fn sweep_agrees(wild: bool, most_skipped: f64) {
     println!("{counts:?}, {:.2} % skipped", 100.0 * counts.skipped_share());
     assert!(failures.is_empty(), "{} failures, the first:\n{}", failures.len(), failures[0]);
     assert!(counts.skipped_share() < most_skipped, "{counts:?}");
+    assert!(counts.chained * 50 > counts.programs, "too few run as one loop: {counts:?}");
 }
 
 #[test]

@@ -4,9 +4,10 @@
 use super::{
     Kernel,
     bank::{Lane, Place, with_lane},
+    chain::STRETCH,
     exec::{Access, Domain, Env, Local, Shared, Window},
     lanes::{self, Src},
-    plan::{FoldStep, Plan, Step},
+    plan::{FoldStep, Pass, Plan, Step},
     scan, stream,
 };
 use crate::{Buffer, Error, Launch};
@@ -249,8 +250,10 @@ impl Run<'_> {
     /// Rows in groups, each group through all passes.
     fn grouped(&self, shared: &mut Shared, parallel: bool) -> Result<Vec<Sums>, Error> {
         let plan = self.plan;
-        let together =
-            if self.cols == 0 || self.cols > SHORT || self.kernel.folds { 1 } else { plan.lanes / self.cols };
+        let together = match self.cols {
+            1..=SHORT if !self.kernel.folds => (plan.lanes / self.cols).min(self.rows),
+            _ => 1,
+        };
         if together > 1 {
             self.widen_columns(shared, together);
         }
@@ -338,16 +341,27 @@ impl Run<'_> {
                 }
             } else {
                 for row in 0..rows {
-                    for col in (0..cols).step_by(tile) {
-                        let d = Domain::Tile { row, rows: 1, col, width: tile.min(cols - col) };
-                        env.widen(&pass.row_reads, &pass.input_reads, d);
-                        env.run(&pass.tiles, d)?;
-                    }
+                    self.stretch(&mut env, pass, row, 0..cols)?;
                 }
             }
             finish_accumulators(env.local, &pass.tiles, rows);
             for s in &pass.scans {
                 scan::run(&mut env, s, rows);
+            }
+        }
+        Ok(())
+    }
+
+    /// The tiles of a pass over columns of one row.
+    fn stretch(&self, env: &mut Env<'_, '_>, pass: &Pass, row: usize, cols: Range<usize>) -> Result<(), Error> {
+        let chain = pass.chain.as_ref().filter(|c| c.fits(self.launch));
+        let tile = if chain.is_some() { STRETCH } else { self.plan.lanes };
+        for col in cols.clone().step_by(tile) {
+            let d = Domain::Tile { row, rows: 1, col, width: tile.min(cols.end - col) };
+            env.widen(&pass.row_reads, &pass.input_reads, d);
+            match chain {
+                Some(chain) => chain.run(env, d),
+                None => env.run(&pass.tiles, d)?,
             }
         }
         Ok(())
@@ -430,11 +444,7 @@ impl Run<'_> {
                     env.first_col = first;
                     // a window holds part of one row, so rows have no pitch in it
                     env.pitch = 0;
-                    for col in (first..end).step_by(tile) {
-                        let d = Domain::Tile { row, rows: 1, col, width: tile.min(end - col) };
-                        env.widen(&pass.row_reads, &pass.input_reads, d);
-                        env.run(&pass.tiles, d)?;
-                    }
+                    self.stretch(&mut env, pass, row, first..end)?;
                     let accs = std::mem::take(&mut local.accs);
                     Ok((row, first, accs, sums))
                 })

@@ -3,7 +3,8 @@
 
 use super::{
     bank::{Bank, Lane, Place, Register, with_lane},
-    lanes::{self, Src},
+    chain,
+    lanes::{self, Arith, Src},
     memory,
     plan::Step,
     reduce::Accumulators,
@@ -76,6 +77,7 @@ pub struct Local {
     /// Results on their way to memory past the caches.
     pub staging: Bank,
     pub halves: memory::Halves,
+    pub chain: chain::Scratch,
 }
 
 /// Part of an output that one group writes.
@@ -123,7 +125,7 @@ impl<'w> Env<'_, 'w> {
 
     /// The lanes of a place.
     #[inline]
-    fn src<T: Lane + OutLane>(&self, place: Place, d: Domain) -> Src<'_, T> {
+    pub fn src<T: Lane + OutLane>(&self, place: Place, d: Domain) -> Src<'_, T> {
         let shared = self.shared.get();
         match (place, d) {
             (Place::Scalar(r), _) => Src::Splat(shared.scalars.get::<T>(r)[0]),
@@ -149,7 +151,7 @@ impl<'w> Env<'_, 'w> {
     }
 
     /// Where the lanes of a tile lie in a window or a kept register.
-    fn window_range(&self, d: Domain) -> std::ops::Range<usize> {
+    pub fn window_range(&self, d: Domain) -> std::ops::Range<usize> {
         match d {
             Domain::Tile { row, rows, col, width } => {
                 let start = row * self.pitch + col - self.first_col;
@@ -224,7 +226,7 @@ impl<'w> Env<'_, 'w> {
     }
 
     /// Is this output stored past the caches?
-    fn streamed(&self, slot: u16) -> bool {
+    pub fn streamed(&self, slot: u16) -> bool {
         self.streams && self.read_back & (1 << slot.min(63)) == 0
     }
 
@@ -249,19 +251,18 @@ impl<'w> Env<'_, 'w> {
                     });
                 } else if op == Op::Select {
                     self.write::<T>(dst, d, |e, out| {
-                        lanes::select(out, e.src::<u8>(args[0], d), e.src::<T>(args[1], d), e.src::<T>(args[2], d))
+                        let c = e.src::<u8>(args[0], d);
+                        lanes::select(out, c, e.src::<T>(args[1], d), e.src::<T>(args[2], d))
                     });
                 } else {
-                    match arity {
-                        1 => self.write::<T>(dst, d, |e, out| <T as lanes::Arith>::unary(op, out, e.src::<T>(args[0], d))),
-                        2 => self.write::<T>(dst, d, |e, out| {
-                            <T as lanes::Arith>::binary(op, out, e.src::<T>(args[0], d), e.src::<T>(args[1], d))
-                        }),
-                        _ => self.write::<T>(dst, d, |e, out| {
-                            let [a, b, c] = args.map(|a| e.src::<T>(a, d));
-                            <T as lanes::Arith>::fma(out, a, b, c)
-                        }),
-                    }
+                    self.write::<T>(dst, d, |e, out| {
+                        let arg = |k: usize| e.src::<T>(args[k], d);
+                        match arity {
+                            1 => T::unary(op, out, arg(0)),
+                            2 => T::binary(op, out, arg(0), arg(1)),
+                            _ => T::fma(out, arg(0), arg(1), arg(2)),
+                        }
+                    });
                 });
             }
             Step::Cast { from, to, dst, src } => with_lane!(from, F => {

@@ -25,6 +25,13 @@ impl<'a, T: Copy> Src<'a, T> {
             Src::Splat(v) => *v,
         }
     }
+    /// The lanes; one, where one stands for all.
+    pub fn lanes(self) -> &'a [T] {
+        match self {
+            Src::Lanes(l) => l,
+            Src::Splat(_) => &[],
+        }
+    }
     /// Some lanes.
     pub fn part(self, first: usize, count: usize) -> Src<'a, T> {
         match self {
@@ -34,7 +41,7 @@ impl<'a, T: Copy> Src<'a, T> {
     }
 }
 
-struct Map1<'a, T, U, M>(&'a mut [U], &'a [T], M);
+struct Map1<'a, T, U, M>(&'a mut [U], Src<'a, T>, M);
 
 /// A pointwise function, compiled for each instruction set.
 trait Fn1<T, U>: Copy {
@@ -44,12 +51,18 @@ trait Fn2<T, U>: Copy {
     fn at<F: Fma>(self, a: T, b: T) -> U;
 }
 
-impl<T: Copy, U, M: Fn1<T, U>> Loop for Map1<'_, T, U, M> {
+impl<T: Copy, U: Copy, M: Fn1<T, U>> Loop for Map1<'_, T, U, M> {
     type Output = ();
     #[inline(always)]
     fn run<F: Fma>(self) {
-        for (y, x) in self.0.iter_mut().zip(self.1) {
-            *y = self.2.at::<F>(*x);
+        let Map1(out, x, m) = self;
+        match x {
+            Src::Lanes(x) => {
+                for (y, x) in out.iter_mut().zip(x) {
+                    *y = m.at::<F>(*x);
+                }
+            }
+            Src::Splat(x) => out.fill(m.at::<F>(x)),
         }
     }
 }
@@ -122,25 +135,13 @@ pub trait Arith: Lane {
     fn is_nan(self) -> bool;
 }
 
-#[inline]
-fn map1<T: Lane, U: Lane, M: Fn1<T, U>>(out: &mut [U], x: Src<'_, T>, m: M) {
-    match x {
-        Src::Lanes(x) => dispatch(Map1(out, x, m)),
-        Src::Splat(x) => {
-            let mut one = [U::default()];
-            dispatch(Map1(&mut one, &[x], m));
-            out.fill(one[0]);
-        }
-    }
-}
-
 macro_rules! float_arith {
     ($t:ident, $bits:ty, $m:ident) => {
         impl Arith for $t {
             fn unary(op: Op, out: &mut [$t], x: Src<'_, $t>) {
                 macro_rules! go {
                                                     (|$f:ident, $x:ident| $body:expr) => {
-                                                        map1(out, x, f1!($t => $t, |$f, $x| $body))
+                                                        dispatch(Map1(out, x, f1!($t => $t, |$f, $x| $body)))
                                                     };
                                                 }
                 match op {
@@ -221,7 +222,7 @@ macro_rules! int_arith {
             fn unary(op: Op, out: &mut [$t], x: Src<'_, $t>) {
                 macro_rules! go {
                                                     (|$x:ident| $body:expr) => {
-                                                        map1(out, x, f1!($t => $t, |_F, $x| $body))
+                                                        dispatch(Map1(out, x, f1!($t => $t, |_F, $x| $body)))
                                                     };
                                                 }
                 #[allow(unused_comparisons)]
@@ -277,16 +278,44 @@ int_arith!(i16);
 int_arith!(u32);
 int_arith!(u8);
 
+/// A type of lanes that hold truth values: 0 and 1.
+pub trait Truth: Lane {
+    /// As a lane.
+    fn lane(truth: bool) -> Self;
+    /// From a lane.
+    fn holds(self) -> bool;
+}
+impl Truth for u8 {
+    #[inline(always)]
+    fn lane(truth: bool) -> u8 {
+        u8::from(truth)
+    }
+    #[inline(always)]
+    fn holds(self) -> bool {
+        self != 0
+    }
+}
+impl Truth for f32 {
+    #[inline(always)]
+    fn lane(truth: bool) -> f32 {
+        if truth { 1.0 } else { 0.0 }
+    }
+    #[inline(always)]
+    fn holds(self) -> bool {
+        self != 0.0
+    }
+}
+
 /// Comparisons, tests and logic: truth values out.
-pub fn predicate<T: Arith>(op: Op, out: &mut [u8], a: Src<'_, T>, b: Src<'_, T>) {
+pub fn predicate<T: Arith, U: Truth>(op: Op, out: &mut [U], a: Src<'_, T>, b: Src<'_, T>) {
     macro_rules! go {
         (|$a:ident, $b:ident| $body:expr) => {{
             #[derive(Clone, Copy)]
             struct M;
-            impl<T: Arith> Fn2<T, u8> for M {
+            impl<T: Arith, U: Truth> Fn2<T, U> for M {
                 #[inline(always)]
-                fn at<F: Fma>(self, $a: T, $b: T) -> u8 {
-                    ($body) as u8
+                fn at<F: Fma>(self, $a: T, $b: T) -> U {
+                    U::lane($body)
                 }
             }
             dispatch(Map2(out, a, b, M))
@@ -305,10 +334,10 @@ pub fn predicate<T: Arith>(op: Op, out: &mut [u8], a: Src<'_, T>, b: Src<'_, T>)
     }
 }
 
-/// Lanes of `a` where `c` holds, else of `b`.
-pub fn select<T: Lane>(out: &mut [T], c: Src<'_, u8>, a: Src<'_, T>, b: Src<'_, T>) {
-    struct M<'a, T>(&'a mut [T], &'a [u8], Src<'a, T>, Src<'a, T>);
-    impl<T: Lane> Loop for M<'_, T> {
+/// Lanes of the first operand where the truth value holds, else of the second.
+pub fn select<T: Lane, C: Truth>(out: &mut [T], c: Src<'_, C>, a: Src<'_, T>, b: Src<'_, T>) {
+    struct M<'a, T, C>(&'a mut [T], &'a [C], Src<'a, T>, Src<'a, T>);
+    impl<T: Lane, C: Truth> Loop for M<'_, T, C> {
         type Output = ();
         #[inline(always)]
         fn run<F: Fma>(self) {
@@ -316,22 +345,22 @@ pub fn select<T: Lane>(out: &mut [T], c: Src<'_, u8>, a: Src<'_, T>, b: Src<'_, 
             match (a, b) {
                 (Src::Lanes(a), Src::Lanes(b)) => {
                     for (((y, c), a), b) in out.iter_mut().zip(c).zip(a).zip(b) {
-                        *y = if *c != 0 { *a } else { *b };
+                        *y = if c.holds() { *a } else { *b };
                     }
                 }
                 (Src::Lanes(a), Src::Splat(b)) => {
                     for ((y, c), a) in out.iter_mut().zip(c).zip(a) {
-                        *y = if *c != 0 { *a } else { b };
+                        *y = if c.holds() { *a } else { b };
                     }
                 }
                 (Src::Splat(a), Src::Lanes(b)) => {
                     for ((y, c), b) in out.iter_mut().zip(c).zip(b) {
-                        *y = if *c != 0 { a } else { *b };
+                        *y = if c.holds() { a } else { *b };
                     }
                 }
                 (Src::Splat(a), Src::Splat(b)) => {
                     for (y, c) in out.iter_mut().zip(c) {
-                        *y = if *c != 0 { a } else { b };
+                        *y = if c.holds() { a } else { b };
                     }
                 }
             }
@@ -339,12 +368,12 @@ pub fn select<T: Lane>(out: &mut [T], c: Src<'_, u8>, a: Src<'_, T>, b: Src<'_, 
     }
     match c {
         Src::Lanes(c) => dispatch(M(out, c, a, b)),
-        Src::Splat(c) => copy(out, if c != 0 { a } else { b }),
+        Src::Splat(c) => copy(out, if c.holds() { a } else { b }),
     }
 }
 
 /// A copy, or a fill.
-#[inline]
+#[inline(always)]
 pub fn copy<T: Lane>(out: &mut [T], x: Src<'_, T>) {
     match x {
         Src::Lanes(x) => out.copy_from_slice(&x[..out.len()]),
@@ -385,8 +414,8 @@ where
         }
     }
     #[derive(Clone, Copy)]
-    struct Truth;
-    impl<T: Lane, U> Fn1<T, U> for Truth
+    struct IsTrue;
+    impl<T: Lane, U> Fn1<T, U> for IsTrue
     where
         u8: Convert<U>,
     {
@@ -395,7 +424,7 @@ where
             u8::from(x != T::default()).convert()
         }
     }
-    if to == DType::Bool { map1(out, x, Truth) } else { map1(out, x, As) }
+    if to == DType::Bool { dispatch(Map1(out, x, IsTrue)) } else { dispatch(Map1(out, x, As)) }
 }
 
 /// Rounds f32 lanes to f16 or bf16 precision.
@@ -405,7 +434,7 @@ pub fn round_to(out: &mut [f32], to: DType) {
     }
 }
 
-/// Adds lanes to f64 sums.
+/// Adds lanes to as many f64 sums.
 pub fn add_to<T: Arith + Convert<f64>>(sums: &mut [f64], x: Src<'_, T>) {
     struct M<'a, T>(&'a mut [f64], Src<'a, T>);
     impl<T: Arith + Convert<f64>> Loop for M<'_, T> {
@@ -429,45 +458,85 @@ pub fn add_to<T: Arith + Convert<f64>>(sums: &mut [f64], x: Src<'_, T>) {
     dispatch(M(sums, x))
 }
 
-/// Sum of lanes in f64, in an order that depends on nothing but their number.
-pub fn total<T: Arith + Convert<f64>>(x: Src<'_, T>, lanes: usize) -> f64 {
-    const WAYS: usize = 32;
-    // The sums lie outside of the loop: LLVM makes vectors of what it finds in memory side by side, and 32 single
-    // numbers of what it finds in variables.
-    #[repr(align(64))]
-    struct Sums([f64; WAYS]);
-    struct M<'a, T>(&'a mut Sums, &'a [T]);
-    impl<T: Arith + Convert<f64>> Loop for M<'_, T> {
-        type Output = ();
-        #[inline(always)]
-        fn run<F: Fma>(self) {
-            let M(Sums(sums), x) = self;
-            let (chunks, rest) = x.as_chunks::<WAYS>();
-            for chunk in chunks {
-                for (s, x) in sums.iter_mut().zip(chunk) {
+/// A sum of lanes in f64, in an order that depends on nothing but their number. The sums lie in memory: LLVM makes
+/// vectors of what it finds there side by side, and single numbers of what it finds in variables.
+#[derive(Clone, Debug)]
+#[repr(align(64))]
+pub struct Sums([f64; Sums::WAYS]);
+
+impl Sums {
+    /// So many that a sum has long been stored when it is read again.
+    const WAYS: usize = 64;
+    /// Of no lanes.
+    pub const ZERO: Sums = Sums([0.0; Sums::WAYS]);
+
+    /// Adds lanes.
+    pub fn add<T: Arith + Convert<f64>>(&mut self, x: &[T]) {
+        struct M<'a, T>(&'a mut Sums, &'a [T]);
+        impl<T: Arith + Convert<f64>> Loop for M<'_, T> {
+            type Output = ();
+            #[inline(always)]
+            fn run<F: Fma>(self) {
+                let M(Sums(sums), x) = self;
+                let (chunks, rest) = x.as_chunks::<{ Sums::WAYS }>();
+                for chunk in chunks {
+                    for (s, x) in sums.iter_mut().zip(chunk) {
+                        *s += x.convert();
+                    }
+                }
+                for (s, x) in sums.iter_mut().zip(rest) {
                     *s += x.convert();
                 }
             }
-            for (s, x) in sums.iter_mut().zip(rest) {
-                *s += x.convert();
+        }
+        dispatch(M(self, x))
+    }
+
+    /// Adds products, each rounded.
+    pub fn add_products(&mut self, a: &[f32], b: &[f32]) {
+        struct M<'a>(&'a mut Sums, &'a [f32], &'a [f32]);
+        impl Loop for M<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn run<F: Fma>(self) {
+                let M(Sums(sums), a, b) = self;
+                let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<{ Sums::WAYS }>(), b.as_chunks::<{ Sums::WAYS }>());
+                for (a, b) in a.iter().zip(b) {
+                    for ((s, a), b) in sums.iter_mut().zip(a).zip(b) {
+                        *s += f64::from(a * b);
+                    }
+                }
+                for ((s, a), b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
+                    *s += f64::from(a * b);
+                }
             }
         }
+        dispatch(M(self, a, b))
     }
+
+    /// All of them.
+    pub fn total(&self) -> f64 {
+        let mut sums = self.0;
+        let mut n = Sums::WAYS / 2;
+        while n > 0 {
+            for i in 0..n {
+                sums[i] += sums[i + n];
+            }
+            n /= 2;
+        }
+        sums[0]
+    }
+}
+
+/// Sum of lanes.
+pub fn total<T: Arith + Convert<f64>>(x: Src<'_, T>, lanes: usize) -> f64 {
     let x = match x {
         Src::Lanes(x) => &x[..lanes],
         Src::Splat(v) => return v.convert() * lanes as f64,
     };
-    let mut sums = Sums([0f64; WAYS]);
-    dispatch(M(&mut sums, x));
-    let Sums(mut sums) = sums;
-    let mut n = WAYS / 2;
-    while n > 0 {
-        for i in 0..n {
-            sums[i] += sums[i + n];
-        }
-        n /= 2;
-    }
-    sums[0]
+    let mut sums = Sums::ZERO;
+    sums.add(x);
+    sums.total()
 }
 
 /// Random lanes of the elements from `start`.

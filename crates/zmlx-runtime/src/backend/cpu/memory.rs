@@ -50,6 +50,11 @@ pub fn flat_range(launch: &Launch<'_>, slot: usize, first_row: usize, d: Domain)
     Some(start..start + rows * width)
 }
 
+/// The lanes of a tile where they lie side by side; none where they do not.
+pub fn flat<'a>(launch: &Launch<'a>, slot: usize, first_row: usize, d: Domain) -> Slice<'a> {
+    launch.inputs[slot].data.part(flat_range(launch, slot, first_row, d).unwrap_or_default())
+}
+
 /// A type that memory of any dtype converts to.
 pub trait FromMemory: OutLane + Arith {
     fn read(data: Slice<'_>, i: usize) -> Self;

@@ -7,7 +7,9 @@
 //! | plan    | Program → passes of steps                                |
 //! | bank    | registers                                                |
 //! | exec    | a step over a domain of lanes                            |
+//! | chain   | all f32 steps of a pass in one loop                      |
 //! | lanes   | the loops of the pointwise ops                           |
+//! | pair    | two of them in one loop                                  |
 //! | math    | exp, log, tanh … as vectorisable arithmetic              |
 //! | simd    | choice of the instruction set at run time                |
 //! | memory  | strided loads, converting stores                         |
@@ -16,11 +18,13 @@
 //! | driver  | output memory, threads                                   |
 
 mod bank;
+mod chain;
 mod driver;
 mod exec;
 mod lanes;
 pub mod math;
 mod memory;
+mod pair;
 mod plan;
 mod reduce;
 mod scan;

@@ -13,7 +13,10 @@
 //!
 //! An element value of an earlier stage is computed again where that is cheap, and kept for the group where not.
 
-use super::bank::{Counts, Place};
+use super::{
+    bank::{Counts, Place},
+    chain::Chain,
+};
 use zmlx_ir::{
     DType, Op, Program,
     program::{Extent, Fold, Id, Index, Kind, Over, ReduceOp, Scan},
@@ -98,6 +101,8 @@ pub struct Pass {
     pub row_reads: Vec<(DType, u16)>,
     pub col_reads: Vec<(DType, u16)>,
     pub input_reads: Vec<(DType, u16)>,
+    /// The tile steps as one loop, where they can be that.
+    pub chain: Option<Chain>,
 }
 
 /// A planned Program.
@@ -172,6 +177,10 @@ pub fn plan(p: &Program, keep: bool) -> Result<Plan, String> {
         s.pass(stage);
     }
     s.epilogue()?;
+    let memory: Vec<DType> = p.outputs.iter().map(|o| o.dtype).collect();
+    for pass in s.plan.passes.iter_mut().filter(|p| p.folds.is_empty()) {
+        pass.chain = Chain::of(&pass.tiles, s.plan.tile.of(DType::F32), &memory);
+    }
     s.plan.lanes = if s.plan.tile.is_empty() { WIDE } else { TILE };
     s.plan.cost = p.ids().filter(|i| s.live[i.index()]).map(|i| s.cost(i)).sum();
     Ok(s.plan)

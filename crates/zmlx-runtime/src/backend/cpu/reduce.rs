@@ -65,6 +65,13 @@ impl Accumulators {
         }
     }
 
+    /// Adds what a reduction of float lanes of a row has given: a sum, or the largest or smallest.
+    pub fn add_float(&mut self, acc: usize, op: ReduceOp, row: usize, value: f64) {
+        let a = &mut self.accs[acc];
+        let old = a.floats[row];
+        merge_float(a, op, row, old, value, None);
+    }
+
     /// Merges accumulator `acc` of another worker, whose columns come after these, for `row`.
     pub fn merge(&mut self, acc: usize, op: ReduceOp, row: usize, other: &Accumulators, other_row: usize) {
         let (a, b) = (&mut self.accs[acc], &other.accs[acc]);
@@ -162,50 +169,73 @@ pub trait Reduce: Arith + Convert<f64> + Convert<i64> {
     fn add(a: &mut Acc, op: ReduceOp, row: usize, col: usize, x: Src<'_, Self>, width: usize);
 }
 
-/// Largest (or smallest) of the lanes, NaN if any is: several ways at once, so that it runs at the speed of loads.
+/// Largest (or smallest) of lanes, NaN if any is: several ways at once, so that it runs at the speed of loads. In
+/// memory, as `lanes::Sums`.
+#[derive(Clone, Debug)]
+#[repr(align(64))]
+pub struct Best<T>([T; WAYS]);
+/// As many as for `lanes::Sums`, in bytes.
+const WAYS: usize = 128;
+
+impl<T: Arith> Best<T> {
+    /// Of no lanes: the identity.
+    pub fn new(start: T) -> Best<T> {
+        Best([start; WAYS])
+    }
+
+    /// Takes lanes in.
+    pub fn add(&mut self, x: &[T], max: bool) {
+        struct M<'a, T>(&'a mut Best<T>, &'a [T], bool);
+        impl<T: Arith> Loop for M<'_, T> {
+            type Output = ();
+            #[inline(always)]
+            fn run<F: Fma>(self) {
+                let M(Best(best), x, max) = self;
+                // so that each loop knows which
+                if max { take_in::<T, true>(best, x) } else { take_in::<T, false>(best, x) }
+            }
+        }
+        dispatch(M(self, x, max))
+    }
+
+    /// The best of all.
+    pub fn finish(&self, max: bool) -> T {
+        let mut best = self.0;
+        let mut n = WAYS / 2;
+        while n > 0 {
+            let (low, high) = best.split_at_mut(n);
+            for (b, x) in low.iter_mut().zip(&high[..n]) {
+                *b = better(*b, *x, max);
+            }
+            n /= 2;
+        }
+        best[0]
+    }
+}
+
+#[inline(always)]
+fn take_in<T: Arith, const MAX: bool>(best: &mut [T; WAYS], x: &[T]) {
+    let (chunks, rest) = x.as_chunks::<WAYS>();
+    for chunk in chunks {
+        for (b, x) in best.iter_mut().zip(chunk) {
+            *b = better(*b, *x, MAX);
+        }
+    }
+    for (b, x) in best.iter_mut().zip(rest) {
+        *b = better(*b, *x, MAX);
+    }
+}
+
+/// The larger (or smaller), the first where they are equal, NaN where one is.
+#[inline(always)]
+fn better<T: Arith>(a: T, b: T, max: bool) -> T {
+    if (if max { b > a } else { b < a }) || b.is_nan() { b } else { a }
+}
+
 fn extreme<T: Arith>(x: &[T], start: T, max: bool) -> T {
-    const WAYS: usize = 64;
-    // outside of the loop, as in `lanes::total`
-    #[repr(align(64))]
-    struct Best<T>([T; WAYS]);
-    struct M<'a, T>(&'a mut Best<T>, &'a [T], bool);
-    impl<T: Arith> Loop for M<'_, T> {
-        type Output = ();
-        #[inline(always)]
-        fn run<F: Fma>(self) {
-            let M(Best(best), x, max) = self;
-            let (chunks, rest) = x.as_chunks::<WAYS>();
-            // a NaN is taken, and then nothing is larger or smaller
-            if max {
-                for chunk in chunks {
-                    for (b, x) in best.iter_mut().zip(chunk) {
-                        *b = if *x > *b || x.is_nan() { *x } else { *b };
-                    }
-                }
-            } else {
-                for chunk in chunks {
-                    for (b, x) in best.iter_mut().zip(chunk) {
-                        *b = if *x < *b || x.is_nan() { *x } else { *b };
-                    }
-                }
-            }
-            for (b, x) in best.iter_mut().zip(rest) {
-                *b = if (if max { *x > *b } else { *x < *b }) || x.is_nan() { *x } else { *b };
-            }
-        }
-    }
-    let mut best = Best([start; WAYS]);
-    dispatch(M(&mut best, x, max));
-    let Best(mut best) = best;
-    let mut n = WAYS / 2;
-    while n > 0 {
-        let (low, high) = best.split_at_mut(n);
-        for (b, x) in low.iter_mut().zip(&high[..n]) {
-            *b = if (if max { *x > *b } else { *x < *b }) || x.is_nan() { *x } else { *b };
-        }
-        n /= 2;
-    }
-    best[0]
+    let mut best = Best::new(start);
+    best.add(x, max);
+    best.finish(max)
 }
 
 fn product<T: Arith + Convert<f64>>(x: &[T]) -> f64 {

@@ -61,7 +61,8 @@ pub fn plan(p: &Plan) -> String {
     section("columns, once a launch", &p.cols);
     for (i, pass) in p.passes.iter().enumerate() {
         section(&format!("pass {i}, a lane a row"), &pass.rows);
-        section(&format!("pass {i}, tiles of elements"), &pass.tiles);
+        let how = if pass.chain.is_some() { "one loop over elements" } else { "tiles of elements" };
+        section(&format!("pass {i}, {how}"), &pass.tiles);
         for f in &pass.folds {
             section("    fold, update", &f.update);
             section("    fold, combine", &f.combine);
