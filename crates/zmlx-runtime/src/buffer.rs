@@ -2,6 +2,7 @@
 
 use crate::Pool;
 use half::{bf16, f16};
+use smallvec::SmallVec;
 use zmlx_ir::{DType, Scalar};
 
 macro_rules! buffers {
@@ -52,6 +53,9 @@ macro_rules! buffers {
     };
 }
 buffers!(U8(u8), I16(i16), I32(i32), U32(u32), I64(i64), F16(f16), BF16(bf16), F32(f32), F64(f64));
+
+/// The outputs of a launch: for one or two of them nothing is allocated but their memory.
+pub type Buffers = SmallVec<[Buffer; 2]>;
 
 /// A strided view: element (row, col) lies at `offset + Σ index(row)ᵢ·row_strides[i] + col·col_stride`, the row
 /// being decomposed over `Launch::row_dims`. A stride of 0 repeats.

@@ -8,6 +8,6 @@ pub mod buffer;
 mod error;
 pub mod pool;
 
-pub use buffer::{Buffer, Launch, Slice, View};
+pub use buffer::{Buffer, Buffers, Launch, Slice, View};
 pub use error::Error;
 pub use pool::Pool;

@@ -45,6 +45,10 @@ pub(crate) struct Body {
 }
 
 impl Body {
+    pub fn has_mistake(&self) -> bool {
+        self.mistake.is_some()
+    }
+
     pub fn specials(&self) -> &Specials {
         self.specials.get_or_init(|| Specials::of(&self.name, &self.formula, self.rows, &self.overrides))
     }

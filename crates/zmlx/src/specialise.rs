@@ -1,7 +1,7 @@
 //! A formula specialised to the dtypes and extents of a call, and compiled: once for each combination, then found by
 //! a small key. New shapes, strides and values of launch arguments never come here.
 
-use crate::{Error, Result, error::Mistake, list::List, stats};
+use crate::{Error, Result, bridge, error::Mistake, list::List, stats};
 use smallvec::SmallVec;
 use std::{
     collections::HashMap,
@@ -28,6 +28,8 @@ pub type Key = SmallVec<[Bound; 8]>;
 pub struct Compiled {
     pub program: Arc<Program>,
     pub kernel: cpu::Kernel,
+    /// Of one element of each input and output.
+    pub element_bytes: usize,
 }
 
 impl Compiled {
@@ -39,7 +41,10 @@ impl Compiled {
         }
         stats::count_compile();
         let kernel = cpu::compile(&program)?;
-        Ok(Compiled { program, kernel })
+        let inputs = program.inputs.iter().map(|i| i.dtype);
+        let dtypes = inputs.chain(program.outputs.iter().map(|o| o.dtype));
+        let element_bytes = dtypes.map(DType::size_bytes).sum();
+        Ok(Compiled { program, kernel, element_bytes })
     }
 }
 
@@ -122,6 +127,17 @@ impl Specials {
         let program = Arc::new(self.bind(key)?);
         let new = Forward { key: key.clone(), program, compiled: OnceLock::new(), backward: List::default() };
         Ok(self.list.find_or_add(new, |f| f.key == *key))
+    }
+
+    /// What was compiled for elements of these types, if it was.
+    pub fn compiled_alike(&self, dtypes: impl Iterator<Item = candle_core::DType> + Clone) -> Option<&Compiled> {
+        let bound = |b: &Bound, dtype: candle_core::DType| {
+            b.extent == Extent::ELEM && b.named == Extent::ELEM && bridge::candle_dtype(b.dtype) == dtype
+        };
+        let found = self.list.iter().find(|f| f.key.iter().zip(dtypes.clone()).all(|(b, d)| bound(b, d)))?;
+        let compiled = found.compiled.get()?;
+        stats::count_hit();
+        Some(compiled)
     }
 
     /// Number of them.

@@ -8,7 +8,7 @@ use zmlx_ir::{
         random::Random,
     },
 };
-use zmlx_runtime::{Buffer, Error, Launch, Pool, View, backend::cpu, pool::Caller};
+use zmlx_runtime::{Buffer, Buffers, Error, Launch, Pool, View, backend::cpu, pool::Caller};
 
 /// Memory of one input.
 pub struct Tensor {
@@ -140,7 +140,7 @@ impl Case {
         gather(&t.buffer, &places)
     }
 
-    pub fn run(&self, kernel: &cpu::Kernel, pool: &dyn Pool) -> Result<Vec<Buffer>, Error> {
+    pub fn run(&self, kernel: &cpu::Kernel, pool: &dyn Pool) -> Result<Buffers, Error> {
         fn view(t: &Tensor) -> View<'_> {
             View { data: t.buffer.as_slice(), offset: t.offset, row_strides: &t.row_strides, col_stride: t.col_stride }
         }

@@ -50,9 +50,9 @@ pub fn candle_dtype(dtype: DType) -> candle_core::DType {
 /// Read locks on the storages of tensors. A tensor that is given twice is locked once: a second lock would wait for a
 /// writer that waits for the first.
 pub struct Guards<'a> {
-    guards: SmallVec<[StorageRef<'a>; 8]>,
+    guards: SmallVec<[StorageRef<'a>; 4]>,
     /// Which guard is that of each tensor.
-    of: SmallVec<[u8; 16]>,
+    of: SmallVec<[u8; 8]>,
 }
 
 impl<'a> Guards<'a> {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{Launch, Slice};
 use zmlx_ir::{
-    DType, Op,
+    DType, Op, Scalar,
     program::{ReduceOp, philox},
 };
 
@@ -96,8 +96,7 @@ impl Link {
 pub struct Chain {
     links: Vec<Link>,
     blocks: usize,
-    /// One value a row or a launch: f32, or a truth value.
-    splats: Vec<(DType, Place)>,
+    splats: Vec<Splat>,
     memory: Vec<Place>,
     kept: Vec<u16>,
     outputs: Vec<u16>,
@@ -109,20 +108,32 @@ pub struct Chain {
     stores: Vec<u16>,
 }
 
-/// Most of anything that a chain has.
+/// Most splats, most stretches of memory of a kind, and most of what is rare, that a chain has.
 const FEW: usize = 8;
+const RARE: usize = 2;
+
+/// One value for all lanes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Splat {
+    Const(f32),
+    Uniform(u16),
+    /// Of the row or the launch.
+    Float(Place),
+    Truth(Place),
+}
 
 /// Position of a value in a list, at its end if it is new; None if there are too many.
-fn index<T: PartialEq>(list: &mut Vec<T>, value: T) -> Option<u8> {
+fn index<T: PartialEq>(list: &mut Vec<T>, value: T, most: usize) -> Option<u8> {
     let at = list.iter().position(|v| *v == value).unwrap_or_else(|| {
         list.push(value);
         list.len() - 1
     });
-    (at < FEW).then_some(at as u8)
+    (at < most).then_some(at as u8)
 }
 
 struct Builder<'a> {
     chain: Chain,
+    scalars: &'a [Step],
     /// f32 registers come first, then those of truth values.
     tiles: usize,
     outputs: &'a [DType],
@@ -130,10 +141,10 @@ struct Builder<'a> {
 }
 
 impl Chain {
-    /// The chain of these steps, if every one of them has its place in one. `tiles`: f32 tile registers of the plan;
-    /// `outputs`: types in memory.
-    pub fn of(steps: &[Step], tiles: u16, outputs: &[DType]) -> Option<Chain> {
-        let mut b = Builder { chain: Chain::default(), tiles: tiles as usize, outputs, truth_blocks: vec![] };
+    /// The chain of these steps, if every one of them has its place in one. `scalars`: the steps that make those;
+    /// `tiles`: f32 tile registers of the plan; `outputs`: types in memory.
+    pub fn of(steps: &[Step], scalars: &[Step], tiles: u16, outputs: &[DType]) -> Option<Chain> {
+        let mut b = Builder { chain: Chain::default(), scalars, tiles: tiles as usize, outputs, truth_blocks: vec![] };
         b.chain.blocks = b.tiles;
         for step in steps {
             b.link(step)?;
@@ -196,6 +207,20 @@ impl Chain {
         Some((at + 1 + next, link))
     }
 
+    /// Does it need nothing but inputs, constants and launch arguments, and give nothing but outputs?
+    pub fn stands_alone(&self) -> bool {
+        let given = |s: &Splat| matches!(s, Splat::Const(_) | Splat::Uniform(_));
+        let inputs = |p: &Place| matches!(p, Place::Input(_));
+        let gives =
+            |l: &Link| !matches!(l.code, Code::Reduce(_) | Code::SumOfProducts(_) | Code::SumRows(_) | Code::SumAll(_));
+        self.splats.iter().all(given)
+            && self.memory.iter().all(inputs)
+            && self.links.iter().all(gives)
+            && self.kept.is_empty()
+            && self.seeds.is_empty()
+            && self.hots.is_empty()
+    }
+
     /// Can it run on these views? Memory of other types must lie flat; f32 memory that does not is gathered before.
     pub fn fits(&self, launch: &Launch<'_>) -> bool {
         self.loads.iter().all(|s| launch.inputs[*s as usize].col_stride == 1 || launch.cols <= 1)
@@ -229,22 +254,22 @@ impl Builder<'_> {
             }
             Step::Copy { dtype, dst, src } if float(dtype) => self.one(Code::Copy, dst, src)?,
             Step::Load { slot, dtype, dst } if float(dtype) => {
-                let k = index(&mut self.chain.loads, slot)?;
+                let k = index(&mut self.chain.loads, slot, FEW)?;
                 Link { code: Code::Load(k), to: self.to(dst)?, args: [Arg::Block(0); 3] }
             }
             Step::Rand { dst, seed } => {
-                let k = index(&mut self.chain.seeds, seed)?;
+                let k = index(&mut self.chain.seeds, seed, RARE)?;
                 Link { code: Code::Rand(k), to: self.to(dst)?, args: [Arg::Block(0); 3] }
             }
             Step::OneHot { dtype, dst, t, t_dtype, a, b } if float(dtype) => {
-                let k = index(&mut self.chain.hots, (t_dtype, t))?;
+                let k = index(&mut self.chain.hots, (t_dtype, t), RARE)?;
                 let [a, b] = [self.arg(a)?, self.arg(b)?];
                 Link { code: Code::OneHot(k), to: self.to(dst)?, args: [a, b, b] }
             }
             Step::Reduce { op: op @ (ReduceOp::Sum | ReduceOp::Max | ReduceOp::Min), dtype, src, acc, .. }
                 if float(dtype) =>
             {
-                let k = index(&mut self.chain.reduces, (acc, op))?;
+                let k = index(&mut self.chain.reduces, (acc, op), FEW)?;
                 self.last(Code::Reduce(k), src)?
             }
             Step::SumRows { dtype, src, acc } if float(dtype) => self.last(Code::SumRows(acc), src)?,
@@ -253,7 +278,7 @@ impl Builder<'_> {
                 match self.outputs[slot as usize] {
                     DType::F32 => self.one(Code::Copy, Place::Output(slot), src)?,
                     _ => {
-                        let k = index(&mut self.chain.stores, slot)?;
+                        let k = index(&mut self.chain.stores, slot, FEW)?;
                         self.last(Code::Store(k), src)?
                     }
                 }
@@ -279,11 +304,20 @@ impl Builder<'_> {
         let c = &mut self.chain;
         Some(match place {
             Place::Tile(r) => Arg::Block(u8::try_from(r).ok()?),
-            Place::Row(_) | Place::Scalar(_) => Arg::Splat(index(&mut c.splats, (DType::F32, place))?),
-            Place::Kept(r) if c.kept.contains(&r) => Arg::Kept(index(&mut c.kept, r)?),
-            Place::Output(s) if c.outputs.contains(&s) => Arg::Output(index(&mut c.outputs, s)?),
+            Place::Row(_) | Place::Scalar(_) => {
+                let made = self.scalars.iter().find_map(|s| match *s {
+                    Step::Const { dtype: DType::F32, dst, bits } if dst == place => {
+                        Some(Splat::Const(f64::from_bits(bits) as f32))
+                    }
+                    Step::Uniform { slot, dtype: DType::F32, dst } if dst == place => Some(Splat::Uniform(slot)),
+                    _ => None,
+                });
+                Arg::Splat(index(&mut c.splats, made.unwrap_or(Splat::Float(place)), FEW)?)
+            }
+            Place::Kept(r) if c.kept.contains(&r) => Arg::Kept(index(&mut c.kept, r, FEW)?),
+            Place::Output(s) if c.outputs.contains(&s) => Arg::Output(index(&mut c.outputs, s, FEW)?),
             Place::Input(_) | Place::Col(_) | Place::Kept(_) | Place::Output(_) => {
-                Arg::Memory(index(&mut c.memory, place)?)
+                Arg::Memory(index(&mut c.memory, place, FEW)?)
             }
         })
     }
@@ -291,8 +325,8 @@ impl Builder<'_> {
     fn to(&mut self, place: Place) -> Option<To> {
         Some(match place {
             Place::Tile(r) => To::Block(u8::try_from(r).ok()?),
-            Place::Kept(r) => To::Kept(index(&mut self.chain.kept, r)?),
-            Place::Output(s) => To::Output(index(&mut self.chain.outputs, s)?),
+            Place::Kept(r) => To::Kept(index(&mut self.chain.kept, r, FEW)?),
+            Place::Output(s) => To::Output(index(&mut self.chain.outputs, s, FEW)?),
             _ => return None,
         })
     }
@@ -301,9 +335,11 @@ impl Builder<'_> {
     fn truth(&mut self, place: Place) -> Option<Arg> {
         match place {
             Place::Tile(r) => Some(Arg::Block(self.truth_blocks.iter().find(|t| t.0 == r)?.1)),
-            Place::Row(_) | Place::Scalar(_) => Some(Arg::Splat(index(&mut self.chain.splats, (DType::Bool, place))?)),
+            Place::Row(_) | Place::Scalar(_) => {
+                Some(Arg::Splat(index(&mut self.chain.splats, Splat::Truth(place), FEW)?))
+            }
             Place::Input(slot) => {
-                let k = index(&mut self.chain.truths, slot)?;
+                let k = index(&mut self.chain.truths, slot, RARE)?;
                 let to = self.new_block()?;
                 self.chain.links.push(Link { code: Code::Truth(k), to: To::Block(to), args: [Arg::Block(0); 3] });
                 Some(Arg::Block(to))
@@ -367,11 +403,11 @@ struct Lanes<'m> {
     /// Outputs that are stored past the caches, one bit each.
     streamed: u64,
     loads: [Slice<'m>; FEW],
-    truths: [&'m [u8]; FEW],
-    seeds: [i64; FEW],
+    truths: [&'m [u8]; RARE],
+    seeds: [i64; RARE],
     /// Number of the first element.
     first: u64,
-    hots: [usize; FEW],
+    hots: [usize; RARE],
 }
 
 /// Where reductions and converting stores go.
@@ -528,11 +564,13 @@ impl Scratch {
 
 impl Chain {
     /// Runs it over lanes of one row.
+    #[inline(never)]
     pub fn run(&self, env: &mut Env<'_, '_>, d: Domain) {
         let Domain::Tile { row, col, width, .. } = d else { return };
         // What is written is apart from what is read, but not for the compiler: it is taken out and put back.
-        let mut scratch = std::mem::take(&mut env.local.chain);
-        let mut registers = std::mem::take(f32::list_mut(&mut env.local.kept));
+        let mut scratch = env.local.chain.take().unwrap_or_default();
+        let keeps = !self.kept.is_empty() || self.memory.iter().any(|p| matches!(p, Place::Kept(_)));
+        let mut registers = if keeps { std::mem::take(f32::list_mut(&mut env.local.kept)) } else { vec![] };
         let windows = std::mem::take(&mut env.outputs);
         let (row_sums, all_sums) = (std::mem::take(&mut env.row_sums), std::mem::take(&mut env.all_sums));
         scratch.start(self);
@@ -545,10 +583,10 @@ impl Chain {
             outputs: Default::default(),
             streamed: 0,
             loads: [Slice::U8(&[]); FEW],
-            truths: [&[]; FEW],
-            seeds: [0; FEW],
+            truths: [&[]; RARE],
+            seeds: [0; RARE],
             first: (env.first_row + row) as u64 * env.cols as u64 + col as u64,
-            hots: [usize::MAX; FEW],
+            hots: [usize::MAX; RARE],
         };
         let range = env.window_range(d);
         let mut sinks = Sinks {
@@ -564,13 +602,11 @@ impl Chain {
         };
         self.resolve(env, d, &mut lanes);
         let read = |place: Place| self.memory.iter().position(|p| *p == place);
-        if !self.kept.is_empty() || self.memory.iter().any(|p| matches!(p, Place::Kept(_))) {
-            for (r, register) in registers.iter_mut().enumerate() {
-                if let Some(k) = self.kept.iter().position(|w| *w as usize == r) {
-                    lanes.kept[k] = &mut register[range.clone()];
-                } else if let Some(k) = read(Place::Kept(r as u16)) {
-                    lanes.memory[k] = &register[range.clone()];
-                }
+        for (r, register) in registers.iter_mut().enumerate() {
+            if let Some(k) = self.kept.iter().position(|w| *w as usize == r) {
+                lanes.kept[k] = &mut register[range.clone()];
+            } else if let Some(k) = read(Place::Kept(r as u16)) {
+                lanes.memory[k] = &register[range.clone()];
             }
         }
         for (slot, window) in windows.iter_mut().enumerate() {
@@ -595,7 +631,9 @@ impl Chain {
             }
         }
         (env.outputs, env.row_sums, env.all_sums) = (windows, row_sums, all_sums);
-        *f32::list_mut(&mut env.local.kept) = registers;
+        if keeps {
+            *f32::list_mut(&mut env.local.kept) = registers;
+        }
         for ((acc, op), state) in self.reduces.iter().zip(&scratch.states) {
             let value = match op {
                 ReduceOp::Max => f64::from(state.best.finish(true)),
@@ -604,15 +642,20 @@ impl Chain {
             };
             env.local.accs.add_float(*acc as usize, *op, row, value);
         }
-        env.local.chain = scratch;
+        env.local.chain = Some(scratch);
     }
 
     /// Finds what is read of inputs, columns, rows and scalars.
     fn resolve<'e>(&self, env: &'e Env<'_, '_>, d: Domain, lanes: &mut Lanes<'e>) {
-        for (splat, (dtype, place)) in lanes.splats.iter_mut().zip(&self.splats) {
-            *splat = match dtype {
-                DType::Bool => f32::lane(env.src::<u8>(*place, d).at(0) != 0),
-                _ => env.src::<f32>(*place, d).at(0),
+        for (value, splat) in lanes.splats.iter_mut().zip(&self.splats) {
+            *value = match *splat {
+                Splat::Const(value) => value,
+                Splat::Uniform(slot) => match env.launch.uniforms[slot as usize] {
+                    Scalar::Float(v) => v as f32,
+                    Scalar::Int(v) => v as f32,
+                },
+                Splat::Float(place) => env.src::<f32>(place, d).at(0),
+                Splat::Truth(place) => f32::lane(env.src::<u8>(place, d).at(0) != 0),
             };
         }
         for (memory, place) in lanes.memory.iter_mut().zip(&self.memory) {
@@ -646,7 +689,7 @@ mod tests {
     }
 
     fn codes(steps: &[Step]) -> Vec<Code> {
-        let chain = Chain::of(steps, 8, &[DType::F32]).expect("f32 steps make a chain");
+        let chain = Chain::of(steps, &[], 8, &[DType::F32]).expect("f32 steps make a chain");
         chain.links.iter().map(|l| l.code).collect()
     }
 
@@ -700,8 +743,8 @@ mod tests {
     #[test]
     fn other_types_and_too_many_of_anything_make_no_chain() {
         let double = Step::Op { op: Op::Add, arity: 2, dtype: DType::F64, dst: T(0), args: [X, W, X] };
-        assert_eq!(Chain::of(&[double], 1, &[DType::F32]), None);
+        assert_eq!(Chain::of(&[double], &[], 1, &[DType::F32]), None);
         let many: Vec<Step> = (0..FEW as u16 + 1).map(|k| op(Op::Add, 0, [Place::Input(k), X])).collect();
-        assert_eq!(Chain::of(&many, 1, &[DType::F32]), None);
+        assert_eq!(Chain::of(&many, &[], 1, &[DType::F32]), None);
     }
 }

@@ -10,7 +10,7 @@ use super::{
     plan::{FoldStep, Pass, Plan, Step},
     scan, stream,
 };
-use crate::{Buffer, Error, Launch};
+use crate::{Buffer, Buffers, Error, Launch};
 use half::{bf16, f16};
 use smallvec::SmallVec;
 use std::{
@@ -129,10 +129,9 @@ impl Sums {
     }
 }
 
-/// Runs a kernel.
-pub fn run(kernel: &Kernel, launch: &Launch<'_>) -> Result<Vec<Buffer>, Error> {
+/// Runs a kernel; puts its outputs into a list that has none. (One that is given costs less than one that is moved.)
+pub fn run(kernel: &Kernel, launch: &Launch<'_>, outputs: &mut Buffers) -> Result<(), Error> {
     let (rows, cols) = (launch.rows(), launch.cols);
-    let mut outputs = Vec::with_capacity(kernel.outputs.len());
     let mut addresses = Few::new();
     for (dtype, extent) in &kernel.outputs {
         let (buffer, address) = allocate(*dtype, extent.len(rows, cols));
@@ -150,33 +149,67 @@ pub fn run(kernel: &Kernel, launch: &Launch<'_>) -> Result<Vec<Buffer>, Error> {
     let streams = bytes >= stream::LEAST_BYTES;
     let run = Run { kernel, plan, launch, addresses: &addresses, rows, cols, streams };
     let block = split.then_some(longest);
-    SHARED.with(|shared| match shared.try_borrow_mut() {
-        Ok(mut shared) => {
-            let result = run.whole(&mut shared, block);
-            if cols > WARM_LANES {
-                shared.cols.trim(WARM_LANES);
-            }
-            result
-        }
-        // A pool may lend a thread that waits for its own launch to another one.
-        Err(_) => run.whole(&mut Shared::default(), block),
-    })?;
+    if plan.direct && run.is_small() {
+        run.direct();
+    } else {
+        run.planned(block)?;
+    }
     for (buffer, address) in outputs.iter_mut().zip(&addresses) {
-        // SAFETY: `whole` wrote every element of every output: each row belongs to one group (or block of columns)
-        // and the epilogue writes outputs without rows.
+        // SAFETY: the run wrote every element of every output: each row belongs to one group (or block of columns, or
+        // stretch) and the epilogue writes outputs without rows.
         unsafe { finish(buffer, address.len()) };
     }
-    Ok(outputs)
+    Ok(())
 }
 
 impl Run<'_> {
+    /// One row of no more than a stretch that lies flat, on this thread.
+    fn is_small(&self) -> bool {
+        self.rows == 1
+            && self.cols <= STRETCH
+            && self.cols > 0
+            && !self.is_parallel()
+            && self.launch.inputs.iter().all(|v| v.col_stride == 1)
+    }
+
+    fn is_parallel(&self) -> bool {
+        self.rows.saturating_mul(self.cols).saturating_mul(self.plan.cost as usize + 4) > PARALLEL_WORK
+    }
+
+    /// Runs a chain that stands alone: what a small launch costs is what is done here.
+    fn direct(&self) {
+        let Some(chain) = &self.plan.passes[0].chain else { return };
+        let mut windows: Few<Window<'_>> = Few::new();
+        for address in self.addresses {
+            // SAFETY: nobody else writes.
+            windows.push(unsafe { address.window(0..address.len()) });
+        }
+        let d = Domain::Tile { row: 0, rows: 1, col: 0, width: self.cols };
+        let shared = Access::Read(&self.kernel.nothing);
+        LOCAL.with_borrow_mut(|local| chain.run(&mut self.env(local, shared, &mut windows, &mut [], &mut []), d));
+    }
+
+    fn planned(&self, block: Option<usize>) -> Result<(), Error> {
+        SHARED.with(|shared| match shared.try_borrow_mut() {
+            Ok(mut shared) => {
+                let result = self.whole(&mut shared, block);
+                if self.cols > WARM_LANES {
+                    shared.cols.trim(WARM_LANES);
+                }
+                result
+            }
+            // A pool may lend a thread that waits for its own launch to another one.
+            Err(_) => self.whole(&mut Shared::default(), block),
+        })
+    }
+
     fn whole(&self, shared: &mut Shared, block: Option<usize>) -> Result<(), Error> {
         let plan = self.plan;
         shared.scalars.reserve(&plan.scalar, 1);
         shared.cols.reserve(&plan.col, self.cols);
         self.outside(shared, &plan.scalars, Domain::Scalar)?;
         self.outside(shared, &plan.cols, Domain::Cols { first: 0, count: self.cols })?;
-        let parallel = self.rows.saturating_mul(self.cols).saturating_mul(plan.cost as usize + 4) > PARALLEL_WORK;
+        let parallel = self.is_parallel();
         let sums = match block {
             Some(block) => self.split(shared, block, parallel)?,
             None => self.grouped(shared, parallel)?,

@@ -40,7 +40,7 @@ impl Domain {
 }
 
 /// What all groups of a launch share once the prologue is done.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Shared {
     pub cols: Bank,
     pub scalars: Bank,
@@ -77,7 +77,7 @@ pub struct Local {
     /// Results on their way to memory past the caches.
     pub staging: Bank,
     pub halves: memory::Halves,
-    pub chain: chain::Scratch,
+    pub chain: Option<Box<chain::Scratch>>,
 }
 
 /// Part of an output that one group writes.

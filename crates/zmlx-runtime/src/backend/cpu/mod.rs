@@ -32,7 +32,7 @@ pub mod simd;
 mod stream;
 mod text;
 
-use crate::{Buffer, Error, Launch, Slice, View};
+use crate::{Buffers, Error, Launch, Slice, View};
 use plan::Plan;
 use zmlx_ir::{
     DType, Extent, Program, Scalar,
@@ -53,6 +53,8 @@ pub struct Kernel {
     outputs: Vec<(DType, Extent)>,
     uniforms: usize,
     folds: bool,
+    /// What a launch without columns and scalars of its own shares.
+    nothing: exec::Shared,
 }
 
 #[derive(Clone, Debug)]
@@ -96,15 +98,18 @@ fn compile_part(program: &Program) -> Result<Kernel, Error> {
         views: program.inputs.iter().map(|i| (i.name.clone(), i.dtype, i.extent)).collect(),
         outputs: program.outputs.iter().map(|o| (o.dtype, o.extent)).collect(),
         uniforms: program.uniforms.len(),
+        nothing: exec::Shared::default(),
     })
 }
 
 impl Kernel {
     /// Runs it: one buffer for each of `Program::outputs`.
-    pub fn run(&self, launch: &Launch<'_>) -> Result<Vec<Buffer>, Error> {
+    pub fn run(&self, launch: &Launch<'_>) -> Result<Buffers, Error> {
+        let mut outputs = Buffers::new();
         let Some(once) = &self.once else {
             self.check(launch)?;
-            return driver::run(self, launch);
+            driver::run(self, launch, &mut outputs)?;
+            return Ok(outputs);
         };
         self.check_counts(launch, self.views.len() - once.kernel.outputs.len())?;
         let made = once.run(launch)?;
@@ -116,7 +121,8 @@ impl Kernel {
         let inputs: Vec<View<'_>> = launch.inputs.iter().copied().chain(views).collect();
         let launch = &Launch { inputs: &inputs, ..*launch };
         self.check(launch)?;
-        driver::run(self, launch)
+        driver::run(self, launch, &mut outputs)?;
+        Ok(outputs)
     }
 
     /// The plan, for people: what `zmlx show --target cpu` prints.
@@ -180,7 +186,7 @@ impl Kernel {
 }
 
 impl Once {
-    fn run(&self, launch: &Launch<'_>) -> Result<Vec<Buffer>, Error> {
+    fn run(&self, launch: &Launch<'_>) -> Result<Buffers, Error> {
         let view = |slot: &usize| View { row_strides: &[0], ..launch.inputs[*slot] };
         let inputs: Vec<View<'_>> = self.slots.iter().map(view).collect();
         let mut uniforms = launch.uniforms.to_vec();

@@ -130,6 +130,8 @@ pub struct Plan {
     pub all_sums: Vec<(DType, Place)>,
     /// Outputs that steps read after they wrote them, one bit a slot; the last bit stands for all from there on.
     pub read_back: u64,
+    /// The only pass is a chain that stands alone, and the outputs are elements.
+    pub direct: bool,
     /// Lanes of a tile.
     pub lanes: usize,
     /// Sum of op costs an element: what decides whether threads are worth waking.
@@ -179,8 +181,12 @@ pub fn plan(p: &Program, keep: bool) -> Result<Plan, String> {
     s.epilogue()?;
     let memory: Vec<DType> = p.outputs.iter().map(|o| o.dtype).collect();
     for pass in s.plan.passes.iter_mut().filter(|p| p.folds.is_empty()) {
-        pass.chain = Chain::of(&pass.tiles, s.plan.tile.of(DType::F32), &memory);
+        pass.chain = Chain::of(&pass.tiles, &s.plan.scalars, s.plan.tile.of(DType::F32), &memory);
     }
+    s.plan.direct = match &s.plan.passes[..] {
+        [only] => only.rows.is_empty() && only.chain.as_ref().is_some_and(Chain::stands_alone),
+        _ => false,
+    } && p.outputs.iter().all(|o| o.extent == Extent::ELEM);
     s.plan.lanes = if s.plan.tile.is_empty() { WIDE } else { TILE };
     s.plan.cost = p.ids().filter(|i| s.live[i.index()]).map(|i| s.cost(i)).sum();
     Ok(s.plan)
