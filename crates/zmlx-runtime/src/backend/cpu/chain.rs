@@ -8,7 +8,7 @@ use super::{
     lanes::{self, Arith, Src, Sums, Truth},
     memory::{self, FromMemory, Halves},
     pair::{Cheap, pair},
-    plan::Step,
+    plan::{Step, step_reads},
     reduce::Best,
     stream,
 };
@@ -23,14 +23,13 @@ const BLOCK: usize = 1024;
 /// Lanes of a stretch: what a chain runs over before the next row or stretch begins.
 pub const STRETCH: usize = 16 * 1024;
 
-/// Where a step reads: a block, one value for all lanes, memory that lies flat, memory that this chain writes.
+/// Where a step reads: a block, one value for all lanes, memory that lies flat, a kept register that this chain writes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Arg {
     Block(u8),
     Splat(u8),
     Memory(u8),
     Kept(u8),
-    Output(u8),
 }
 
 /// Where a step writes.
@@ -138,14 +137,31 @@ struct Builder<'a> {
     tiles: usize,
     outputs: &'a [DType],
     truth_blocks: Vec<(u16, u8)>,
+    /// Outputs that later steps read, and the blocks that hold them: what was stored past the caches is far away.
+    output_blocks: Vec<(u16, u8)>,
 }
 
 impl Chain {
     /// The chain of these steps, if every one of them has its place in one. `scalars`: the steps that make those;
     /// `tiles`: f32 tile registers of the plan; `outputs`: types in memory.
     pub fn of(steps: &[Step], scalars: &[Step], tiles: u16, outputs: &[DType]) -> Option<Chain> {
-        let mut b = Builder { chain: Chain::default(), scalars, tiles: tiles as usize, outputs, truth_blocks: vec![] };
+        let mut b = Builder {
+            chain: Chain::default(),
+            scalars,
+            tiles: tiles as usize,
+            outputs,
+            truth_blocks: vec![],
+            output_blocks: vec![],
+        };
         b.chain.blocks = b.tiles;
+        for (_, place) in steps.iter().flat_map(step_reads) {
+            if let Place::Output(slot) = place
+                && !b.output_blocks.iter().any(|(s, _)| *s == slot)
+            {
+                let block = b.new_block()?;
+                b.output_blocks.push((slot, block));
+            }
+        }
         for step in steps {
             b.link(step)?;
         }
@@ -154,7 +170,6 @@ impl Chain {
         let c = &b.chain;
         let written = |p: &Place| match *p {
             Place::Kept(r) => c.kept.contains(&r),
-            Place::Output(s) => c.outputs.contains(&s) || c.stores.contains(&s),
             _ => false,
         };
         (!c.memory.iter().any(written) && !c.links.is_empty()).then_some(b.chain)
@@ -286,6 +301,11 @@ impl Builder<'_> {
             _ => return None,
         };
         self.chain.links.push(link);
+        if let Some((slot, block)) = self.output_blocks.iter().find(|(_, b)| link.to == To::Block(*b)) {
+            let k = index(&mut self.chain.outputs, *slot, FEW)?;
+            let x = Arg::Block(*block);
+            self.chain.links.push(Link { code: Code::Copy, to: To::Output(k), args: [x; 3] });
+        }
         Some(())
     }
 
@@ -315,10 +335,8 @@ impl Builder<'_> {
                 Arg::Splat(index(&mut c.splats, made.unwrap_or(Splat::Float(place)), FEW)?)
             }
             Place::Kept(r) if c.kept.contains(&r) => Arg::Kept(index(&mut c.kept, r, FEW)?),
-            Place::Output(s) if c.outputs.contains(&s) => Arg::Output(index(&mut c.outputs, s, FEW)?),
-            Place::Input(_) | Place::Col(_) | Place::Kept(_) | Place::Output(_) => {
-                Arg::Memory(index(&mut c.memory, place, FEW)?)
-            }
+            Place::Output(s) => Arg::Block(self.output_blocks.iter().find(|b| b.0 == s)?.1),
+            Place::Input(_) | Place::Col(_) | Place::Kept(_) => Arg::Memory(index(&mut c.memory, place, FEW)?),
         })
     }
 
@@ -326,7 +344,10 @@ impl Builder<'_> {
         Some(match place {
             Place::Tile(r) => To::Block(u8::try_from(r).ok()?),
             Place::Kept(r) => To::Kept(index(&mut self.chain.kept, r, FEW)?),
-            Place::Output(s) => To::Output(index(&mut self.chain.outputs, s, FEW)?),
+            Place::Output(s) => match self.output_blocks.iter().find(|b| b.0 == s) {
+                Some((_, block)) => To::Block(*block),
+                None => To::Output(index(&mut self.chain.outputs, s, FEW)?),
+            },
             _ => return None,
         })
     }
@@ -400,8 +421,8 @@ struct Lanes<'m> {
     memory: [&'m [f32]; FEW],
     kept: [&'m mut [f32]; FEW],
     outputs: [&'m mut [f32]; FEW],
-    /// Outputs that are stored past the caches, one bit each.
-    streamed: u64,
+    /// Outputs are stored past the caches.
+    streams: bool,
     loads: [Slice<'m>; FEW],
     truths: [&'m [u8]; RARE],
     seeds: [i64; RARE],
@@ -433,7 +454,6 @@ impl Lanes<'_> {
             Arg::Splat(k) => Src::Splat(self.splats[k as usize]),
             Arg::Memory(k) => Src::Lanes(&self.memory[k as usize][at..at + n]),
             Arg::Kept(k) => Src::Lanes(&self.kept[k as usize][at..at + n]),
-            Arg::Output(k) => Src::Lanes(&self.outputs[k as usize][at..at + n]),
         }
     }
 
@@ -446,7 +466,7 @@ impl Lanes<'_> {
             To::Kept(k) => memory = std::mem::take(&mut self.kept[k as usize]),
             To::Output(k) => {
                 memory = std::mem::take(&mut self.outputs[k as usize]);
-                streamed = self.streamed >> k & 1 == 1;
+                streamed = self.streams;
             }
             _ => {}
         }
@@ -581,7 +601,7 @@ impl Chain {
             memory: [&[]; FEW],
             kept: Default::default(),
             outputs: Default::default(),
-            streamed: 0,
+            streams: env.streams,
             loads: [Slice::U8(&[]); FEW],
             truths: [&[]; RARE],
             seeds: [0; RARE],
@@ -612,13 +632,10 @@ impl Chain {
         for (slot, window) in windows.iter_mut().enumerate() {
             if let Some(k) = self.stores.iter().position(|w| *w as usize == slot) {
                 sinks.stores[k] = Some(window);
-            } else if let Window::F32(window) = window {
-                if let Some(k) = self.outputs.iter().position(|w| *w as usize == slot) {
-                    lanes.outputs[k] = &mut window[range.clone()];
-                    lanes.streamed |= u64::from(env.streamed(slot as u16)) << k;
-                } else if let Some(k) = read(Place::Output(slot as u16)) {
-                    lanes.memory[k] = &window[range.clone()];
-                }
+            } else if let Some(k) = self.outputs.iter().position(|w| *w as usize == slot)
+                && let Window::F32(window) = window
+            {
+                lanes.outputs[k] = &mut window[range.clone()];
             }
         }
         for at in (0..width).step_by(BLOCK) {

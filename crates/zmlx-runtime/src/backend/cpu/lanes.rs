@@ -182,6 +182,7 @@ macro_rules! float_arith {
                     Op::Sub => go!(|_F, a, b| a - b),
                     Op::Mul => go!(|_F, a, b| a * b),
                     Op::Mulz => go!(|_F, a, b| if a == 0.0 { 0.0 } else { a * b }),
+                    Op::Div if math::$m::div_by_one(out, a, b) => {}
                     Op::Div => go!(|_F, a, b| a / b),
                     // first operand on ties and where it is NaN; a NaN second operand fails the comparison
                     Op::Min => go!(|_F, a, b| if a <= b || a.is_nan() { a } else { b }),

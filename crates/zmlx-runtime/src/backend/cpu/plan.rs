@@ -776,7 +776,7 @@ fn lane_key(dtype: DType) -> DType {
 }
 
 /// What a step reads, with its type.
-fn step_reads(step: &Step) -> Vec<(DType, Place)> {
+pub fn step_reads(step: &Step) -> Vec<(DType, Place)> {
     match step {
         Step::Op { op: Op::Select, dtype, args, .. } => {
             vec![(DType::U8, args[0]), (lane_key(*dtype), args[1]), (lane_key(*dtype), args[2])]

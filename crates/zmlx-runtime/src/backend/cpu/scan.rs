@@ -5,6 +5,7 @@ use super::{
     exec::{Env, OutLane},
     lanes::{Arith, Convert},
     plan::ScanStep,
+    simd::{Fma, Loop, dispatch},
 };
 use zmlx_ir::program::{Scan, ScanOp};
 
@@ -32,6 +33,93 @@ trait Scannable: Lane {
     fn scan(scan: Scan, a: &[Self], b: &[Self], out: &mut [Self]);
 }
 
+/// Lanes whose sums are made together: one vector of f64.
+const WIDTH: usize = 8;
+
+/// Sums up to each position, eight at a time: three additions of a vector to itself, moved by one, two and four lanes,
+/// and one of the sum so far. (One after the other, each addition waits for the one before.)
+struct Sums<'a, T, const REVERSE: bool, const EXCLUSIVE: bool>(&'a [T], &'a mut [T]);
+
+impl<T, const REVERSE: bool, const EXCLUSIVE: bool> Loop for Sums<'_, T, REVERSE, EXCLUSIVE>
+where
+    T: Arith + Convert<f64>,
+    f64: Convert<T>,
+{
+    type Output = ();
+    #[inline(always)]
+    fn run<F: Fma>(self) {
+        let Sums(a, out) = self;
+        let n = out.len();
+        let mut before = 0f64;
+        for first in (0..n / WIDTH * WIDTH).step_by(WIDTH) {
+            let at = if REVERSE { n - first - WIDTH } else { first };
+            let (Some(a), Some(out)) = (a[at..].first_chunk::<WIDTH>(), out[at..].first_chunk_mut::<WIDTH>()) else {
+                return;
+            };
+            let mut x = [0f64; WIDTH];
+            for (i, x) in x.iter_mut().enumerate() {
+                *x = a[if REVERSE { WIDTH - 1 - i } else { i }].convert();
+            }
+            let [a, b, c, d, e, f, g, _] = x;
+            x = plus(x, [0.0, a, b, c, d, e, f, g]);
+            let [a, b, c, d, e, f, ..] = x;
+            x = plus(x, [0.0, 0.0, a, b, c, d, e, f]);
+            let [a, b, c, d, ..] = x;
+            x = plus(x, [0.0, 0.0, 0.0, 0.0, a, b, c, d]);
+            x = plus(x, [before; WIDTH]);
+            let [a, b, c, d, e, f, g, h] = x;
+            let sums = if EXCLUSIVE { [before, a, b, c, d, e, f, g] } else { x };
+            for (i, sum) in sums.iter().enumerate() {
+                out[if REVERSE { WIDTH - 1 - i } else { i }] = sum.convert();
+            }
+            before = h;
+        }
+        for i in n / WIDTH * WIDTH..n {
+            let i = if REVERSE { n - 1 - i } else { i };
+            let sum = before + a[i].convert();
+            out[i] = if EXCLUSIVE { before } else { sum }.convert();
+            before = sum;
+        }
+    }
+}
+
+#[inline(always)]
+fn plus(a: [f64; WIDTH], b: [f64; WIDTH]) -> [f64; WIDTH] {
+    let mut sum = a;
+    for (s, b) in sum.iter_mut().zip(b) {
+        *s += b;
+    }
+    sum
+}
+
+/// The sums of a row of floats; those of integers are cheap enough one after the other.
+trait Summed: Lane {
+    fn sums(_: &[Self], _: &mut [Self], _reverse: bool, _exclusive: bool) -> bool {
+        false
+    }
+}
+macro_rules! summed {
+    ($($t:ident),*) => {$(
+        impl Summed for $t {
+            fn sums(a: &[$t], out: &mut [$t], reverse: bool, exclusive: bool) -> bool {
+                match (reverse, exclusive) {
+                    (false, false) => dispatch(Sums::<$t, false, false>(a, out)),
+                    (false, true) => dispatch(Sums::<$t, false, true>(a, out)),
+                    (true, false) => dispatch(Sums::<$t, true, false>(a, out)),
+                    (true, true) => dispatch(Sums::<$t, true, true>(a, out)),
+                }
+                true
+            }
+        }
+    )*};
+}
+summed!(f32, f64);
+impl Summed for i64 {}
+impl Summed for i32 {}
+impl Summed for i16 {}
+impl Summed for u32 {}
+impl Summed for u8 {}
+
 /// Visits positions first to last, or last to first.
 fn positions(n: usize, reverse: bool) -> impl Iterator<Item = usize> {
     (0..n).map(move |i| if reverse { n - 1 - i } else { i })
@@ -53,6 +141,7 @@ macro_rules! scannable {
                             coefficient = a[i] as $acc;
                         }
                     }
+                    ScanOp::Sum if Summed::sums(a, out, scan.reverse, scan.exclusive) => {}
                     op => {
                         let mut acc: $acc = match op {
                             ScanOp::Sum => $zero,
@@ -110,3 +199,27 @@ const _: fn() = || {
     all::<f32>();
     all::<u8>();
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_in_vectors_are_those_of_one_after_the_other() {
+        for n in [0, 1, 7, 8, 9, 64, 1000] {
+            let whole: Vec<i64> = (0..n as i64).map(|i| i * i % 1009 - 300).collect();
+            let a: Vec<f32> = whole.iter().map(|v| *v as f32).collect();
+            for (reverse, exclusive) in [(false, false), (false, true), (true, false), (true, true)] {
+                let mut got = vec![0f32; n];
+                assert!(f32::sums(&a, &mut got, reverse, exclusive));
+                let mut acc = 0;
+                for i in positions(n, reverse) {
+                    let before = acc;
+                    acc += whole[i];
+                    let want = if exclusive { before } else { acc };
+                    assert_eq!(got[i], want as f32, "{n} lanes, reverse {reverse}, exclusive {exclusive}, lane {i}");
+                }
+            }
+        }
+    }
+}

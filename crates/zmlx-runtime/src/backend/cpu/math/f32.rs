@@ -1,7 +1,7 @@
 //! Functions of one f32 as straight-line code. Polynomials are minimax fits on the reduced interval, the coefficients
 //! rounded one after another. Comparisons are written so that NaN falls through.
 
-pub use super::f32_lanes::{cos_lanes, pow_lanes, rem_lanes, sin_lanes, tan_lanes};
+pub use super::f32_lanes::{cos_lanes, div_by_one, pow_lanes, rem_lanes, sin_lanes, tan_lanes};
 
 use super::super::simd::Fma;
 use std::f32::consts::{FRAC_2_PI, LN_2, LOG2_E};

@@ -98,6 +98,34 @@ pub fn pow_lanes(out: &mut [f32], a: Src<'_, f32>, b: Src<'_, f32>) {
     dispatch(Pow(out, a, b))
 }
 
+/// Divides by one number, if that is of ordinary size and multiply-add is fused: a product with the reciprocal, put right
+/// by what is left over (Markstein), takes half the time of a division. It is rounded as that, but for dividends below
+/// 2⁻⁷⁸, which may be off by one unit.
+pub fn div_by_one(out: &mut [f32], a: Src<'_, f32>, b: Src<'_, f32>) -> bool {
+    struct Div<'a>(&'a mut [f32], &'a [f32], f32);
+    impl Loop for Div<'_> {
+        type Output = bool;
+        #[inline(always)]
+        fn run<F: Fma>(self) -> bool {
+            let Div(out, a, b) = self;
+            let reciprocal = 1.0 / b;
+            for (y, x) in out.iter_mut().zip(a) {
+                let near = x * reciprocal;
+                let left = F::f32(-near, b, *x);
+                let put_right = F::f32(left, reciprocal, near);
+                // nothing is left over of an exact one, NaN of an infinite one
+                *y = if (left < 0.0) | (left > 0.0) { put_right } else { near };
+            }
+            F::FUSED
+        }
+    }
+    // within these bounds nothing overflows, and what is left over is exact
+    match (a, b) {
+        (Src::Lanes(a), Src::Splat(b)) if (1.0..=16_777_216.0).contains(&b.abs()) => dispatch(Div(out, a, b)),
+        _ => false,
+    }
+}
+
 /// Remainder of a / b of each, with the sign of a, exact.
 pub fn rem_lanes(out: &mut [f32], a: Src<'_, f32>, b: Src<'_, f32>) {
     struct Fast<'a>(&'a mut [f32], Src<'a, f32>, Src<'a, f32>);

@@ -168,6 +168,32 @@ fn operands() -> Vec<f32> {
 }
 
 #[test]
+fn division_by_one_number_is_division() {
+    let (mut dividends, mut divisors) = (operands(), vec![]);
+    let mut seed = 7u32;
+    for k in 0..3000u32 {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        dividends.push(f32::from_bits(seed));
+        divisors.push(f32::from_bits(0x3f80_0000 + seed % 0x0c00_0000));
+        divisors.extend([-(k as f32) - 1.0, f32::from_bits(0x4000_0000 - k % 8), 16_777_216.0 - k as f32]);
+    }
+    let mut lanes = vec![0.0; dividends.len()];
+    for b in divisors {
+        if !m::div_by_one(&mut lanes, Src::Lanes(&dividends), Src::Splat(b)) {
+            return; // this machine does not fuse
+        }
+        for (a, got) in dividends.iter().zip(&lanes) {
+            let want = a / b;
+            let same = got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan();
+            let small = a.abs() < 3.3e-24 && got.to_bits().abs_diff(want.to_bits()) <= 1;
+            assert!(same || small, "{a:e} / {b:e} = {got:e}, not {want:e}");
+        }
+    }
+    assert!(!m::div_by_one(&mut lanes, Src::Lanes(&dividends), Src::Splat(0.999)));
+    assert!(!m::div_by_one(&mut lanes, Src::Lanes(&dividends), Src::Splat(f32::NAN)));
+}
+
+#[test]
 fn pow_is_that_of_c() {
     let v = operands();
     let mut lanes = vec![0.0; v.len()];
