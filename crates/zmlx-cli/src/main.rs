@@ -9,6 +9,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 // Fresh memory from the system is faulted in page by page, which for large outputs costs more than the arithmetic;
 // this allocator keeps what was freed.
+#[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -7,6 +7,7 @@ use super::{
     chain::STRETCH,
     exec::{Access, Domain, Env, Local, Shared, Window},
     lanes::{self, Src},
+    pages,
     plan::{FoldStep, Pass, Plan, Step},
     scan, stream,
 };
@@ -80,6 +81,7 @@ macro_rules! outputs {
                 $(DType::$v => {
                     let mut v: Vec<$t> = Vec::with_capacity(n);
                     let p = v.as_mut_ptr();
+                    pages::ask_for_large_ones(p.cast(), n * size_of::<$t>());
                     (Buffer::$v(v), Address::$v(p, n))
                 })*
                 DType::Bool => unreachable!("invariant: truth values are stored as u8"),

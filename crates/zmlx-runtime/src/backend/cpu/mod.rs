@@ -15,6 +15,7 @@
 //! | memory  | strided loads, converting stores                         |
 //! | reduce, scan | along a row                                         |
 //! | stream  | stores past the caches                                   |
+//! | pages   | large pages for large outputs                            |
 //! | driver  | output memory, threads                                   |
 
 mod bank;
@@ -24,6 +25,7 @@ mod exec;
 mod lanes;
 pub mod math;
 mod memory;
+mod pages;
 mod pair;
 mod plan;
 mod reduce;
