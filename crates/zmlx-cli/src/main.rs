@@ -1,17 +1,12 @@
 //! The `zmlx` command line: one file a verb.
 
+mod allocator;
 mod named;
 mod peer;
 mod table;
 mod verb;
 
 use clap::{CommandFactory, Parser, Subcommand};
-
-// Fresh memory from the system is faulted in page by page, which for large outputs costs more than the arithmetic;
-// this allocator keeps what was freed.
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// One line of mathematics in, a fused kernel and its fused gradient out.
 #[derive(Parser)]

@@ -1,7 +1,7 @@
 //! `zmlx bench`: candle's plain ops, candle's own fused op where it has one, and zmlx, side by side: the same output
 //! checked first, then timed in turns, so that what else the machine does hits all of them alike.
 
-use crate::{Outcome, peer::Peer, table};
+use crate::{Outcome, allocator, peer::Peer, table};
 use candle_core::{D, DType as CandleType, Device, Tensor, Var};
 use serde_json::json;
 use std::{
@@ -414,7 +414,7 @@ fn report(lines: &[Line], versions: Option<&str>) {
     println!("Other columns: their time as a multiple of zmlx's; above 1× zmlx is faster. Same output, checked first.");
     println!(
         "All of it in one process with one allocator ({}){}",
-        if cfg!(feature = "mimalloc") { "mimalloc, which keeps freed memory" } else { "that of the system" },
+        allocator::NAME,
         match versions {
             Some(v) => format!("; the peer in its own, with its own: {v}."),
             None => ".".into(),

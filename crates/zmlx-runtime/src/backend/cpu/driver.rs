@@ -6,9 +6,10 @@ use super::{
     bank::{Lane, Place, with_lane},
     chain::STRETCH,
     exec::{Access, Domain, Env, Local, Shared, Window},
+    fold,
     lanes::{self, Src},
     pages,
-    plan::{FoldStep, Pass, Plan, Step},
+    plan::{Pass, Plan, Step},
     scan, stream,
 };
 use crate::{Buffer, Buffers, Error, Launch};
@@ -353,17 +354,17 @@ impl Run<'_> {
             start_accumulators(env.local, &pass.tiles, rows);
             if !pass.folds.is_empty() {
                 for row in 0..rows {
-                    pass.folds.iter().for_each(|f| start_fold(env.local, f));
+                    pass.folds.iter().for_each(|f| fold::start(env.local, f));
                     for col in (0..cols).step_by(tile) {
                         let d = Domain::Tile { row, rows: 1, col, width: tile.min(cols - col) };
                         env.widen(&pass.row_reads, &pass.input_reads, d);
                         env.run(&pass.tiles, d)?;
                         for f in &pass.folds {
-                            update_fold(&mut env, f, d)?;
+                            fold::update(&mut env, f, d)?;
                         }
                     }
                     for f in &pass.folds {
-                        finish_fold(&mut env, f, row, cols.min(tile))?;
+                        fold::finish(&mut env, f, row, cols.min(tile))?;
                     }
                 }
             } else if pass.tiles.is_empty() {
@@ -549,46 +550,4 @@ fn finish_accumulators(local: &mut Local, steps: &[Step], rows: usize) {
             local.rows.put(reg, lanes);
         });
     }
-}
-
-fn start_fold(local: &mut Local, f: &FoldStep) {
-    with_lane!(f.dtype, T => {
-        let mut lanes = local.tile.take::<T>(f.acc);
-        lanes.fill(<T as super::exec::OutLane>::from_f64(f.init));
-        local.tile.put(f.acc, lanes);
-    });
-}
-
-fn update_fold(env: &mut Env<'_, '_>, f: &FoldStep, d: Domain) -> Result<(), Error> {
-    env.run(&f.update, d)?;
-    env.run(&[Step::Copy { dtype: f.dtype, dst: Place::Tile(f.acc), src: f.result }], d)
-}
-
-/// Combines the lanes of one row as a tree of a shape that depends on their number alone.
-fn finish_fold(env: &mut Env<'_, '_>, f: &FoldStep, row: usize, lanes: usize) -> Result<(), Error> {
-    let mut n = lanes;
-    while n > 1 {
-        let half = n / 2;
-        with_lane!(f.dtype, T => {
-            for (place, from) in f.operands.iter().zip([0, n - half]) {
-                let Place::Tile(reg) = *place else { continue };
-                let mut operand = env.local.tile.take::<T>(reg);
-                operand[..half].copy_from_slice(&env.local.tile.get::<T>(f.acc)[from..from + half]);
-                env.local.tile.put(reg, operand);
-            }
-        });
-        let d = Domain::Tile { row, rows: 1, col: 0, width: half };
-        env.run(&f.combine, d)?;
-        env.run(&[Step::Copy { dtype: f.dtype, dst: Place::Tile(f.acc), src: f.combined }], d)?;
-        n -= half;
-    }
-    with_lane!(f.dtype, T => {
-        let v = env.local.tile.get::<T>(f.acc)[0];
-        if let Place::Row(reg) = f.out {
-            let mut out = env.local.rows.take::<T>(reg);
-            out[row] = v;
-            env.local.rows.put(reg, out);
-        }
-    });
-    Ok(())
 }

@@ -5,6 +5,7 @@
 //! | file    | what                                                     |
 //! |---------|----------------------------------------------------------|
 //! | plan    | Program → passes of steps                                |
+//! | step    | what passes are made of                                  |
 //! | bank    | registers                                                |
 //! | exec    | a step over a domain of lanes                            |
 //! | chain   | all f32 steps of a pass in one loop                      |
@@ -13,7 +14,7 @@
 //! | math    | exp, log, tanh … as vectorisable arithmetic              |
 //! | simd    | choice of the instruction set at run time                |
 //! | memory  | strided loads, converting stores                         |
-//! | reduce, scan | along a row                                         |
+//! | reduce, scan, fold | along a row                                   |
 //! | stream  | stores past the caches                                   |
 //! | pages   | large pages for large outputs                            |
 //! | driver  | output memory, threads                                   |
@@ -22,6 +23,7 @@ mod bank;
 mod chain;
 mod driver;
 mod exec;
+mod fold;
 mod lanes;
 pub mod math;
 mod memory;
@@ -31,6 +33,7 @@ mod plan;
 mod reduce;
 mod scan;
 pub mod simd;
+mod step;
 mod stream;
 mod text;
 

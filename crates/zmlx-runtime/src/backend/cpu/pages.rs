@@ -20,3 +20,17 @@ pub fn ask_for_large_ones(memory: *mut u8, bytes: usize) {
 
 #[cfg(not(target_os = "linux"))]
 pub fn ask_for_large_ones(_: *mut u8, _: usize) {}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn memory_of_any_size_and_alignment_stays_what_it_is() {
+        for (start, len) in [(0, 0), (1, 100), (3, 4 << 20), (4095, 9 << 20)] {
+            let mut memory = vec![7u8; start + len];
+            super::ask_for_large_ones(memory[start..].as_mut_ptr(), len);
+            assert!(memory.iter().all(|v| *v == 7));
+            memory.fill(9);
+            assert!(memory.iter().all(|v| *v == 9));
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The allocator. Fresh memory from the system is faulted in page by page, which for large outputs costs more than the
+//! arithmetic; mimalloc keeps what was freed. Without the feature it is the system's, as in most programs that use candle.
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What it is, for people.
+#[cfg(feature = "mimalloc")]
+pub const NAME: &str = "mimalloc, which keeps freed memory";
+/// What it is, for people.
+#[cfg(not(feature = "mimalloc"))]
+pub const NAME: &str = "the system's, which gives freed memory back";

@@ -1,0 +1,125 @@
+//! One link of two, where a value goes from the first to the second and nowhere else.
+
+use super::{Arg, Chain, Code, Link, To};
+use crate::backend::cpu::pair::Cheap;
+use zmlx_ir::{Op, program::ReduceOp};
+
+impl Chain {
+    /// Makes one link of two where a value goes from the first to the second and nowhere else.
+    pub(super) fn fuse(&mut self) {
+        let mut at = 0;
+        while at < self.links.len() {
+            match self.fused(at) {
+                Some((next, link)) => {
+                    self.links[next] = link;
+                    self.links.remove(at);
+                }
+                None => at += 1,
+            }
+        }
+    }
+
+    /// The reader of link `at`, and the link that does the work of both.
+    fn fused(&self, at: usize) -> Option<(usize, Link)> {
+        let Link { code: Code::Op(op, 2), to: To::Block(value), args: [a, b, _] } = self.links[at] else { return None };
+        let reads = |l: &Link, block: u8| l.reads().contains(&Arg::Block(block));
+        let after = &self.links[at + 1..];
+        let next = after.iter().position(|l| reads(l, value))?;
+        // overwritten before it is read: it would be another value
+        let overwritten = |links: &[Link], block: u8| links.iter().any(|l| l.to == To::Block(block));
+        let moves = |arg: Arg| !matches!(arg, Arg::Block(r) if overwritten(&after[..next], r));
+        let rest = &after[next + 1..];
+        let until = rest.iter().position(|l| l.to == To::Block(value)).map_or(rest.len(), |k| k + 1);
+        let read_again = after[next].to != To::Block(value) && rest[..until].iter().any(|l| reads(l, value));
+        if overwritten(&after[..next], value) || read_again || !moves(a) || !moves(b) {
+            return None;
+        }
+        let Link { code, to, args } = after[next];
+        let lanes = |arg: Arg| !matches!(arg, Arg::Splat(_));
+        let link = match code {
+            Code::Reduce(k) if self.reduces[k as usize].1 == ReduceOp::Sum && op == Op::Mul && lanes(a) && lanes(b) => {
+                Link { code: Code::SumOfProducts(k), to, args: [a, b, b] }
+            }
+            Code::Op(second, 2) if (args[0] == Arg::Block(value)) != (args[1] == Arg::Block(value)) => {
+                let (a, b, a_first) = if lanes(a) { (a, b, true) } else { (b, a, false) };
+                let value_first = args[0] == Arg::Block(value);
+                let c = if value_first { args[1] } else { args[0] };
+                let code = Code::Pair(Cheap::of(op, a_first)?, Cheap::of(second, value_first)?);
+                lanes(a).then_some(Link { code, to, args: [a, b, c] })?
+            }
+            _ => return None,
+        };
+        Some((at + 1 + next, link))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::FEW, *};
+    use crate::backend::cpu::{bank::Place, plan::Step};
+    use zmlx_ir::DType;
+
+    fn op(op: Op, dst: u16, args: [Place; 2]) -> Step {
+        Step::Op { op, arity: 2, dtype: DType::F32, dst: Place::Tile(dst), args: [args[0], args[1], args[0]] }
+    }
+
+    fn codes(steps: &[Step]) -> Vec<Code> {
+        let chain = Chain::of(steps, &[], 8, &[DType::F32]).expect("f32 steps make a chain");
+        chain.links.iter().map(|l| l.code).collect()
+    }
+
+    fn store(reg: u16) -> Step {
+        Step::Store { slot: 0, dtype: DType::F32, src: Place::Tile(reg) }
+    }
+
+    const X: Place = Place::Input(0);
+    const W: Place = Place::Input(1);
+    const T: fn(u16) -> Place = Place::Tile;
+
+    #[test]
+    fn a_value_that_is_read_once_goes_straight_into_its_reader() {
+        let steps = [op(Op::Sub, 0, [Place::Row(0), X]), op(Op::Mul, 1, [T(0), W]), store(1)];
+        assert_eq!(codes(&steps), [Code::Pair(Cheap::SubFrom, Cheap::Mul), Code::Copy]);
+        let steps = [op(Op::Mul, 0, [X, W]), op(Op::Sub, 1, [W, T(0)]), store(1)];
+        assert_eq!(codes(&steps), [Code::Pair(Cheap::Mul, Cheap::SubFrom), Code::Copy]);
+    }
+
+    #[test]
+    fn a_square_is_summed_as_it_is_made() {
+        let sum = Step::Reduce { op: ReduceOp::Sum, dtype: DType::F32, src: T(0), acc: 0, out: Place::Row(0) };
+        assert_eq!(codes(&[op(Op::Mul, 0, [X, X]), sum.clone()]), [Code::SumOfProducts(0)]);
+        // the square is stored, too
+        assert_eq!(
+            codes(&[op(Op::Mul, 0, [X, X]), sum, store(0)]),
+            [Code::Op(Op::Mul, 2), Code::Reduce(0), Code::Copy]
+        );
+    }
+
+    #[test]
+    fn what_is_read_twice_or_changes_in_between_stays_apart() {
+        let twice = [op(Op::Add, 0, [X, W]), op(Op::Mul, 1, [T(0), T(0)]), store(1)];
+        assert_eq!(codes(&twice)[..2], [Code::Op(Op::Add, 2), Code::Op(Op::Mul, 2)]);
+        let again = [op(Op::Add, 0, [X, W]), op(Op::Mul, 1, [T(0), X]), op(Op::Div, 2, [T(1), T(0)]), store(2)];
+        assert_eq!(codes(&again)[..2], [Code::Op(Op::Add, 2), Code::Op(Op::Mul, 2)]);
+        // t0 is another value when the reader of t1 runs
+        let changes = [
+            op(Op::Div, 0, [X, W]),
+            op(Op::Add, 1, [T(0), W]),
+            op(Op::Div, 0, [W, X]),
+            op(Op::Mul, 2, [T(1), T(0)]),
+            store(2),
+        ];
+        assert_eq!(codes(&changes)[1], Code::Op(Op::Add, 2));
+        // a block may be written again after its last reader
+        let reused = [op(Op::Add, 0, [X, W]), op(Op::Mul, 0, [T(0), X]), op(Op::Div, 1, [T(0), X]), store(1)];
+        assert_eq!(codes(&reused)[0], Code::Pair(Cheap::Add, Cheap::Mul));
+    }
+
+    #[test]
+    fn other_types_and_too_many_of_anything_make_no_chain() {
+        let double = Step::Op { op: Op::Add, arity: 2, dtype: DType::F64, dst: T(0), args: [X, W, X] };
+        assert_eq!(Chain::of(&[double], &[], 1, &[DType::F32]), None);
+        let many: Vec<Step> = (0..FEW as u16 + 1).map(|k| op(Op::Add, 0, [Place::Input(k), X])).collect();
+        assert_eq!(Chain::of(&many, &[], 1, &[DType::F32]), None);
+    }
+}

@@ -1,0 +1,137 @@
+//! The tiles of a pass as one loop. Where all steps of a pass work on f32 lanes, a stretch of a row goes through all of
+//! them block by block: a step costs a few nanoseconds instead of thirty, and what lies between two steps never leaves
+//! L1. What a step computes is the same as in `exec`, which runs all other passes.
+//!
+//! `build` makes it of the steps of a pass, `fuse` makes one link of two, `run` runs it.
+
+mod build;
+mod fuse;
+mod run;
+
+pub use run::Scratch;
+
+use super::{bank::Place, pair::Cheap};
+use crate::Launch;
+use zmlx_ir::{DType, Op, program::ReduceOp};
+
+/// Lanes of a stretch: what a chain runs over before the next row or stretch begins.
+pub const STRETCH: usize = 16 * 1024;
+
+/// Where a step reads: a block, one value for all lanes, memory that lies flat, a kept register that this chain writes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Arg {
+    Block(u8),
+    Splat(u8),
+    Memory(u8),
+    Kept(u8),
+}
+
+/// Where a step writes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum To {
+    Block(u8),
+    Kept(u8),
+    Output(u8),
+    Nothing,
+}
+
+/// What a step does. Truth values are lanes of 0 and 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Code {
+    /// An op of so many operands.
+    Op(Op, u8),
+    /// Two ops: the second one's operands are the value of the first and the third argument.
+    Pair(Cheap, Cheap),
+    Predicate(Op),
+    Select,
+    Copy,
+    /// To 16-bit precision.
+    Round(DType),
+    /// Memory of another type.
+    Load(u8),
+    /// Truth values of memory.
+    Truth(u8),
+    Rand(u8),
+    /// Lane `k` from the first operand, the others from the second.
+    OneHot(u8),
+    Reduce(u8),
+    /// A sum of products.
+    SumOfProducts(u8),
+    SumRows(u16),
+    SumAll(u16),
+    /// To memory of another type.
+    Store(u8),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Link {
+    code: Code,
+    to: To,
+    args: [Arg; 3],
+}
+
+impl Link {
+    /// What it reads.
+    fn reads(&self) -> &[Arg] {
+        let count = match self.code {
+            Code::Load(_) | Code::Truth(_) | Code::Rand(_) => 0,
+            Code::Op(_, operands) => operands as usize,
+            Code::Predicate(_) | Code::OneHot(_) | Code::SumOfProducts(_) => 2,
+            Code::Pair(..) | Code::Select => 3,
+            _ => 1,
+        };
+        &self.args[..count]
+    }
+}
+
+/// The steps of a pass in the form that runs fastest.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Chain {
+    links: Vec<Link>,
+    blocks: usize,
+    splats: Vec<Splat>,
+    memory: Vec<Place>,
+    kept: Vec<u16>,
+    outputs: Vec<u16>,
+    loads: Vec<u16>,
+    truths: Vec<u16>,
+    seeds: Vec<Place>,
+    hots: Vec<(DType, Place)>,
+    reduces: Vec<(u16, ReduceOp)>,
+    stores: Vec<u16>,
+}
+
+/// Most splats, most stretches of memory of a kind, and most of what is rare, that a chain has.
+const FEW: usize = 8;
+const RARE: usize = 2;
+
+/// One value for all lanes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Splat {
+    Const(f32),
+    Uniform(u16),
+    /// Of the row or the launch.
+    Float(Place),
+    Truth(Place),
+}
+
+impl Chain {
+    /// Does it need nothing but inputs, constants and launch arguments, and give nothing but outputs?
+    pub fn stands_alone(&self) -> bool {
+        let given = |s: &Splat| matches!(s, Splat::Const(_) | Splat::Uniform(_));
+        let inputs = |p: &Place| matches!(p, Place::Input(_));
+        let gives =
+            |l: &Link| !matches!(l.code, Code::Reduce(_) | Code::SumOfProducts(_) | Code::SumRows(_) | Code::SumAll(_));
+        self.splats.iter().all(given)
+            && self.memory.iter().all(inputs)
+            && self.links.iter().all(gives)
+            && self.kept.is_empty()
+            && self.seeds.is_empty()
+            && self.hots.is_empty()
+    }
+
+    /// Can it run on these views? Memory of other types must lie flat; f32 memory that does not is gathered before.
+    pub fn fits(&self, launch: &Launch<'_>) -> bool {
+        self.loads.iter().all(|s| launch.inputs[*s as usize].col_stride == 1 || launch.cols <= 1)
+    }
+}
