@@ -4,13 +4,15 @@
 use super::{
     Kernel,
     bank::{Lane, Place, with_lane},
-    chain::STRETCH,
+    chain::{Chain, STRETCH},
     exec::{Access, Domain, Env, Local, Shared, Window},
     fold,
     lanes::{self, Src},
     pages,
-    plan::{Pass, Plan, Step},
-    scan, stream,
+    plan::Plan,
+    scan,
+    step::{Pass, Step},
+    stream,
 };
 use crate::{Buffer, Buffers, Error, Launch};
 use half::{bf16, f16};
@@ -152,10 +154,9 @@ pub fn run(kernel: &Kernel, launch: &Launch<'_>, outputs: &mut Buffers) -> Resul
     let streams = bytes >= stream::LEAST_BYTES;
     let run = Run { kernel, plan, launch, addresses: &addresses, rows, cols, streams };
     let block = split.then_some(longest);
-    if plan.direct && run.is_small() {
-        run.direct();
-    } else {
-        run.planned(block)?;
+    match plan.direct() {
+        Some(chain) if run.is_small() => run.direct(chain),
+        _ => run.planned(block)?,
     }
     for (buffer, address) in outputs.iter_mut().zip(&addresses) {
         // SAFETY: the run wrote every element of every output: each row belongs to one group (or block of columns, or
@@ -180,8 +181,7 @@ impl Run<'_> {
     }
 
     /// Runs a chain that stands alone: what a small launch costs is what is done here.
-    fn direct(&self) {
-        let Some(chain) = &self.plan.passes[0].chain else { return };
+    fn direct(&self, chain: &Chain) {
         let mut windows: Few<Window<'_>> = Few::new();
         for address in self.addresses {
             // SAFETY: nobody else writes.

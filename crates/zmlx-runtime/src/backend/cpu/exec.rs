@@ -6,8 +6,8 @@ use super::{
     chain,
     lanes::{self, Arith, Src},
     memory,
-    plan::Step,
     reduce::Accumulators,
+    step::Step,
     stream,
 };
 use crate::{Error, Launch, Slice};
@@ -226,7 +226,7 @@ impl<'w> Env<'_, 'w> {
     }
 
     /// Is this output stored past the caches?
-    pub fn streamed(&self, slot: u16) -> bool {
+    fn streamed(&self, slot: u16) -> bool {
         self.streams && self.read_back & (1 << slot.min(63)) == 0
     }
 

@@ -3,7 +3,7 @@
 use super::{
     bank::{Place, with_lane},
     exec::{Domain, Env, Local, OutLane},
-    plan::{FoldStep, Step},
+    step::{FoldStep, Step},
 };
 use crate::Error;
 

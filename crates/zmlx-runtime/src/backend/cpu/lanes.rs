@@ -25,7 +25,7 @@ impl<'a, T: Copy> Src<'a, T> {
             Src::Splat(v) => *v,
         }
     }
-    /// The lanes; one, where one stands for all.
+    /// The lanes; none, where one stands for all.
     pub fn lanes(self) -> &'a [T] {
         match self {
             Src::Lanes(l) => l,
@@ -91,6 +91,43 @@ impl<T: Copy, U: Copy, M: Fn2<T, U>> Loop for Map2<'_, T, U, M> {
                 }
             }
             (Src::Splat(a), Src::Splat(b)) => out.fill(m.at::<F>(a, b)),
+        }
+    }
+}
+
+/// A pointwise function of three operands, the first of which is lanes.
+pub trait Fn3<A, T>: Copy {
+    fn at(self, a: A, b: T, c: T) -> T;
+}
+
+pub struct Map3<'a, A, T, M>(pub &'a mut [T], pub &'a [A], pub Src<'a, T>, pub Src<'a, T>, pub M);
+
+impl<A: Copy, T: Copy, M: Fn3<A, T>> Loop for Map3<'_, A, T, M> {
+    type Output = ();
+    #[inline(always)]
+    fn run<F: Fma>(self) {
+        let Map3(out, a, b, c, m) = self;
+        match (b, c) {
+            (Src::Lanes(b), Src::Lanes(c)) => {
+                for (((y, a), b), c) in out.iter_mut().zip(a).zip(b).zip(c) {
+                    *y = m.at(*a, *b, *c);
+                }
+            }
+            (Src::Lanes(b), Src::Splat(c)) => {
+                for ((y, a), b) in out.iter_mut().zip(a).zip(b) {
+                    *y = m.at(*a, *b, c);
+                }
+            }
+            (Src::Splat(b), Src::Lanes(c)) => {
+                for ((y, a), c) in out.iter_mut().zip(a).zip(c) {
+                    *y = m.at(*a, b, *c);
+                }
+            }
+            (Src::Splat(b), Src::Splat(c)) => {
+                for (y, a) in out.iter_mut().zip(a) {
+                    *y = m.at(*a, b, c);
+                }
+            }
         }
     }
 }
@@ -337,38 +374,16 @@ pub fn predicate<T: Arith, U: Truth>(op: Op, out: &mut [U], a: Src<'_, T>, b: Sr
 
 /// Lanes of the first operand where the truth value holds, else of the second.
 pub fn select<T: Lane, C: Truth>(out: &mut [T], c: Src<'_, C>, a: Src<'_, T>, b: Src<'_, T>) {
-    struct M<'a, T, C>(&'a mut [T], &'a [C], Src<'a, T>, Src<'a, T>);
-    impl<T: Lane, C: Truth> Loop for M<'_, T, C> {
-        type Output = ();
+    #[derive(Clone, Copy)]
+    struct Choose;
+    impl<C: Truth, T> Fn3<C, T> for Choose {
         #[inline(always)]
-        fn run<F: Fma>(self) {
-            let M(out, c, a, b) = self;
-            match (a, b) {
-                (Src::Lanes(a), Src::Lanes(b)) => {
-                    for (((y, c), a), b) in out.iter_mut().zip(c).zip(a).zip(b) {
-                        *y = if c.holds() { *a } else { *b };
-                    }
-                }
-                (Src::Lanes(a), Src::Splat(b)) => {
-                    for ((y, c), a) in out.iter_mut().zip(c).zip(a) {
-                        *y = if c.holds() { *a } else { b };
-                    }
-                }
-                (Src::Splat(a), Src::Lanes(b)) => {
-                    for ((y, c), b) in out.iter_mut().zip(c).zip(b) {
-                        *y = if c.holds() { a } else { *b };
-                    }
-                }
-                (Src::Splat(a), Src::Splat(b)) => {
-                    for (y, c) in out.iter_mut().zip(c) {
-                        *y = if c.holds() { a } else { b };
-                    }
-                }
-            }
+        fn at(self, c: C, a: T, b: T) -> T {
+            if c.holds() { a } else { b }
         }
     }
     match c {
-        Src::Lanes(c) => dispatch(M(out, c, a, b)),
+        Src::Lanes(c) => dispatch(Map3(out, c, a, b, Choose)),
         Src::Splat(c) => copy(out, if c.holds() { a } else { b }),
     }
 }

@@ -2,8 +2,8 @@
 //! reading its operands and writing its result, so that two in one loop take hardly longer than one.
 
 use super::{
-    lanes::Src,
-    simd::{Fma, Loop, dispatch},
+    lanes::{Fn3, Map3, Src},
+    simd::dispatch,
 };
 use zmlx_ir::Op;
 
@@ -70,35 +70,13 @@ impl Binary for Mul {
     }
 }
 
-struct Pair<'a, P, Q>(P, Q, &'a mut [f32], &'a [f32], Src<'a, f32>, Src<'a, f32>);
+#[derive(Clone, Copy)]
+struct Pair<P, Q>(P, Q);
 
-impl<P: Binary, Q: Binary> Loop for Pair<'_, P, Q> {
-    type Output = ();
+impl<P: Binary, Q: Binary> Fn3<f32, f32> for Pair<P, Q> {
     #[inline(always)]
-    fn run<F: Fma>(self) {
-        let Pair(p, q, out, a, b, c) = self;
-        match (b, c) {
-            (Src::Lanes(b), Src::Lanes(c)) => {
-                for (((y, a), b), c) in out.iter_mut().zip(a).zip(b).zip(c) {
-                    *y = q.at(p.at(*a, *b), *c);
-                }
-            }
-            (Src::Lanes(b), Src::Splat(c)) => {
-                for ((y, a), b) in out.iter_mut().zip(a).zip(b) {
-                    *y = q.at(p.at(*a, *b), c);
-                }
-            }
-            (Src::Splat(b), Src::Lanes(c)) => {
-                for ((y, a), c) in out.iter_mut().zip(a).zip(c) {
-                    *y = q.at(p.at(*a, b), *c);
-                }
-            }
-            (Src::Splat(b), Src::Splat(c)) => {
-                for (y, a) in out.iter_mut().zip(a) {
-                    *y = q.at(p.at(*a, b), c);
-                }
-            }
-        }
+    fn at(self, a: f32, b: f32, c: f32) -> f32 {
+        self.1.at(self.0.at(a, b), c)
     }
 }
 
@@ -106,10 +84,10 @@ impl<P: Binary, Q: Binary> Loop for Pair<'_, P, Q> {
 pub fn pair(first: Cheap, second: Cheap, out: &mut [f32], a: &[f32], b: Src<'_, f32>, c: Src<'_, f32>) {
     fn with<P: Binary>(p: P, second: Cheap, out: &mut [f32], a: &[f32], b: Src<'_, f32>, c: Src<'_, f32>) {
         match second {
-            Cheap::Add => dispatch(Pair(p, Add, out, a, b, c)),
-            Cheap::Sub => dispatch(Pair(p, Sub, out, a, b, c)),
-            Cheap::SubFrom => dispatch(Pair(p, SubFrom, out, a, b, c)),
-            Cheap::Mul => dispatch(Pair(p, Mul, out, a, b, c)),
+            Cheap::Add => dispatch(Map3(out, a, b, c, Pair(p, Add))),
+            Cheap::Sub => dispatch(Map3(out, a, b, c, Pair(p, Sub))),
+            Cheap::SubFrom => dispatch(Map3(out, a, b, c, Pair(p, SubFrom))),
+            Cheap::Mul => dispatch(Map3(out, a, b, c, Pair(p, Mul))),
         }
     }
     match first {

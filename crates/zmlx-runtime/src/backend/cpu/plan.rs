@@ -13,11 +13,10 @@
 //!
 //! An element value of an earlier stage is computed again where that is cheap, and kept for the group where not.
 
-pub use super::step::{FoldStep, Pass, ScanStep, Step, lane_key, step_reads};
-
 use super::{
     bank::{Counts, Place},
     chain::Chain,
+    step::{FoldStep, Pass, ScanStep, Step, lane_key, step_reads},
 };
 use zmlx_ir::{
     DType, Op, Program,
@@ -52,12 +51,24 @@ pub struct Plan {
     pub all_sums: Vec<(DType, Place)>,
     /// Outputs that steps read after they wrote them, one bit a slot; the last bit stands for all from there on.
     pub read_back: u64,
-    /// The only pass is a chain that stands alone, and the outputs are elements.
-    pub direct: bool,
     /// Lanes of a tile.
     pub lanes: usize,
     /// Sum of op costs an element: what decides whether threads are worth waking.
     pub cost: u32,
+}
+
+impl Plan {
+    /// The chain that is all there is to run: it stands alone, and nothing comes before or after it.
+    pub fn direct(&self) -> Option<&Chain> {
+        match &self.passes[..] {
+            [Pass { rows, chain: Some(chain), .. }]
+                if rows.is_empty() && self.end_cols.is_empty() && self.end_scalars.is_empty() && chain.alone =>
+            {
+                Some(chain)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Lanes of a tile: a few f32 registers of this size fit in L1. (Of 512, 1024, 2048 and 8192, on a Zen 4 of two cores at
@@ -105,10 +116,6 @@ pub fn plan(p: &Program, keep: bool) -> Result<Plan, String> {
     for pass in s.plan.passes.iter_mut().filter(|p| p.folds.is_empty()) {
         pass.chain = Chain::of(&pass.tiles, &s.plan.scalars, s.plan.tile.of(DType::F32), &memory);
     }
-    s.plan.direct = match &s.plan.passes[..] {
-        [only] => only.rows.is_empty() && only.chain.as_ref().is_some_and(Chain::stands_alone),
-        _ => false,
-    } && p.outputs.iter().all(|o| o.extent == Extent::ELEM);
     s.plan.lanes = if s.plan.tile.is_empty() { WIDE } else { TILE };
     s.plan.cost = p.ids().filter(|i| s.live[i.index()]).map(|i| s.cost(i)).sum();
     Ok(s.plan)

@@ -4,8 +4,8 @@ use super::{
     bank::{Lane, Place, with_lane},
     exec::{Env, OutLane},
     lanes::{Arith, Convert},
-    plan::ScanStep,
     simd::{Fma, Loop, dispatch},
+    step::ScanStep,
 };
 use zmlx_ir::program::{Scan, ScanOp};
 

@@ -1,9 +1,6 @@
 //! The text form of a plan, for people.
 
-use super::{
-    bank::Place,
-    plan::{Plan, Step},
-};
+use super::{bank::Place, plan::Plan, step::Step};
 use std::fmt::Write;
 
 fn place(p: Place) -> String {

@@ -3,7 +3,7 @@
 use super::{Arg, Chain, Code, FEW, Link, RARE, Splat, To};
 use crate::backend::cpu::{
     bank::Place,
-    plan::{Step, step_reads},
+    step::{Step, step_reads},
 };
 use zmlx_ir::{DType, Op, program::ReduceOp};
 
@@ -52,6 +52,7 @@ impl Chain {
             b.link(step)?;
         }
         b.chain.fuse();
+        b.chain.alone = b.chain.stands_alone();
         // what is read from memory must not be what is being written
         let c = &b.chain;
         let written = |p: &Place| match *p {

@@ -56,7 +56,7 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use super::{super::FEW, *};
-    use crate::backend::cpu::{bank::Place, plan::Step};
+    use crate::backend::cpu::{bank::Place, step::Step};
     use zmlx_ir::DType;
 
     fn op(op: Op, dst: u16, args: [Place; 2]) -> Step {

@@ -99,6 +99,8 @@ pub struct Chain {
     hots: Vec<(DType, Place)>,
     reduces: Vec<(u16, ReduceOp)>,
     stores: Vec<u16>,
+    /// It needs nothing but inputs, constants and launch arguments, and gives nothing but outputs.
+    pub alone: bool,
 }
 
 /// Most splats, most stretches of memory of a kind, and most of what is rare, that a chain has.
@@ -116,8 +118,7 @@ enum Splat {
 }
 
 impl Chain {
-    /// Does it need nothing but inputs, constants and launch arguments, and give nothing but outputs?
-    pub fn stands_alone(&self) -> bool {
+    fn stands_alone(&self) -> bool {
         let given = |s: &Splat| matches!(s, Splat::Const(_) | Splat::Uniform(_));
         let inputs = |p: &Place| matches!(p, Place::Input(_));
         let gives =
