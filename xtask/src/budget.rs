@@ -10,9 +10,4 @@ pub const LIMIT: usize = 500;
 pub const ROWS: &[(&str, usize, &str)] = &[
     ("crates/zmlx-ir/src/op.rs", 700, "the op table: one place for all that is true of an op"),
     ("crates/zmlx-ir/tests/formula.rs", 600, "the formula language, one test a rule"),
-    (
-        "crates/zmlx-runtime/src/backend/cpu/plan.rs",
-        600,
-        "one pass over the program; its parts share all of their state",
-    ),
 ];

@@ -110,7 +110,7 @@ mod tests {
         for path in ["crates/zmlx-runtime/src/backend/cpu/driver.rs", "crates/zmlx/src/bridge/storage.rs"] {
             assert_eq!(unsafe_code(&Tree::of(&[(path, text)])), []);
         }
-        for path in ["crates/zmlx-runtime/src/backend/cpu/plan.rs", "crates/zmlx/src/op.rs", "xtask/src/main.rs"] {
+        for path in ["crates/zmlx-runtime/src/backend/cpu/exec.rs", "crates/zmlx/src/op.rs", "xtask/src/main.rs"] {
             assert_eq!(lines(unsafe_code(&Tree::of(&[(path, text)]))), [3]);
         }
     }

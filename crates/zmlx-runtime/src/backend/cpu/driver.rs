@@ -7,12 +7,12 @@ use super::{
     chain::{Chain, STRETCH},
     exec::{Access, Domain, Env, Local, Shared, Window},
     fold,
-    lanes::{self, Src},
+    lanes::Src,
     pages,
     plan::Plan,
     scan,
     step::{Pass, Step},
-    stream,
+    stream, sums,
 };
 use crate::{Buffer, Buffers, Error, Launch};
 use half::{bf16, f16};
@@ -493,7 +493,7 @@ impl Run<'_> {
                     }
                 }
                 for (t, s) in total.rows.iter_mut().zip(&sums.rows) {
-                    lanes::add_to(&mut t[first..first + s.len()], Src::Lanes(&s[..]));
+                    sums::add_to(&mut t[first..first + s.len()], Src::Lanes(&s[..]));
                 }
                 for (t, s) in total.all.iter_mut().zip(&sums.all) {
                     *t += s;
@@ -521,7 +521,7 @@ impl Run<'_> {
 fn add_up<'s, T: Lane + super::exec::OutLane>(out: &mut [T], mut parts: impl Iterator<Item = &'s [f64]>) {
     let mut total = parts.next().map_or_else(|| vec![0.0; out.len()], <[f64]>::to_vec);
     for part in parts {
-        lanes::add_to(&mut total, Src::Lanes(part));
+        sums::add_to(&mut total, Src::Lanes(part));
     }
     for (o, t) in out.iter_mut().zip(total) {
         *o = T::from_f64(t);

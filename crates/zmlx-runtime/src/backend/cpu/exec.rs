@@ -8,7 +8,7 @@ use super::{
     memory,
     reduce::Accumulators,
     step::Step,
-    stream,
+    stream, sums,
 };
 use crate::{Error, Launch, Slice};
 use zmlx_ir::{
@@ -352,12 +352,12 @@ impl<'w> Env<'_, 'w> {
                 let mut sums = std::mem::take(&mut self.row_sums[acc as usize]);
                 let at = col - self.first_col;
                 for r in 0..rows {
-                    lanes::add_to(&mut sums[at..at + width], self.src::<T>(src, d).part(r * width, width));
+                    sums::add_to(&mut sums[at..at + width], self.src::<T>(src, d).part(r * width, width));
                 }
                 self.row_sums[acc as usize] = sums;
             }),
             Step::SumAll { dtype, src, acc } => with_lane!(dtype, T => {
-                let sum = lanes::total(self.src::<T>(src, d), d.lanes());
+                let sum = sums::total(self.src::<T>(src, d), d.lanes());
                 self.all_sums[acc as usize] += sum;
             }),
             Step::Store { slot, dtype, src } => with_lane!(dtype, T => {

@@ -15,6 +15,7 @@
 //! | simd    | choice of the instruction set at run time                |
 //! | memory  | strided loads, converting stores                         |
 //! | reduce, scan, fold | along a row                                   |
+//! | sums    | sums in f64                                              |
 //! | stream  | stores past the caches                                   |
 //! | pages   | large pages for large outputs                            |
 //! | driver  | output memory, threads                                   |
@@ -35,6 +36,7 @@ mod scan;
 pub mod simd;
 mod step;
 mod stream;
+mod sums;
 mod text;
 
 use crate::{Buffers, Error, Launch, Slice, View};

@@ -3,8 +3,9 @@
 
 use super::{
     bank::Lane,
-    lanes::{self, Arith, Convert, Src},
+    lanes::{Arith, Convert, Src},
     simd::{Fma, Loop, dispatch},
+    sums,
 };
 use zmlx_ir::{DType, program::ReduceOp};
 
@@ -170,11 +171,11 @@ pub trait Reduce: Arith + Convert<f64> + Convert<i64> {
 }
 
 /// Largest (or smallest) of lanes, NaN if any is: several ways at once, so that it runs at the speed of loads. In
-/// memory, as `lanes::Sums`.
+/// memory, as `sums::Sums`.
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 pub struct Best<T>([T; WAYS]);
-/// As many as for `lanes::Sums`, in bytes.
+/// As many as for `sums::Sums`, in bytes.
 const WAYS: usize = 128;
 
 impl<T: Arith> Best<T> {
@@ -257,7 +258,7 @@ macro_rules! reduce_float {
                 };
                 let old = a.floats[row];
                 match op {
-                    ReduceOp::Sum => a.floats[row] = old + lanes::total(x, width),
+                    ReduceOp::Sum => a.floats[row] = old + sums::total(x, width),
                     ReduceOp::Prod => a.floats[row] = old * product(lanes),
                     ReduceOp::Max | ReduceOp::Min => {
                         let start = if op == ReduceOp::Max { $t::NEG_INFINITY } else { $t::INFINITY };

@@ -6,11 +6,12 @@ use crate::{
     backend::cpu::{
         bank::{Lane, Place, with_lane},
         exec::{Domain, Env, OutLane, Window},
-        lanes::{self, Arith, Src, Sums, Truth},
+        lanes::{self, Arith, Src, Truth},
         memory::{self, FromMemory, Halves},
         pair::pair,
         reduce::Best,
         stream,
+        sums::{self, Sums},
     },
 };
 use zmlx_ir::{
@@ -180,9 +181,9 @@ impl Sinks<'_, '_> {
             }
             Code::SumRows(acc) => {
                 let start = self.sums_at + at;
-                lanes::add_to(&mut self.row_sums[acc as usize][start..start + n], x);
+                sums::add_to(&mut self.row_sums[acc as usize][start..start + n], x);
             }
-            Code::SumAll(acc) => self.all_sums[acc as usize] += lanes::total(x, n),
+            Code::SumAll(acc) => self.all_sums[acc as usize] += sums::total(x, n),
             Code::Store(k) => {
                 let range = self.stores_at + at..self.stores_at + at + n;
                 match &mut self.stores[k as usize] {
