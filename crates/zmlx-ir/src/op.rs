@@ -521,7 +521,7 @@ impl Op {
                 "erf($0)",
                 Float,
                 20,
-                4.0,
+                6.0,
                 Monotone,
                 Unary(crate::erf::erf),
                 Some(|r, x, _, g| {

@@ -32,6 +32,10 @@ macro_rules! buffers {
             pub fn len(&self) -> usize {
                 match self { $(Slice::$variant(v) => v.len(),)* }
             }
+            /// Where the first one lies.
+            pub fn address(&self) -> *const u8 {
+                match self { $(Slice::$variant(v) => v.as_ptr().cast(),)* }
+            }
             /// Has it none?
             pub fn is_empty(&self) -> bool {
                 self.len() == 0

@@ -170,18 +170,22 @@ pub trait Reduce: Arith + Convert<f64> + Convert<i64> {
     fn add(a: &mut Acc, op: ReduceOp, row: usize, col: usize, x: Src<'_, Self>, width: usize);
 }
 
-/// Largest (or smallest) of lanes, NaN if any is: several ways at once, so that it runs at the speed of loads. In
-/// memory, as `sums::Sums`.
+/// Largest (or smallest) of lanes, NaN if any is: several ways at once, so that it runs at the speed of loads, and with
+/// NaN looked for beside the comparison, which leaves one instruction for each.
 #[derive(Clone, Debug)]
 #[repr(align(64))]
-pub struct Best<T>([T; WAYS]);
-/// As many as for `sums::Sums`, in bytes.
-const WAYS: usize = 128;
+pub struct Best<T> {
+    best: [T; WAYS],
+    /// Not 0 where a lane was NaN.
+    nan: [u32; HALF],
+}
+const WAYS: usize = 64;
+const HALF: usize = WAYS / 2;
 
 impl<T: Arith> Best<T> {
     /// Of no lanes: the identity.
     pub fn new(start: T) -> Best<T> {
-        Best([start; WAYS])
+        Best { best: [start; WAYS], nan: [0; HALF] }
     }
 
     /// Takes lanes in.
@@ -191,7 +195,7 @@ impl<T: Arith> Best<T> {
             type Output = ();
             #[inline(always)]
             fn run<F: Fma>(self) {
-                let M(Best(best), x, max) = self;
+                let M(best, x, max) = self;
                 // so that each loop knows which
                 if max { take_in::<T, true>(best, x) } else { take_in::<T, false>(best, x) }
             }
@@ -199,9 +203,9 @@ impl<T: Arith> Best<T> {
         dispatch(M(self, x, max))
     }
 
-    /// The best of all.
-    pub fn finish(&self, max: bool) -> T {
-        let mut best = self.0;
+    /// The best of all; None if one was NaN.
+    pub fn finish(&self, max: bool) -> Option<T> {
+        let mut best = self.best;
         let mut n = WAYS / 2;
         while n > 0 {
             let (low, high) = best.split_at_mut(n);
@@ -210,30 +214,57 @@ impl<T: Arith> Best<T> {
             }
             n /= 2;
         }
-        best[0]
+        self.nan.iter().all(|n| *n == 0).then_some(best[0])
     }
 }
 
 #[inline(always)]
-fn take_in<T: Arith, const MAX: bool>(best: &mut [T; WAYS], x: &[T]) {
-    let (chunks, rest) = x.as_chunks::<WAYS>();
-    for chunk in chunks {
-        for (b, x) in best.iter_mut().zip(chunk) {
+fn take_in<T: Arith, const MAX: bool>(all: &mut Best<T>, x: &[T]) {
+    const PART: usize = WAYS / 4;
+    // parts small enough to be written out, so that the compiler keeps vectors of them in registers
+    #[inline(always)]
+    fn take<T: Arith, const MAX: bool>(part: &mut [T; PART], x: &[T]) {
+        for (b, x) in part.iter_mut().zip(x) {
             *b = better(*b, *x, MAX);
         }
     }
-    for (b, x) in best.iter_mut().zip(rest) {
+    #[inline(always)]
+    fn look<T: Arith>(nan: &mut [u32; PART], x: &[T], y: &[T]) {
+        for (n, (x, y)) in nan.iter_mut().zip(x.iter().zip(y)) {
+            *n |= if x.is_nan() | y.is_nan() { u32::MAX } else { 0 };
+        }
+    }
+    let mut best: [[T; PART]; 4] = std::array::from_fn(|p| std::array::from_fn(|i| all.best[p * PART + i]));
+    let mut nan: [[u32; PART]; 2] = std::array::from_fn(|p| std::array::from_fn(|i| all.nan[p * PART + i]));
+    let ([a, b, c, d], [low, high]) = (&mut best, &mut nan);
+    let (chunks, rest) = x.as_chunks::<WAYS>();
+    for x in chunks {
+        take::<T, MAX>(a, &x[..PART]);
+        take::<T, MAX>(b, &x[PART..2 * PART]);
+        take::<T, MAX>(c, &x[2 * PART..3 * PART]);
+        take::<T, MAX>(d, &x[3 * PART..]);
+        look(low, &x[..PART], &x[PART..2 * PART]);
+        look(high, &x[2 * PART..3 * PART], &x[3 * PART..]);
+    }
+    for (all, part) in all.best.as_chunks_mut().0.iter_mut().zip(best) {
+        *all = part;
+    }
+    for (all, part) in all.nan.as_chunks_mut().0.iter_mut().zip(nan) {
+        *all = part;
+    }
+    for (b, x) in all.best.iter_mut().zip(rest) {
         *b = better(*b, *x, MAX);
+        all.nan[0] |= u32::from(x.is_nan());
     }
 }
 
-/// The larger (or smaller), the first where they are equal, NaN where one is.
+/// The larger (or smaller), the first where they are equal or one is NaN.
 #[inline(always)]
 fn better<T: Arith>(a: T, b: T, max: bool) -> T {
-    if (if max { b > a } else { b < a }) || b.is_nan() { b } else { a }
+    if if max { b > a } else { b < a } { b } else { a }
 }
 
-fn extreme<T: Arith>(x: &[T], start: T, max: bool) -> T {
+fn extreme<T: Arith>(x: &[T], start: T, max: bool) -> Option<T> {
     let mut best = Best::new(start);
     best.add(x, max);
     best.finish(max)
@@ -262,12 +293,12 @@ macro_rules! reduce_float {
                     ReduceOp::Prod => a.floats[row] = old * product(lanes),
                     ReduceOp::Max | ReduceOp::Min => {
                         let start = if op == ReduceOp::Max { $t::NEG_INFINITY } else { $t::INFINITY };
-                        let v = extreme(lanes, start, op == ReduceOp::Max);
+                        let v = extreme(lanes, start, op == ReduceOp::Max).unwrap_or($t::NAN);
                         merge_float(a, op, row, old, v as f64, None);
                     }
                     ReduceOp::ArgMax | ReduceOp::ArgMin => {
                         let start = if op == ReduceOp::ArgMax { $t::NEG_INFINITY } else { $t::INFINITY };
-                        let v = extreme(lanes, start, op == ReduceOp::ArgMax);
+                        let v = extreme(lanes, start, op == ReduceOp::ArgMax).unwrap_or($t::NAN);
                         let found = lanes.iter().position(|x| if v.is_nan() { x.is_nan() } else { *x == v });
                         if let Some(i) = found {
                             merge_float(a, op, row, old, v as f64, Some((col + i) as u32));

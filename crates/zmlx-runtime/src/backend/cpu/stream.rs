@@ -31,6 +31,18 @@ pub fn fence() {
     unsafe { std::arch::x86_64::_mm_sfence() }
 }
 
+/// Asks for the cache line at an address, which may be anywhere: to be there when it is read.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub fn prefetch<T>(address: *const T) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    // SAFETY: a hint, which touches nothing; SSE is part of x86-64.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub fn prefetch<T>(_: *const T) {}
+
 #[cfg(not(target_arch = "x86_64"))]
 pub fn copy<T: Copy>(from: &[T], to: &mut [T]) {
     to.copy_from_slice(from);

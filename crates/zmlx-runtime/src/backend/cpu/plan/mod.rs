@@ -61,6 +61,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Does one pass alone work on elements?
+    pub fn reads_once(&self) -> bool {
+        self.passes.iter().filter(|p| !p.tiles.is_empty()).count() == 1
+    }
+
     /// The chain that is all there is to run: it stands alone, and nothing comes before or after it.
     pub fn direct(&self) -> Option<&Chain> {
         match &self.passes[..] {
