@@ -55,15 +55,22 @@ impl Op {
         }
         let Some(compiled) = b.specials().compiled_alike(inputs.iter().map(|t| t.dtype())) else { return Ok(false) };
         let guards = bridge::Guards::lock(inputs);
-        let mut views: SmallVec<[View<'_>; 4]> = SmallVec::new();
+        let mut parts: SmallVec<[Slice<'_>; 4]> = SmallVec::new();
+        let count = first.elem_count();
         for (k, (t, i)) in inputs.iter().zip(&b.inputs).enumerate() {
-            let data = bridge::slice(&b.name, &i.name, guards.storage(k))?;
-            views.push(View { data, offset: t.layout().start_offset(), row_strides: &[], col_stride: 1 });
+            let start = t.layout().start_offset();
+            parts.push(bridge::slice(&b.name, &i.name, guards.storage(k))?.part(start..start + count));
         }
-        let (cols, pool) = (first.elem_count(), &bridge::CandlePool);
-        let launch = Launch { row_dims: &[], cols, inputs: &views, uniforms: &self.uniforms, pool };
-        let buffers = compiled.kernel.run(&launch)?;
-        stats::count_launch(cols * compiled.element_bytes);
+        let buffers = match compiled.kernel.run_few(&parts, &self.uniforms, count) {
+            Some(buffers) => buffers,
+            None => {
+                let views = parts.iter().map(|data| View { data: *data, offset: 0, row_strides: &[], col_stride: 1 });
+                let views: SmallVec<[View<'_>; 4]> = views.collect();
+                let (uniforms, pool) = (&self.uniforms[..], &bridge::CandlePool);
+                compiled.kernel.run(&Launch { row_dims: &[], cols: count, inputs: &views, uniforms, pool })?
+            }
+        };
+        stats::count_launch(count * compiled.element_bytes);
         b.usage.count();
         for buffer in buffers {
             tensors.push(bridge::tensor(bridge::storage(buffer), first.shape()));

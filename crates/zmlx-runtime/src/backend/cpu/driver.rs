@@ -4,7 +4,7 @@
 use super::{
     Kernel,
     bank::{Lane, Place, with_lane},
-    chain::{Chain, STRETCH},
+    chain::STRETCH,
     exec::{Access, Domain, Env, Local, Shared, Window},
     fold,
     lanes::Src,
@@ -14,7 +14,7 @@ use super::{
     step::{Pass, Step},
     stream, sums,
 };
-use crate::{Buffer, Buffers, Error, Launch};
+use crate::{Buffer, Buffers, Error, Launch, Slice};
 use half::{bf16, f16};
 use smallvec::SmallVec;
 use std::{
@@ -22,7 +22,7 @@ use std::{
     ops::Range,
     sync::{Mutex, PoisonError},
 };
-use zmlx_ir::{DType, Extent};
+use zmlx_ir::{DType, Extent, Scalar};
 
 /// Elements of a group of rows: small enough that what is kept of them stays in the L2 cache.
 const GROUP: usize = 16 * 1024;
@@ -30,7 +30,7 @@ const GROUP: usize = 16 * 1024;
 const SHORT: usize = 256;
 /// Few rows are split into blocks of columns: into this many, of at least and at most so many columns.
 const BLOCKS: usize = 16;
-const BLOCK: Range<usize> = 16 * 1024..64 * 1024;
+const SPLIT: Range<usize> = 16 * 1024..64 * 1024;
 /// Fewer rows than this count as few.
 const FEW_ROWS: usize = 16;
 /// Tasks that hold sums over rows; fixed, so that results do not depend on the number of threads.
@@ -147,7 +147,7 @@ pub fn run(kernel: &Kernel, launch: &Launch<'_>, outputs: &mut Buffers) -> Resul
         addresses.push(address);
     }
     // as many blocks as threads may want, as long as each is worth waking one
-    let longest = (cols / BLOCKS).clamp(BLOCK.start, BLOCK.end);
+    let longest = (cols / BLOCKS).clamp(SPLIT.start, SPLIT.end);
     let split = rows < FEW_ROWS && cols > longest && kernel.split.is_some();
     let plan = match &kernel.split {
         Some(plan) if split => plan,
@@ -157,10 +157,7 @@ pub fn run(kernel: &Kernel, launch: &Launch<'_>, outputs: &mut Buffers) -> Resul
     let streams = bytes >= stream::LEAST_BYTES;
     let run = Run { kernel, plan, launch, addresses: &addresses, rows, cols, streams };
     let block = split.then_some(longest);
-    match plan.direct() {
-        Some(chain) if run.is_small() => run.direct(chain),
-        _ => run.planned(block)?,
-    }
+    run.planned(block)?;
     for (buffer, address) in outputs.iter_mut().zip(&addresses) {
         // SAFETY: the run wrote every element of every output: each row belongs to one group (or block of columns, or
         // stretch) and the epilogue writes outputs without rows.
@@ -169,30 +166,39 @@ pub fn run(kernel: &Kernel, launch: &Launch<'_>, outputs: &mut Buffers) -> Resul
     Ok(())
 }
 
-impl Run<'_> {
-    /// One row of no more than a stretch that lies flat, on this thread.
-    fn is_small(&self) -> bool {
-        self.rows == 1
-            && self.cols <= STRETCH
-            && self.cols > 0
-            && !self.is_parallel()
-            && self.launch.inputs.iter().all(|v| v.col_stride == 1)
+/// Few elements of inputs that lie flat, through a chain that is all there is to run. What a small call costs is what is done
+/// here, so nothing of a launch is made or looked at that such a one has no use for. None where kernel or inputs are not so.
+pub fn run_few(kernel: &Kernel, inputs: &[Slice<'_>], uniforms: &[Scalar], count: usize) -> Option<Buffers> {
+    let chain = kernel.plan.pointwise()?;
+    let fits = kernel.views.iter().zip(inputs).all(|((_, dtype, _), i)| *dtype == i.dtype() && i.len() == count);
+    let small = count.saturating_mul(kernel.plan.cost as usize + 4) <= PARALLEL_WORK && count <= STRETCH;
+    if !small || !fits || inputs.len() != kernel.views.len() || uniforms.len() != kernel.uniforms {
+        return None;
     }
+    let mut outputs = Buffers::new();
+    let mut addresses = Few::new();
+    let mut windows: Few<Window<'_>> = Few::new();
+    for (dtype, _) in &kernel.outputs {
+        let (buffer, address) = allocate(*dtype, count);
+        outputs.push(buffer);
+        addresses.push(address);
+        // SAFETY: nobody else writes, and the buffer outlives the window.
+        windows.push(unsafe { address.window(0..count) });
+    }
+    LOCAL.with_borrow_mut(|local| {
+        let scratch = local.chain.get_or_insert_default();
+        chain.run_few(inputs, uniforms, &mut windows, scratch, count);
+    });
+    for buffer in &mut outputs {
+        // SAFETY: a chain that is all there is writes every element of every output.
+        unsafe { finish(buffer, count) };
+    }
+    Some(outputs)
+}
 
+impl Run<'_> {
     fn is_parallel(&self) -> bool {
         self.rows.saturating_mul(self.cols).saturating_mul(self.plan.cost as usize + 4) > PARALLEL_WORK
-    }
-
-    /// Runs a chain that stands alone: what a small launch costs is what is done here.
-    fn direct(&self, chain: &Chain) {
-        let mut windows: Few<Window<'_>> = Few::new();
-        for address in self.addresses {
-            // SAFETY: nobody else writes.
-            windows.push(unsafe { address.window(0..address.len()) });
-        }
-        let d = Domain::Tile { row: 0, rows: 1, col: 0, width: self.cols };
-        let shared = Access::Read(&self.kernel.nothing);
-        LOCAL.with_borrow_mut(|local| chain.run(&mut self.env(local, shared, &mut windows, &mut [], &mut []), d));
     }
 
     fn planned(&self, block: Option<usize>) -> Result<(), Error> {

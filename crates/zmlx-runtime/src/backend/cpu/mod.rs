@@ -60,8 +60,6 @@ pub struct Kernel {
     outputs: Vec<(DType, Extent)>,
     uniforms: usize,
     folds: bool,
-    /// What a launch without columns and scalars of its own shares.
-    nothing: exec::Shared,
 }
 
 #[derive(Clone, Debug)]
@@ -105,7 +103,6 @@ fn compile_part(program: &Program) -> Result<Kernel, Error> {
         views: program.inputs.iter().map(|i| (i.name.clone(), i.dtype, i.extent)).collect(),
         outputs: program.outputs.iter().map(|o| (o.dtype, o.extent)).collect(),
         uniforms: program.uniforms.len(),
-        nothing: exec::Shared::default(),
     })
 }
 
@@ -130,6 +127,11 @@ impl Kernel {
         self.check(launch)?;
         driver::run(self, launch, &mut outputs)?;
         Ok(outputs)
+    }
+
+    /// Runs it on few elements of inputs that lie flat, at little cost. None where that cannot be: then `run` does it.
+    pub fn run_few(&self, inputs: &[Slice<'_>], uniforms: &[Scalar], count: usize) -> Option<Buffers> {
+        if self.once.is_some() { None } else { driver::run_few(self, inputs, uniforms, count) }
     }
 
     /// The plan, for people: what `zmlx show --target cpu` prints.

@@ -52,7 +52,7 @@ impl Chain {
             b.link(step)?;
         }
         b.chain.fuse();
-        b.chain.alone = b.chain.stands_alone();
+        b.chain.pointwise = b.chain.is_pointwise();
         // what is read from memory must not be what is being written
         let c = &b.chain;
         let written = |p: &Place| match *p {

@@ -12,8 +12,10 @@ pub use run::Scratch;
 
 use super::{bank::Place, pair::Cheap};
 use crate::Launch;
-use zmlx_ir::{DType, Op, program::ReduceOp};
+use zmlx_ir::{DType, Op, Scalar, program::ReduceOp};
 
+/// Lanes of a block: a handful of them fits in L1 beside what is read and written.
+pub const BLOCK: usize = 1024;
 /// Lanes of a stretch: what a chain runs over before the next row or stretch begins.
 pub const STRETCH: usize = 16 * 1024;
 
@@ -99,8 +101,8 @@ pub struct Chain {
     hots: Vec<(DType, Place)>,
     reduces: Vec<(u16, ReduceOp)>,
     stores: Vec<u16>,
-    /// It needs nothing but inputs, constants and launch arguments, and gives nothing but outputs.
-    pub alone: bool,
+    /// It is pointwise, from f32 inputs, constants and launch arguments to f32 outputs.
+    pub pointwise: bool,
 }
 
 /// Most splats, most stretches of memory of a kind, and most of what is rare, that a chain has.
@@ -117,18 +119,32 @@ enum Splat {
     Truth(Place),
 }
 
+impl Splat {
+    /// The value, of one that the launch gives.
+    fn given(self, uniforms: &[Scalar]) -> f32 {
+        match self {
+            Splat::Const(value) => value,
+            Splat::Uniform(slot) => match uniforms[slot as usize] {
+                Scalar::Float(v) => v as f32,
+                Scalar::Int(v) => v as f32,
+            },
+            Splat::Float(_) | Splat::Truth(_) => f32::NAN,
+        }
+    }
+}
+
 impl Chain {
-    fn stands_alone(&self) -> bool {
+    /// Is it pointwise, from f32 inputs, constants and launch arguments to f32 outputs?
+    fn is_pointwise(&self) -> bool {
         let given = |s: &Splat| matches!(s, Splat::Const(_) | Splat::Uniform(_));
-        let inputs = |p: &Place| matches!(p, Place::Input(_));
-        let gives =
-            |l: &Link| !matches!(l.code, Code::Reduce(_) | Code::SumOfProducts(_) | Code::SumRows(_) | Code::SumAll(_));
+        let needs_operands = |l: &Link| {
+            let Link { code, to, .. } = l;
+            let writes = matches!(to, To::Block(_) | To::Output(_));
+            writes && !matches!(code, Code::Load(_) | Code::Truth(_) | Code::Rand(_) | Code::OneHot(_))
+        };
         self.splats.iter().all(given)
-            && self.memory.iter().all(inputs)
-            && self.links.iter().all(gives)
-            && self.kept.is_empty()
-            && self.seeds.is_empty()
-            && self.hots.is_empty()
+            && self.memory.iter().all(|p| matches!(p, Place::Input(_)))
+            && self.links.iter().all(needs_operands)
     }
 
     /// Can it run on these views? Memory of other types must lie flat; f32 memory that does not is gathered before.

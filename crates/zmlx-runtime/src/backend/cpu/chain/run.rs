@@ -1,6 +1,6 @@
 //! A chain over lanes of one row: block by block, through all links.
 
-use super::{Arg, Chain, Code, FEW, Link, RARE, Splat, To};
+use super::{Arg, BLOCK, Chain, Code, FEW, Link, RARE, Splat, To};
 use crate::{
     Slice,
     backend::cpu::{
@@ -21,9 +21,6 @@ use zmlx_ir::{
 
 /// How far ahead inputs are asked for, in bytes: two blocks of f32. (Half and twice as far is no better.)
 const AHEAD: usize = 2 * BLOCK * size_of::<f32>();
-
-/// Lanes of a block: a handful of them fits in L1 beside what is read and written.
-const BLOCK: usize = 1024;
 
 #[derive(Clone, Debug)]
 #[repr(align(64))]
@@ -146,26 +143,8 @@ impl Lanes<'_> {
     #[inline(always)]
     fn compute(&self, link: &Link, out: &mut [f32], at: usize) {
         let n = out.len();
-        let [a, b, c] = link.args;
+        let [a, b, _] = link.args;
         match link.code {
-            Code::Op(op, 1) => f32::unary(op, out, self.arg(a, at, n)),
-            Code::Op(op, 2) => f32::binary(op, out, self.arg(a, at, n), self.arg(b, at, n)),
-            Code::Op(..) => f32::fma(out, self.arg(a, at, n), self.arg(b, at, n), self.arg(c, at, n)),
-            Code::Pair(first, second) => {
-                let a = self.arg(a, at, n).lanes();
-                pair(first, second, out, a, self.arg(b, at, n), self.arg(c, at, n));
-            }
-            Code::Predicate(op) => {
-                lanes::predicate(op, out, self.arg(a, at, n), self.arg(b, at, n));
-            }
-            Code::Select => {
-                lanes::select(out, self.arg(a, at, n), self.arg(b, at, n), self.arg(c, at, n));
-            }
-            Code::Copy => lanes::copy(out, self.arg(a, at, n)),
-            Code::Round(dtype) => {
-                lanes::copy(out, self.arg(a, at, n));
-                lanes::round_to(out, dtype);
-            }
             Code::Load(k) => f32::read_run(self.loads[k as usize], at..at + n, out),
             Code::Truth(k) => {
                 for (y, x) in out.iter_mut().zip(&self.truths[k as usize][at..at + n]) {
@@ -180,8 +159,28 @@ impl Lanes<'_> {
                     out[hot - at] = self.arg(a, at, n).at(hot - at);
                 }
             }
-            Code::Reduce(_) | Code::SumOfProducts(_) | Code::SumRows(_) | Code::SumAll(_) | Code::Store(_) => {}
+            _ => pointwise(link, out, |arg| self.arg(arg, at, n)),
         }
+    }
+}
+
+/// What needs nothing but operands.
+#[inline(always)]
+fn pointwise<'a>(link: &Link, out: &mut [f32], arg: impl Fn(Arg) -> Src<'a, f32>) {
+    let [a, b, c] = link.args;
+    match link.code {
+        Code::Op(op, 1) => f32::unary(op, out, arg(a)),
+        Code::Op(op, 2) => f32::binary(op, out, arg(a), arg(b)),
+        Code::Op(..) => f32::fma(out, arg(a), arg(b), arg(c)),
+        Code::Pair(first, second) => pair(first, second, out, arg(a).lanes(), arg(b), arg(c)),
+        Code::Predicate(op) => lanes::predicate(op, out, arg(a), arg(b)),
+        Code::Select => lanes::select(out, arg(a), arg(b), arg(c)),
+        Code::Copy => lanes::copy(out, arg(a)),
+        Code::Round(dtype) => {
+            lanes::copy(out, arg(a));
+            lanes::round_to(out, dtype);
+        }
+        _ => {}
     }
 }
 
@@ -240,6 +239,46 @@ impl Scratch {
 }
 
 impl Chain {
+    /// Runs a pointwise chain over so many lanes of inputs that lie flat.
+    pub fn run_few(
+        &self,
+        inputs: &[Slice<'_>],
+        uniforms: &[Scalar],
+        outputs: &mut [Window<'_>],
+        scratch: &mut Scratch,
+        count: usize,
+    ) {
+        scratch.start(self);
+        let (blocks, spare) = scratch.blocks.split_at_mut(self.blocks);
+        for at in (0..count).step_by(BLOCK) {
+            let n = BLOCK.min(count - at);
+            for link in &self.links {
+                let arg = |arg: Arg| match arg {
+                    Arg::Block(r) => Src::Lanes(&blocks[r as usize].0[..n]),
+                    Arg::Splat(k) => Src::Splat(self.splats[k as usize].given(uniforms)),
+                    Arg::Memory(k) | Arg::Kept(k) => match self.memory[k as usize] {
+                        Place::Input(slot) => {
+                            Src::Lanes(f32::slice(inputs[slot as usize]).map_or(&[], |l| &l[at..at + n]))
+                        }
+                        _ => Src::Lanes(&[]),
+                    },
+                };
+                match link.to {
+                    To::Output(k) => {
+                        if let Window::F32(window) = &mut outputs[self.outputs[k as usize] as usize] {
+                            pointwise(link, &mut window[at..at + n], arg);
+                        }
+                    }
+                    To::Block(r) => {
+                        pointwise(link, &mut spare[0].0[..n], arg);
+                        std::mem::swap(&mut blocks[r as usize], &mut spare[0]);
+                    }
+                    To::Kept(_) | To::Nothing => {}
+                }
+            }
+        }
+    }
+
     /// Runs it over lanes of one row.
     pub fn run(&self, env: &mut Env<'_, '_>, d: Domain) {
         let Domain::Tile { row, col, width, .. } = d else { return };
@@ -325,13 +364,9 @@ impl Chain {
     fn resolve<'e>(&self, env: &'e Env<'_, '_>, d: Domain, lanes: &mut Lanes<'e>) {
         for (value, splat) in lanes.splats.iter_mut().zip(&self.splats) {
             *value = match *splat {
-                Splat::Const(value) => value,
-                Splat::Uniform(slot) => match env.launch.uniforms[slot as usize] {
-                    Scalar::Float(v) => v as f32,
-                    Scalar::Int(v) => v as f32,
-                },
                 Splat::Float(place) => env.src::<f32>(place, d).at(0),
                 Splat::Truth(place) => f32::lane(env.src::<u8>(place, d).at(0) != 0),
+                given => given.given(env.launch.uniforms),
             };
         }
         for (memory, place) in lanes.memory.iter_mut().zip(&self.memory) {

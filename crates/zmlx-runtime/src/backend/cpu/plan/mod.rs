@@ -66,11 +66,11 @@ impl Plan {
         self.passes.iter().filter(|p| !p.tiles.is_empty()).count() == 1
     }
 
-    /// The chain that is all there is to run: it stands alone, and nothing comes before or after it.
-    pub fn direct(&self) -> Option<&Chain> {
+    /// The chain that is all there is to run: it is pointwise, and nothing comes before or after it.
+    pub fn pointwise(&self) -> Option<&Chain> {
         match &self.passes[..] {
             [Pass { rows, chain: Some(chain), .. }]
-                if rows.is_empty() && self.end_cols.is_empty() && self.end_scalars.is_empty() && chain.alone =>
+                if rows.is_empty() && self.end_cols.is_empty() && self.end_scalars.is_empty() && chain.pointwise =>
             {
                 Some(chain)
             }
