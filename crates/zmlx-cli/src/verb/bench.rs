@@ -27,8 +27,11 @@ pub struct Args {
     #[arg(long, value_parser = ["f32", "bf16", "f16", "f64"])]
     dtype: Vec<String>,
     /// Leave the gradients out
-    #[arg(long)]
+    #[arg(long, conflicts_with = "gradient")]
     forward: bool,
+    /// Only the gradients
+    #[arg(long)]
+    gradient: bool,
     /// A peer to time in the same run, e.g. "python3 benches/peers/torch_cpu.py"
     #[arg(long, value_name = "COMMAND")]
     peer: Option<String>,
@@ -98,10 +101,12 @@ pub fn run(args: &Args) -> Outcome {
     let progress = !args.json && std::io::stderr().is_terminal();
     for &(rows, cols) in &shapes {
         for dtype in dtypes.iter().filter_map(|d| DType::from_name(d)) {
+            let first = lines.len();
             lines.push(memcpy(rows, cols, dtype, args.rounds)?);
             for entry in &entries {
                 for backward in [false, true] {
-                    if backward && (args.forward || entry.gradient != Gradient::Derived) {
+                    let left_out = if backward { args.forward } else { args.gradient };
+                    if left_out || backward && entry.gradient != Gradient::Derived {
                         continue;
                     }
                     if progress {
@@ -111,15 +116,18 @@ pub fn run(args: &Args) -> Outcome {
                     lines.push(measure(entry, rows, cols, dtype, backward, args.rounds, peer.as_mut())?);
                 }
             }
+            if progress {
+                eprint!("\r\x1b[K");
+            }
+            if !args.json {
+                report(&lines[first..]);
+            }
         }
-    }
-    if progress {
-        eprint!("\r\x1b[K");
     }
     if args.json {
         println!("{}", serde_json::to_string_pretty(&lines.iter().map(object).collect::<Vec<_>>())?);
     } else {
-        report(&lines, versions.as_deref());
+        legend(versions.as_deref());
     }
     Ok(true)
 }
@@ -364,7 +372,7 @@ fn object(l: &Line) -> serde_json::Value {
 }
 
 /// A table for each shape, dtype and pass; other ways as multiples of zmlx's time.
-fn report(lines: &[Line], versions: Option<&str>) {
+fn report(lines: &[Line]) {
     let mut groups: Vec<(&str, (usize, usize), &str)> = vec![];
     for l in lines.iter().filter(|l| l.pass != "copy") {
         if !groups.contains(&(l.dtype, l.shape, l.pass)) {
@@ -410,6 +418,10 @@ fn report(lines: &[Line], versions: Option<&str>) {
             println!("{}: {name} differs and was not timed: {why}", l.kernel);
         }
     }
+}
+
+/// What the tables mean.
+fn legend(versions: Option<&str>) {
     println!("\nms: median of interleaved rounds. GB/s: bytes that must move at least, by zmlx's time.");
     println!("Other columns: their time as a multiple of zmlx's; above 1× zmlx is faster. Same output, checked first.");
     println!(
