@@ -1,5 +1,6 @@
 //! What can go wrong between a verified Program and its result.
 
+use std::fmt;
 use zmlx_ir::DType;
 
 /// An error of the runtime. Messages have the form `op: what, expected X, got Y`.
@@ -41,4 +42,61 @@ pub enum Error {
         /// What came.
         got: String,
     },
+    /// A compiler of a target does not take the text of a kernel. Unless the text is a user's, the fault is ours.
+    #[error("{op}: text for {target}, expected it to compile, got {}\n{log}", Place(*line, text))]
+    Compile {
+        /// The operation.
+        op: String,
+        /// What it was compiled for.
+        target: String,
+        /// The first line that is at fault, from 1, if the compiler says so.
+        line: Option<usize>,
+        /// That line.
+        text: String,
+        /// Everything that the compiler said.
+        log: String,
+    },
+    /// A device, its driver or its compiler is not there or does not do what was asked.
+    #[error("{op}: {what}, expected {expected}, got {got}")]
+    Device {
+        /// The operation, or the backend if it serves none.
+        op: String,
+        /// What was asked.
+        what: String,
+        /// What would be right.
+        expected: String,
+        /// What came.
+        got: String,
+    },
+}
+
+/// Where in a text, for people.
+struct Place<'a>(Option<usize>, &'a str);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => write!(f, "an error"),
+            Some(line) => write!(f, "an error in line {line}:\n{line:5} | {}", self.1.trim_end()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_a_compiler_shows_the_line_and_the_log() {
+        let error = Error::Compile {
+            op: "mish".into(),
+            target: "sm_90".into(),
+            line: Some(12),
+            text: "  y = x +;\n".into(),
+            log: "kernel(12): error: expected an expression".into(),
+        };
+        let text = "mish: text for sm_90, expected it to compile, got an error in line 12:\n   \
+                    12 |   y = x +;\nkernel(12): error: expected an expression";
+        assert_eq!(error.to_string(), text);
+    }
 }
