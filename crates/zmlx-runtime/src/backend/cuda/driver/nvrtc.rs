@@ -117,7 +117,12 @@ impl Program {
             nvrtcResult::NVRTC_ERROR_COMPILATION | nvrtcResult::NVRTC_ERROR_INVALID_OPTION => {
                 Err(refused(source, target, self.log()?))
             }
-            other => check("nvrtcCompileProgram", other),
+            // such as a part of NVRTC that is not beside it
+            other => {
+                let got = format!("{other:?}\n{}", self.log().unwrap_or_default());
+                let (op, what) = (source.op.into(), format!("nvrtcCompileProgram for {target}"));
+                Err(Error::Device { op, what, expected: "success".into(), got: got.trim_end().into() })
+            }
         }
     }
 
