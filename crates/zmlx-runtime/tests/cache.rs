@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
 };
 use zmlx_runtime::cache::{Cache, Key, LIMIT_BYTES};
 
@@ -39,6 +39,7 @@ fn two_processes_that_write_at_once_leave_whole_files() {
         Command::new(env::current_exe().expect("this test"))
             .args(["--exact", "two_processes_that_write_at_once_leave_whole_files"])
             .env(WRITER, format!("{writer}:{}", folder.display()))
+            .stdout(Stdio::null())
             .spawn()
             .expect("a second process")
     };

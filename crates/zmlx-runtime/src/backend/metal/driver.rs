@@ -168,20 +168,7 @@ fn compile(context: &Context, source: &Source<'_>) -> Result<Library, Error> {
         options.setFastMathEnabled(false);
     }
     let compiled = context.device.new_library_with_source(source.text, Some(&options));
-    compiled.map_err(|error| refused(context, source, &error))
-}
-
-/// The log, and the line it speaks of first: `program_source:12:9: error: …`.
-fn refused(context: &Context, source: &Source<'_>, error: &MetalKernelError) -> Error {
-    let log = error.to_string();
-    let number = |line: &str| -> Option<usize> {
-        let (place, _) = line.split_once(": error:")?;
-        place.split_once("program_source:")?.1.split(':').next()?.parse().ok()
-    };
-    let line = log.lines().find_map(number);
-    let text = line.and_then(|n| source.text.lines().nth(n.checked_sub(1)?)).unwrap_or_default();
-    let target = context.facts.name.clone();
-    Error::Compile { op: source.op.into(), target, line, text: text.into(), log }
+    compiled.map_err(|error| Error::refused(source.op, &context.facts.name, source.text, error.to_string()))
 }
 
 fn pipeline(context: &Context, source: &Source<'_>, library: &Library, entry: &str) -> Result<Function, Error> {
