@@ -5,6 +5,8 @@
 
 pub mod backend;
 pub mod buffer;
+pub mod cache;
+pub mod env;
 mod error;
 pub mod pool;
 

@@ -2,3 +2,5 @@
 //! with unsafe and cfg); the CPU needs no text.
 
 pub mod cpu;
+pub mod cuda;
+pub mod metal;

@@ -1,0 +1,107 @@
+//! CUDA texts, compiled by NVRTC itself. No GPU is needed; where the library is not found, nothing is run and that is
+//! said (`.ci/nvrtc.sh` brings it).
+
+use std::io::Write;
+use zmlx_runtime::{
+    Error,
+    backend::cuda::driver::{Code, Source, compile, version},
+};
+
+#[path = "../src/backend/cuda/driver/tests/texts.rs"]
+mod texts;
+
+fn source<'a>(op: &'a str, text: &'a str) -> Source<'a> {
+    Source { op, text, options: &[] }
+}
+
+/// Is NVRTC there? Said past the test's own capture of its output.
+fn nvrtc() -> bool {
+    match version() {
+        Ok(_) => true,
+        Err(error) => {
+            assert!(matches!(error, Error::Device { .. }), "{error}");
+            writeln!(std::io::stderr(), "not run: libnvrtc not found").expect("stderr");
+            false
+        }
+    }
+}
+
+fn contains(code: &Code, text: &str) -> bool {
+    code.bytes().windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+#[test]
+fn without_nvrtc_there_is_an_error_that_says_so_and_no_panic() {
+    if let Err(error) = compile(&source("scale", texts::SCALE), (9, 0)) {
+        assert!(error.to_string().starts_with("cuda: compiler, expected NVRTC (libnvrtc"), "{error}");
+    }
+}
+
+#[test]
+fn each_text_becomes_code_for_both_architectures() {
+    if !nvrtc() {
+        return;
+    }
+    for (entry, text) in texts::ALL {
+        for capability in [(8, 0), (9, 0)] {
+            let code = compile(&source(entry, text), capability).unwrap_or_else(|error| panic!("{error}"));
+            assert!(matches!(code, Code::Cubin(_)) && code.bytes().starts_with(b"\x7fELF"), "{entry} {capability:?}");
+            assert!(contains(&code, &format!(".text.{entry}")), "{entry} {capability:?}");
+        }
+    }
+}
+
+#[test]
+fn the_same_text_becomes_the_same_code() {
+    if nvrtc() {
+        let once = || compile(&source("row_sum", texts::ROW_SUM), (9, 0)).expect("code");
+        assert_eq!(once(), once());
+    }
+}
+
+#[test]
+fn a_device_newer_than_the_compiler_gets_ptx_of_the_newest_that_it_knows() {
+    if !nvrtc() {
+        return;
+    }
+    let code = compile(&source("scale", texts::SCALE), (99, 0)).expect("code");
+    assert!(matches!(&code, Code::Ptx(text) if text.ends_with(b"\0")));
+    assert!(contains(&code, ".target sm_1") && contains(&code, ".entry scale("));
+}
+
+#[test]
+fn a_device_older_than_any_that_the_compiler_knows_is_an_error_that_lists_them() {
+    if nvrtc() {
+        let error = compile(&source("scale", texts::SCALE), (3, 0)).unwrap_err().to_string();
+        assert!(error.starts_with("scale: compute capability of the device, 3.0, expected one that"), "{error}");
+        assert!(error.contains(" 90,") && error.ends_with("got sm_30"), "{error}");
+    }
+}
+
+#[test]
+fn a_mistake_is_told_with_its_line_and_the_log() {
+    if !nvrtc() {
+        return;
+    }
+    let text = texts::SCALE.replace("a * x[i]", "a * z[i]");
+    match compile(&source("scale", &text), (9, 0)) {
+        Err(Error::Compile { op, target, line, text, log }) => {
+            assert_eq!((op.as_str(), target.as_str(), line), ("scale", "sm_90", Some(3)));
+            assert!(text.contains("a * z[i]"), "{text}");
+            assert!(log.contains("identifier \"z\" is undefined"), "{log}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn options_reach_the_compiler_and_unknown_ones_are_errors() {
+    if !nvrtc() {
+        return;
+    }
+    let text = "extern \"C\" __global__ void k(float* y) { y[0] = VALUE; }";
+    let with = |options| compile(&Source { op: "k", text, options }, (8, 0));
+    assert!(with(&["-DVALUE=2.0f", "--fmad=false"]).is_ok());
+    assert!(matches!(with(&[]), Err(Error::Compile { line: Some(1), .. })));
+    assert!(matches!(with(&["-DVALUE=1", "--no-such-option"]), Err(Error::Compile { line: None, .. })));
+}
