@@ -12,6 +12,7 @@ mod dtype;
 pub mod erf;
 pub mod expr;
 pub mod grad;
+pub mod kernel;
 pub mod op;
 pub mod program;
 
