@@ -15,6 +15,7 @@ pub mod grad;
 pub mod kernel;
 pub mod op;
 pub mod program;
+pub mod schedule;
 
 pub use dtype::DType;
 pub use expr::{Expr, Formula, FormulaError, Scalar, Signature};

@@ -83,8 +83,10 @@ pub enum Role {
     Chunks(u32),
     /// Elements between the rows of partial sums: ⌈cols / n⌉ · n.
     Pitch(u32),
-    /// Number of partial sums.
+    /// Number of partial sums a column.
     Parts,
+    /// Number of blocks of the step that leaves partial sums.
+    Blocks,
     /// Size of one of the dimensions that the rows are decomposed over, outermost first.
     RowDim(u8),
     /// Stride of input `slot` along one of these, in elements; 0 if the input has no rows.

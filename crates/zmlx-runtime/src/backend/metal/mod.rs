@@ -1,0 +1,3 @@
+//! Metal: the text is the Metal shading language.
+
+pub mod dialect;
