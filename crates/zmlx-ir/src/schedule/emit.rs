@@ -63,10 +63,6 @@ impl Emit {
         self.open.pop().unwrap_or_default()
     }
 
-    pub fn note(&mut self, text: &str) {
-        self.push(Stmt::Note(text.into()));
-    }
-
     pub fn buffer(&mut self, name: &str, dtype: DType, write: bool) -> u32 {
         let name = self.unique(name);
         self.kernel.buffers.push(Buffer { name, dtype, write });

@@ -4,6 +4,7 @@
 //! |-------------|----------------------------------------------------------------------------------------|
 //! | config      | what is chosen: strategy, threads, vectors; the heuristic that chooses                 |
 //! | grid        | what a host computes of a size: blocks, parts, lengths of scratch memory               |
+//! | launch      | the same for a launch: its argument blocks                                             |
 //! | parts       | a Program cut into those that run one after the other                                  |
 //! | lower       | what all strategies share: values and where they are kept, from stage to stage         |
 //! | emit        | a Kernel under construction: names, blocks, index arithmetic                           |
@@ -26,6 +27,7 @@ mod elementwise;
 mod emit;
 mod grid;
 mod lane;
+mod launch;
 mod lower;
 mod parts;
 mod reduce;
@@ -34,6 +36,7 @@ mod tensor;
 
 pub use config::{Config, Strategy};
 pub use grid::{Device, Grid, Length, Size};
+pub use launch::{Geometry, Strides};
 
 use crate::{DType, Program, kernel::Kernel};
 

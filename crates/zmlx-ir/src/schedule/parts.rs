@@ -140,6 +140,10 @@ impl Parts {
         let first = Part { program: &first, inputs: part.inputs.clone(), outputs: stores, ..*part };
         let chunks = 1024;
         self.rows(&first, &Config { vector: vector(first.program), ..cfg.looped(chunks) })?;
+        if rows::reduces_along(&second) {
+            // a scan below a sum: its elements would have to be kept
+            return probe.unsupported("a sum over long rows of a scan", late.first().copied().unwrap_or(Id(0)));
+        }
         let outputs = outputs(true).map(|o| *o.1).collect();
         self.part(&Part { program: &second, inputs, outputs, ..*part }, cfg)
     }
