@@ -13,7 +13,7 @@ use super::{
 use crate::{
     DType, Extent, Op,
     kernel::{Arith, Expr, Place, Role, Stmt, VECTOR_BYTES, WARP},
-    program::{Id, Kind},
+    program::Id,
 };
 use std::collections::HashMap;
 
@@ -135,24 +135,26 @@ pub(super) fn finish_all(
         s.known[acc.id.index()] = Some(result);
     }
     let mut totals = vec![];
-    let mut stores = vec![];
+    let mut stores: Vec<(u32, Id, Option<usize>)> = vec![];
     for acc in &accs {
         let dtype = s.p.node(acc.id).dtype;
         let scratch = schedule.add(dtype, Length::One);
         let buffer = s.buffer(&format!("total_{}", acc.id.0), Source::Scratch(scratch), dtype, true);
         totals.push((acc.id, scratch));
-        stores.push((buffer, acc.id));
+        stores.push((buffer, acc.id, None));
     }
     for (k, o) in outputs.iter().enumerate().filter(|(_, o)| o.extent == Extent::UNIFORM) {
-        stores.push((s.tensors[s.p.inputs.len() + k].buffer, o.node));
+        stores.push((s.tensors[s.p.inputs.len() + k].buffer, o.node, Some(k)));
     }
     s.when(equal(thread(), int(0)), |s| {
         let roots: Vec<Id> = stores.iter().map(|s| s.1).collect();
         let zero = s.e.at(0);
         let site = Site { col: zero.clone(), lane: int(0), held: int(0) };
         let values = s.lane_values(&roots, &site, &HashMap::new());
-        for (buffer, id) in stores {
-            s.e.push(Stmt::Store(buffer, zero.clone(), values[&id].clone()));
+        for (buffer, id, output) in stores {
+            let value = values[&id].clone();
+            let value = output.map_or(value.clone(), |k| s.stored(k, value));
+            s.e.push(Stmt::Store(buffer, zero.clone(), value));
         }
     });
     (s.finish(Grid::One), totals)
@@ -233,9 +235,9 @@ pub(super) fn finish_cols(part: &Part<'_>, cfg: &Config, name: &str, sums: &Sums
         s.find_row(&zero);
         let values = s.lane_values(&roots, &site, &HashMap::new());
         for (k, o) in outputs.iter().enumerate().filter(|(_, o)| o.extent == Extent::COL) {
-            s.e.push(Stmt::Store(s.tensors[s.p.inputs.len() + k].buffer, col.clone(), values[&o.node].clone()));
+            let value = s.stored(k, values[&o.node].clone());
+            s.e.push(Stmt::Store(s.tensors[s.p.inputs.len() + k].buffer, col.clone(), value));
         }
     });
-    debug_assert!(s.p.ids().all(|i| !matches!(s.p.node(i).kind, Kind::Scan(_)) || !s.late[i.index()]));
     s.finish(Grid::Cols(WARP))
 }

@@ -218,10 +218,6 @@ impl<'p> Lower<'p> {
                 self.keep[a.index()] |= kept && self.early(a);
             }
         }
-        for o in &p.outputs {
-            // an output is stored in its own stage: it is kept for other readers alone
-            debug_assert!(o.node.index() < self.keep.len());
-        }
     }
 
     fn again_cost(&self, id: Id) -> u32 {
@@ -281,6 +277,12 @@ impl<'p> Lower<'p> {
 
     pub fn known_value(&self, id: Id) -> Expr {
         self.known[id.index()].clone().unwrap_or(constant(self.p.node(id).dtype, 0.0))
+    }
+
+    /// A value as the output in `slot` takes it: its compute type; the store rounds.
+    pub fn stored(&self, slot: usize, value: Expr) -> Expr {
+        let to = self.p.outputs[slot].dtype.compute();
+        if self.e.kernel.dtype(&value) == to { value } else { op(crate::Op::Cast(to), [value]) }
     }
 
     /// The field of a uniform, as a value of its type.

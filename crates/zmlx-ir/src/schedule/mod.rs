@@ -100,18 +100,22 @@ pub struct Unsupported {
 /// Schedules a verified Program. All kernels verify.
 ///
 /// # Errors
-/// Combinations that no strategy covers.
+/// Combinations that no strategy covers; a kernel that does not verify, which is a fault of ours.
 pub fn schedule(program: &Program, config: &Config) -> Result<Schedule, Unsupported> {
     let mut parts = parts::Parts::default();
     parts.whole(program, config)?;
     let schedule = parts.finish();
-    debug_assert!(schedule.steps.iter().all(|s| s.kernel.verify() == Ok(())), "{:?}", schedule.faults());
-    Ok(schedule)
+    match schedule.faults().first() {
+        None => Ok(schedule),
+        Some(fault) => Err(Unsupported {
+            what: format!("faulty kernel ({fault})"),
+            dtype: program.outputs.first().map_or(DType::F32, |o| o.dtype),
+        }),
+    }
 }
 
 impl Schedule {
-    /// What the verifier finds in its kernels: nothing, or a fault of ours.
-    pub fn faults(&self) -> Vec<String> {
+    fn faults(&self) -> Vec<String> {
         let of = |s: &Step| s.kernel.verify().err().unwrap_or_default();
         self.steps.iter().flat_map(of).collect()
     }

@@ -232,6 +232,9 @@ fn join_of(op: ReduceOp, dtype: DType) -> (Join, Expr) {
     let join = match op {
         ReduceOp::Sum => Join::Op(Op::Add),
         ReduceOp::Prod => Join::Op(Op::Mul),
+        // the larger of two truth values is whether one of them holds
+        ReduceOp::Max if dtype == DType::Bool => Join::Op(Op::Or),
+        ReduceOp::Min if dtype == DType::Bool => Join::Op(Op::And),
         ReduceOp::Max => Join::Op(Op::Max),
         ReduceOp::Min => Join::Op(Op::Min),
         ReduceOp::Any => Join::Op(Op::Or),

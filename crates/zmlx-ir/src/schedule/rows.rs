@@ -280,7 +280,7 @@ impl<'p> Rows<'p> {
         s.when(condition, |s| {
             for (k, id) in stores {
                 let at = s.row.clone();
-                let value = s.known_value(id);
+                let value = s.stored(k, s.known_value(id));
                 s.e.push(Stmt::Store(s.tensors[inputs + k].buffer, at, value));
             }
         });
@@ -365,7 +365,7 @@ pub(super) fn chunk(s: &mut Lower<'_>, work: &Work, accs: &[Acc], sums: &Held, a
         .iter()
         .map(|(slot, id)| {
             let name = format!("{}_chunk", s.p.outputs[*slot].name);
-            (*slot, *id, s.e.array(&name, s.p.node(*id).dtype, vector))
+            (*slot, *id, s.e.array(&name, s.p.outputs[*slot].dtype.compute(), vector))
         })
         .collect();
     s.unrolled("i", vector, |s, i| {
@@ -380,8 +380,9 @@ pub(super) fn chunk(s: &mut Lower<'_>, work: &Work, accs: &[Acc], sums: &Held, a
                 s.e.push(Stmt::Set(Place::Lane(var, site.held.clone()), values[&id].clone()));
             }
         }
-        for (_, id, var) in &outputs {
-            s.e.push(Stmt::Set(Place::Lane(*var, i.clone()), values[id].clone()));
+        for (slot, id, var) in &outputs {
+            let value = s.stored(*slot, values[id].clone());
+            s.e.push(Stmt::Set(Place::Lane(*var, i.clone()), value));
         }
         if accs.is_empty() && work.sums.is_empty() {
             return;

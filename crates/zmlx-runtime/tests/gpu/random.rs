@@ -6,7 +6,7 @@ use crate::{
     standin::{Dialect, Order, compiler},
 };
 use zmlx_ir::{
-    DType, Program,
+    Program,
     program::random::{Options, Random, program},
     schedule::{Config, Schedule, Strategy, schedule},
 };
@@ -38,7 +38,7 @@ fn config(p: &Program, case: &Case, r: &mut Random) -> Config {
 
 /// Programs of these seeds, in one unit.
 fn sweep(dialect: Dialect, seeds: std::ops::Range<u64>, wild: bool) -> (Counts, usize, Vec<String>) {
-    let (mut jobs, mut unsupported) = (vec![], 0);
+    let (mut jobs, mut unsupported, mut failures) = (vec![], 0, vec![]);
     for seed in seeds {
         let mut r = Random::new(!seed);
         let mut p = program(seed, &Options { wild, ..Options::default() });
@@ -50,8 +50,11 @@ fn sweep(dialect: Dialect, seeds: std::ops::Range<u64>, wild: bool) -> (Counts, 
         }
         let cfg = config(&case.program, &case, &mut r);
         let made = schedule(&case.program, &cfg);
-        let faults = made.as_ref().map(|s| s.faults()).unwrap_or_default();
-        assert!(faults.is_empty(), "{}{cfg:?}\n{faults:?}", case.program);
+        if let Err(e) = &made
+            && e.what.contains("faulty")
+        {
+            failures.push(format!("seed {seed}: {}{cfg:?}\n{e}", case.program));
+        }
         let lacks =
             |s: &Schedule| s.steps.iter().any(|s| c_like::print(&s.kernel, crate::launch::table(dialect)).is_err());
         match made {
@@ -61,7 +64,7 @@ fn sweep(dialect: Dialect, seeds: std::ops::Range<u64>, wild: bool) -> (Counts, 
     }
     let unit = compile(dialect, &jobs.iter().map(|j| &j.schedule).collect::<Vec<_>>());
     let unit = unit.unwrap_or_else(|e| panic!("{e}"));
-    let (mut counts, mut failures) = (Counts::default(), vec![]);
+    let mut counts = Counts::default();
     for Job { seed, case, schedule } in &jobs {
         match check(&unit, dialect, schedule, case, Order::ALL[*seed as usize % 3]) {
             Ok(c) => counts.add(c),
@@ -81,5 +84,4 @@ fn random_programs_match_the_oracle_in_cuda_text() {
     println!("{counts:?}, {unsupported} unsupported");
     assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures[..failures.len().min(3)].join("\n"));
     assert!(counts.programs > 20 && unsupported < 30, "{counts:?}, {unsupported} unsupported");
-    let _ = DType::ALL;
 }
