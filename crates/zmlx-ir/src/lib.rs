@@ -12,8 +12,10 @@ mod dtype;
 pub mod erf;
 pub mod expr;
 pub mod grad;
+pub mod kernel;
 pub mod op;
 pub mod program;
+pub mod schedule;
 
 pub use dtype::DType;
 pub use expr::{Expr, Formula, FormulaError, Scalar, Signature};

@@ -37,6 +37,19 @@ impl Program {
         Some(Split { once, slots, reads_rows, rest: self.second_part(&shared) })
     }
 
+    /// Cut at `shared`: a first Program of the outputs that have rows and then of `shared`, and a second one of the other
+    /// outputs, whose last inputs are the values of `shared`.
+    pub(crate) fn split_at(&self, shared: &[Id]) -> (Program, Program) {
+        let with = |rows: bool| self.outputs.iter().filter(move |o| o.extent.has_rows() == rows).cloned();
+        let made = shared.iter().map(|id| {
+            let Node { dtype, extent, .. } = *self.node(*id);
+            Output { name: format!("row_{}", id.0), node: *id, dtype, extent }
+        });
+        let first = Program { outputs: with(true).chain(made).collect(), ..self.clone() }.compact();
+        let second = Program { outputs: with(false).collect(), ..self.clone() }.second_part(shared);
+        (first, second)
+    }
+
     fn depends_on_a_reduction_and_no_row(&self) -> Vec<bool> {
         let mut once = vec![false; self.nodes.len()];
         // sums over the rows and what is made of them

@@ -12,10 +12,10 @@ use zmlx_runtime::{Buffer, Buffers, Error, Launch, Pool, View, backend::cpu, poo
 
 /// Memory of one input.
 pub struct Tensor {
-    buffer: Buffer,
-    offset: usize,
-    row_strides: Vec<usize>,
-    col_stride: usize,
+    pub buffer: Buffer,
+    pub offset: usize,
+    pub row_strides: Vec<usize>,
+    pub col_stride: usize,
 }
 
 /// A Program with everything that a launch takes.
@@ -78,7 +78,7 @@ impl Case {
         case
     }
 
-    fn rows(&self) -> usize {
+    pub fn rows(&self) -> usize {
         self.row_dims.iter().product()
     }
 
@@ -176,7 +176,8 @@ impl Case {
         Ok(counts)
     }
 
-    fn agree(&self, k: usize, got: &Buffer, want: &Data, counts: &mut Counts) -> Result<(), String> {
+    /// Compares one output with the oracle's.
+    pub fn agree(&self, k: usize, got: &Buffer, want: &Data, counts: &mut Counts) -> Result<(), String> {
         let len = got.as_slice().len();
         let got = gather(got, &(0..len).collect::<Vec<_>>());
         if got.len() != want.len() {

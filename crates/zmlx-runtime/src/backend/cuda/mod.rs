@@ -1,3 +1,5 @@
-//! CUDA: kernels as text, compiled on the machine that runs them. The driver is there with the feature `cuda`.
+//! CUDA: kernels as C++ without headers, compiled on the machine that runs them. The driver is there with the feature
+//! `cuda`.
 
+pub mod dialect;
 pub mod driver;

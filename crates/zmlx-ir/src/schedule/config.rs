@@ -1,0 +1,166 @@
+//! What a schedule is free to choose, and the heuristic that chooses. Sizes enter through few buckets, so that a new
+//! shape seldom compiles anything.
+
+use super::ROW_DIMS;
+use crate::{
+    DType, Extent, Program,
+    kernel::{VECTOR_BYTES, WARP},
+    program::{Kind, Over},
+};
+
+/// How rows and columns are given to threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Strategy {
+    /// Any chunk to any thread. For Programs of elements alone.
+    Elementwise,
+    /// `row_threads` threads hold a row in registers, `chunks` vectors each: it is read once.
+    Resident,
+    /// `row_threads` threads walk along a row, once a stage.
+    Looped,
+    /// Sums over rows too long to hold: row statistics first, by `Looped`; then blocks of `row_threads · chunks` vectors
+    /// of columns walk down the rows.
+    Tiled,
+}
+
+/// One choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Config {
+    /// How rows and columns are given to threads.
+    pub strategy: Strategy,
+    /// Threads of a block: a multiple of a warp.
+    pub threads: u32,
+    /// Threads of a row: a power of two that divides `threads`.
+    pub row_threads: u32,
+    /// Elements of a chunk, a power of two.
+    pub vector: u32,
+    /// Chunks that a thread holds of a row.
+    pub chunks: u32,
+    /// Dimensions that rows are decomposed over, 1 to [`ROW_DIMS`].
+    pub dims: u32,
+    /// Indices of 64 bits.
+    pub wide: bool,
+}
+
+/// Elements from which on indices have 64 bits: strides of a grid are added to indices, so not all of 2³¹ is there.
+const WIDE: u64 = 1 << 30;
+/// Registers of a thread that arrays may take, for blocks of 1024, 512 and at most 256 threads.
+const REGISTERS: [(u32, u32); 3] = [(256, 160), (512, 80), (1024, 36)];
+
+/// What the heuristic looks at.
+struct Facts {
+    stages: bool,
+    sums: u32,
+    arrays: u32,
+    words: u32,
+    elementwise: bool,
+    elems: bool,
+}
+
+impl Facts {
+    fn of(p: &Program) -> Facts {
+        let live = p.live();
+        let nodes = || p.nodes().iter().zip(&live).filter(|(_, l)| **l).map(|(n, _)| n);
+        let along = |k: &Kind| matches!(k, Kind::Reduce(_, Over::Cols) | Kind::Fold(_) | Kind::Scan(_));
+        let down = |k: &Kind| matches!(k, Kind::Reduce(_, Over::Rows | Over::All));
+        let elem_inputs = nodes().filter(|n| matches!(n.kind, Kind::Input(_)) && n.extent == Extent::ELEM);
+        let (mut arrays, mut words) = (0, 1);
+        for n in elem_inputs {
+            arrays += 1;
+            words = words.max(n.dtype.size_bytes().div_ceil(4) as u32);
+        }
+        let stages = nodes().any(|n| along(&n.kind));
+        let sums = nodes().filter(|n| down(&n.kind)).count() as u32;
+        Facts {
+            stages,
+            sums,
+            arrays: arrays + sums,
+            words,
+            elementwise: !stages && sums == 0 && p.outputs.iter().all(|o| o.extent == Extent::ELEM),
+            elems: nodes().any(|n| n.extent.has_cols()),
+        }
+    }
+}
+
+/// Elements that are 16 bytes of the widest tensor of elements (of columns, if no tensor has elements).
+pub(super) fn vector(p: &Program) -> u32 {
+    let live = p.live();
+    let inputs = p.nodes().iter().zip(&live).filter_map(|(n, l)| match n.kind {
+        Kind::Input(k) if *l => p.inputs.get(k as usize).map(|i| (i.dtype, i.extent)),
+        _ => None,
+    });
+    let tensors: Vec<(DType, Extent)> = inputs.chain(p.outputs.iter().map(|o| (o.dtype, o.extent))).collect();
+    let widest = |e: Extent| tensors.iter().filter(|t| t.1 == e).map(|t| t.0.size_bytes() as u32).max();
+    match widest(Extent::ELEM).or(widest(Extent::COL)) {
+        Some(bytes) => (VECTOR_BYTES / bytes).min(8),
+        None => 1,
+    }
+}
+
+impl Config {
+    /// The heuristic: a choice for launches of about this size. `dims` is the number of dimensions that the rows are
+    /// decomposed over, `elements` the largest distance in elements between two elements of a tensor.
+    pub fn pick(p: &Program, rows: u64, cols: u64, dims: usize, elements: u64) -> Config {
+        let f = Facts::of(p);
+        let vector = vector(p);
+        let base = Config {
+            strategy: Strategy::Elementwise,
+            threads: 256,
+            row_threads: 1,
+            vector,
+            chunks: 1,
+            dims: dims.clamp(1, ROW_DIMS) as u32,
+            wide: elements.max(rows.saturating_mul(cols)) >= WIDE,
+        };
+        if f.elementwise {
+            return base;
+        }
+        if !f.elems {
+            return Config { strategy: Strategy::Resident, ..base };
+        }
+        // a row that starts off a boundary needs a chunk more
+        let slack = if cols.is_multiple_of(u64::from(vector)) { 0 } else { u64::from(vector) - 1 };
+        let chunks = (cols + slack).div_ceil(u64::from(vector)).max(1);
+        match (f.stages, f.sums) {
+            (false, 0) => Config { strategy: Strategy::Looped, ..base.looped(chunks) },
+            (false, _) => base.tiled(cols),
+            (true, sums) => match base.resident(&f, chunks) {
+                Some(config) => config,
+                None if sums > 0 => base.tiled(cols),
+                None => base.looped(chunks),
+            },
+        }
+    }
+
+    fn resident(self, f: &Facts, chunks: u64) -> Option<Config> {
+        let mut row_threads = 1;
+        // up to 4 vectors a thread within a warp, where threads meet cheaply
+        while row_threads < 32 && chunks > 4 * u64::from(row_threads) {
+            row_threads *= 2;
+        }
+        let fits = |t: u32| {
+            let held = chunks.div_ceil(u64::from(t));
+            let registers = held * u64::from(self.vector * f.words * f.arrays);
+            let room = REGISTERS.iter().find(|r| t.max(128) <= r.0).map_or(0, |r| r.1);
+            held <= 8 && registers <= u64::from(room)
+        };
+        while !fits(row_threads) {
+            row_threads *= 2;
+            if row_threads > 1024 {
+                return None;
+            }
+        }
+        let held = chunks.div_ceil(u64::from(row_threads)) as u32;
+        Some(Config { strategy: Strategy::Resident, threads: row_threads.max(128), row_threads, chunks: held, ..self })
+    }
+
+    /// Rows that are walked along.
+    pub(super) fn looped(self, chunks: u64) -> Config {
+        let row_threads = chunks.div_ceil(2).next_power_of_two().clamp(u64::from(WARP), 512) as u32;
+        Config { strategy: Strategy::Looped, threads: row_threads.max(128), row_threads, chunks: 1, ..self }
+    }
+
+    fn tiled(self, cols: u64) -> Config {
+        let row_threads = cols.div_ceil(u64::from(self.vector)).next_power_of_two().clamp(8, 128) as u32;
+        Config { strategy: Strategy::Tiled, threads: 256, row_threads, chunks: 1, ..self }
+    }
+}

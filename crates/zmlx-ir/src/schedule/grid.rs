@@ -1,0 +1,165 @@
+//! What a host computes of the size of a launch: numbers of blocks and of partial sums, lengths of scratch memory. All
+//! of it is arithmetic: nothing is allocated.
+
+use crate::kernel::Role;
+
+/// The size of a launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Rows.
+    pub rows: u64,
+    /// Columns.
+    pub cols: u64,
+    /// Does a row of the step's leading tensor start off a boundary of 16 bytes?
+    pub shifted: bool,
+}
+
+/// What a schedule needs to know of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Processors that run blocks side by side.
+    pub processors: u32,
+}
+
+impl Default for Device {
+    fn default() -> Device {
+        Device { processors: 132 }
+    }
+}
+
+/// Most blocks of a grid.
+const MOST: u64 = i32::MAX as u64;
+
+/// How many blocks a step runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grid {
+    /// So many chunks of `vector` elements a block.
+    Chunks {
+        /// Chunks a block.
+        block: u32,
+        /// Elements a chunk.
+        vector: u32,
+    },
+    /// So many rows a block.
+    Rows(u32),
+    /// Blocks that stay: each adds up many rows of `tile` columns (0: of all columns), and leaves `rows` partial sums.
+    Parts {
+        /// Rows that a block holds at a time.
+        rows: u32,
+        /// Columns that it covers, 0 for all.
+        tile: u32,
+        /// Blocks that a processor runs side by side.
+        resident: u32,
+    },
+    /// So many columns a block.
+    Cols(u32),
+    /// One block.
+    One,
+}
+
+impl Grid {
+    /// Number of blocks, at least 1.
+    pub fn blocks(self, size: Size, device: Device) -> u32 {
+        let n = match self {
+            Grid::Chunks { block, vector } => size.rows.saturating_mul(size.chunks(vector)).div_ceil(u64::from(block)),
+            Grid::Rows(n) => size.rows.div_ceil(u64::from(n)),
+            Grid::Parts { rows, tile, .. } => u64::from(self.parts(size, device) / rows) * tiles(size, tile),
+            Grid::Cols(n) => size.cols.div_ceil(u64::from(n)),
+            Grid::One => 1,
+        };
+        n.clamp(1, MOST) as u32
+    }
+
+    /// Number of partial sums a column, at least 1: what [`Role::Parts`] holds.
+    pub fn parts(self, size: Size, device: Device) -> u32 {
+        let Grid::Parts { rows, tile, resident } = self else { return 1 };
+        let most = u64::from(device.processors * resident).div_ceil(tiles(size, tile));
+        let n = size.rows.div_ceil(u64::from(rows)).min(most).max(1);
+        (n * u64::from(rows)) as u32
+    }
+}
+
+fn tiles(size: Size, tile: u32) -> u64 {
+    if tile == 0 { 1 } else { size.cols.div_ceil(u64::from(tile)).max(1) }
+}
+
+impl Size {
+    /// Chunks of so many elements that cover any row.
+    pub fn chunks(self, vector: u32) -> u64 {
+        let slack = if self.shifted { vector - 1 } else { 0 };
+        (self.cols + u64::from(slack)).div_ceil(u64::from(vector))
+    }
+
+    /// The value of a field that follows from the size alone; `launch_rows` are those of the launch, `parts`
+    /// and `blocks` those of the step that leaves partial sums.
+    pub fn field(self, role: Role, launch_rows: u64, parts: u32, blocks: u32) -> Option<u64> {
+        Some(match role {
+            Role::Rows => self.rows,
+            Role::LaunchRows => launch_rows,
+            Role::Cols => self.cols,
+            Role::Chunks(vector) => self.chunks(vector),
+            Role::Pitch(n) => self.cols.next_multiple_of(u64::from(n)),
+            Role::Parts => u64::from(parts),
+            Role::Blocks => u64::from(blocks),
+            _ => return None,
+        })
+    }
+}
+
+/// Length of scratch memory, in elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// One.
+    One,
+    /// One a row.
+    Rows,
+    /// One a column.
+    Cols,
+    /// One an element.
+    Elems,
+    /// One a partial sum and column, columns padded to a multiple of so many.
+    Parts(u32),
+    /// One a block of the step that leaves partial sums.
+    Blocks,
+}
+
+impl Length {
+    /// Number of elements; `parts` and `blocks` are those of the step that leaves partial sums.
+    pub fn elements(self, size: Size, parts: u32, blocks: u32) -> u64 {
+        match self {
+            Length::One => 1,
+            Length::Rows => size.rows,
+            Length::Cols => size.cols,
+            Length::Elems => size.rows * size.cols,
+            Length::Parts(n) => u64::from(parts) * size.cols.next_multiple_of(u64::from(n)),
+            Length::Blocks => u64::from(blocks),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: Size = Size { rows: 1000, cols: 10, shifted: false };
+    const DEVICE: Device = Device { processors: 100 };
+
+    #[test]
+    fn chunks_cover_rows_that_start_anywhere() {
+        assert_eq!(SIZE.chunks(4), 3);
+        // 3 + 10 elements: four chunks
+        assert_eq!(Size { shifted: true, ..SIZE }.chunks(4), 4);
+        assert_eq!(Size { cols: 8, ..SIZE }.chunks(4), 2);
+    }
+
+    #[test]
+    fn blocks_that_stay_are_no_more_than_there_are_rows_or_places() {
+        let few = Grid::Parts { rows: 2, tile: 0, resident: 2 };
+        assert_eq!((few.blocks(SIZE, DEVICE), few.parts(SIZE, DEVICE)), (200, 400));
+        let rows = Size { rows: 5, ..SIZE };
+        assert_eq!((few.blocks(rows, DEVICE), few.parts(rows, DEVICE)), (3, 6));
+        let tiled = Grid::Parts { rows: 1, tile: 4, resident: 1 };
+        assert_eq!((tiled.blocks(SIZE, DEVICE), tiled.parts(SIZE, DEVICE)), (102, 34));
+        assert_eq!(Length::Parts(4).elements(SIZE, 34, 102), 34 * 12);
+    }
+}

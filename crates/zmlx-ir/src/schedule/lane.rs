@@ -1,0 +1,147 @@
+//! The pointwise values of one element: of what they are made, computed once where several read them.
+
+use super::{emit::*, lower::Lower};
+use crate::{
+    Op, Program,
+    kernel::{Arith, Expr},
+    program::{Id, Kind},
+};
+use std::collections::HashMap;
+
+/// Parts of an expression up to which it is written where it is read.
+const INLINE: usize = 10;
+
+/// Where an element is.
+#[derive(Clone)]
+pub(super) struct Site {
+    /// Its column.
+    pub col: Expr,
+    /// Its place in arrays that hold one chunk.
+    pub lane: Expr,
+    /// Its place in arrays that hold a row.
+    pub held: Expr,
+}
+
+impl Lower<'_> {
+    /// Which nodes must be computed at an element, to have `roots`.
+    pub fn needed(&self, roots: &[Id]) -> Vec<bool> {
+        let mut needed = vec![false; self.p.nodes().len()];
+        let mut open = roots.to_vec();
+        while let Some(id) = open.pop() {
+            if needed[id.index()] || self.known[id.index()].is_some() {
+                continue;
+            }
+            needed[id.index()] = true;
+            if self.held[id.index()].is_none() {
+                open.extend(&self.p.node(id).args);
+            }
+        }
+        needed
+    }
+
+    /// The values of `roots` at an element. `chunks` are the arrays of the inputs that are read.
+    pub fn lane_values(
+        &mut self,
+        roots: &[Id],
+        site: &Site,
+        chunks: &HashMap<Id, crate::kernel::VarId>,
+    ) -> HashMap<Id, Expr> {
+        let needed = self.needed(roots);
+        let mut uses: HashMap<Id, u32> = HashMap::new();
+        for id in self.p.ids().filter(|i| needed[i.index()] && self.held[i.index()].is_none()) {
+            for a in &self.p.node(id).args {
+                *uses.entry(*a).or_default() += 1;
+            }
+        }
+        for r in roots {
+            *uses.entry(*r).or_default() += 1;
+        }
+        let mut values: HashMap<Id, Expr> = HashMap::new();
+        for id in self.p.ids().filter(|i| needed[i.index()]) {
+            let value = if let Some(var) = self.held[id.index()] {
+                Expr::Lane(var, Box::new(site.held.clone()))
+            } else if let Some(var) = chunks.get(&id) {
+                Expr::Lane(*var, Box::new(site.lane.clone()))
+            } else {
+                let node = self.p.node(id);
+                let args = node.args.iter().map(|a| values.get(a).cloned().unwrap_or_else(|| self.known_value(*a)));
+                let args = args.collect();
+                let value = self.value(id, args, Some(&site.col));
+                let once = uses.get(&id).copied().unwrap_or(0) <= 1;
+                if once && size(&value) <= INLINE { value } else { self.name(id, value) }
+            };
+            values.insert(id, value);
+        }
+        for r in roots.iter().filter(|r| self.known[r.index()].is_some()) {
+            values.insert(*r, self.known_value(*r));
+        }
+        values
+    }
+
+    /// A pointwise node's value from its arguments'.
+    pub fn value(&mut self, id: Id, mut args: Vec<Expr>, col: Option<&Expr>) -> Expr {
+        let node = self.p.node(id);
+        let first = |args: &mut Vec<Expr>| if args.is_empty() { int(0) } else { args.swap_remove(0) };
+        match node.kind {
+            Kind::Input(slot) => {
+                let col = col.cloned().unwrap_or(self.e.at(0));
+                self.load_one(slot as usize, col)
+            }
+            Kind::Uniform(slot) => self.uniform(slot),
+            Kind::Const(bits) => Expr::Float(node.dtype, bits),
+            Kind::Int(v) => Expr::Int(node.dtype, v),
+            Kind::Index(i) => self.position(i, col.cloned()),
+            Kind::Op(o) => Expr::Op(o, args),
+            Kind::Pick(slot) => {
+                let t = first(&mut args);
+                let t = self.e.named("index", t);
+                let cols = self.cols();
+                let cols = self.e.as_value(cols);
+                let zero = Expr::Int(crate::DType::I64, 0);
+                let inside = and(arith(Arith::Le, zero, t.clone()), lt(t.clone(), cols));
+                let at = self.e.narrow(t);
+                let value = self.load_one(slot as usize, at);
+                // an index out of range gives NaN, or 0
+                let wrong = constant(node.dtype, if node.dtype.is_float() { f64::NAN } else { 0.0 });
+                pick(inside, value, wrong)
+            }
+            Kind::Rand => {
+                let seed = first(&mut args);
+                let cols = self.cols();
+                let (row, col) = (self.row.clone(), col.cloned().unwrap_or(self.e.at(0)));
+                let [row, cols, col] = [row, cols, col].map(|e| self.e.as_value(e));
+                Expr::Rand(Box::new((seed, add(mul(row, cols), col))))
+            }
+            // a reduction's value is known before anyone asks for it
+            Kind::Expand | Kind::Reduce(..) | Kind::Fold(_) | Kind::Scan(_) => first(&mut args),
+        }
+    }
+
+    /// The result of a pointwise Program of one output.
+    pub fn inline(&mut self, sub: &Program, inputs: &[Expr]) -> Expr {
+        let mut values: Vec<Expr> = vec![];
+        for id in sub.ids() {
+            let node = sub.node(id);
+            let args: Vec<Expr> = node.args.iter().map(|a| values[a.index()].clone()).collect();
+            let value = match node.kind {
+                Kind::Input(slot) => inputs.get(slot as usize).cloned().unwrap_or(constant(node.dtype, 0.0)),
+                Kind::Const(bits) => Expr::Float(node.dtype, bits),
+                Kind::Int(v) => Expr::Int(node.dtype, v),
+                Kind::Op(o) => self.e.named(o.name(), Expr::Op(o, args)),
+                _ => args.into_iter().next().unwrap_or(constant(node.dtype, 0.0)),
+            };
+            values.push(value);
+        }
+        sub.outputs.first().map_or(int(0), |o| values[o.node.index()].clone())
+    }
+}
+
+/// Parts of an expression.
+fn size(e: &Expr) -> usize {
+    1 + e.parts().into_iter().map(size).sum::<usize>()
+}
+
+/// A choice that both sides of which are computed: the op table's.
+pub(super) fn select(c: Expr, a: Expr, b: Expr) -> Expr {
+    if is_true(&c) { a } else { op(Op::Select, [c, a, b]) }
+}

@@ -1,0 +1,149 @@
+//! The numbers of a launch: blocks and lengths of scratch memory, and the bytes of a kernel's argument block. Nothing is
+//! allocated, so that it may stand on the hot path.
+
+use super::{Device, Grid, Schedule, Size, Source, Step};
+use crate::{DType, Scalar, kernel::Role};
+
+/// Strides of an input, in elements.
+#[derive(Clone, Copy, Debug)]
+pub struct Strides<'a> {
+    /// One for each of [`Geometry::row_dims`].
+    pub rows: &'a [usize],
+    /// Of the column.
+    pub col: usize,
+    /// Address of the first element modulo 16 bytes, in elements.
+    pub shift: usize,
+}
+
+/// Everything that changes from launch to launch, but for the addresses.
+#[derive(Clone, Copy, Debug)]
+pub struct Geometry<'a> {
+    /// Sizes that the rows are decomposed over, outermost first, no more than `Config::dims`.
+    pub row_dims: &'a [usize],
+    /// Number of columns.
+    pub cols: usize,
+    /// One for each input of the Program.
+    pub inputs: &'a [Strides<'a>],
+    /// One for each uniform of the Program.
+    pub uniforms: &'a [Scalar],
+    /// The device.
+    pub device: Device,
+}
+
+impl Geometry<'_> {
+    /// Number of rows.
+    pub fn rows(&self) -> u64 {
+        self.row_dims.iter().product::<usize>() as u64
+    }
+
+    fn input(&self, slot: u32) -> Strides<'_> {
+        self.inputs.get(slot as usize).copied().unwrap_or(Strides { rows: &[], col: 0, shift: 0 })
+    }
+
+    /// Dimension `d` of `dims`: missing outer ones are 1.
+    fn outer(&self, d: u8, dims: usize) -> Option<usize> {
+        usize::from(d).checked_sub(dims.saturating_sub(self.row_dims.len()))
+    }
+}
+
+impl Step {
+    /// Its size in a launch.
+    pub fn size(&self, g: &Geometry<'_>) -> Size {
+        let rows = if self.one_row { 1 } else { g.rows() };
+        Size { rows, cols: g.cols as u64, shifted: self.shifted(rows, g) }
+    }
+
+    fn shifted(&self, rows: u64, g: &Geometry<'_>) -> bool {
+        let Some(vector) = self.vector() else { return false };
+        let off = |n: usize| !n.is_multiple_of(vector as usize);
+        match self.lead {
+            Some(Source::Input(slot)) => {
+                let s = g.input(slot);
+                off(s.shift) || g.row_dims.iter().zip(s.rows).any(|(dim, stride)| *dim > 1 && off(*stride))
+            }
+            Some(_) => rows > 1 && off(g.cols),
+            None => false,
+        }
+    }
+
+    /// Elements of a chunk, if the kernel asks for their number.
+    fn vector(&self) -> Option<u32> {
+        self.kernel.fields.iter().find_map(|f| match f.role {
+            Role::Chunks(n) => Some(n),
+            _ => None,
+        })
+    }
+
+    fn dims(&self) -> usize {
+        let of = |role: &Role| match role {
+            Role::RowDim(d) | Role::RowStride(_, d) => usize::from(*d) + 1,
+            _ => 1,
+        };
+        self.kernel.fields.iter().map(|f| of(&f.role)).max().unwrap_or(1)
+    }
+}
+
+impl Schedule {
+    /// The step that leaves partial sums, with its size.
+    fn parts(&self, g: &Geometry<'_>) -> (u32, u32) {
+        let step = self.steps.iter().find(|s| matches!(s.grid, Grid::Parts { .. }));
+        step.map_or((1, 1), |s| {
+            let size = s.size(g);
+            (s.grid.parts(size, g.device), s.grid.blocks(size, g.device))
+        })
+    }
+
+    /// Blocks of a step.
+    pub fn blocks(&self, step: &Step, g: &Geometry<'_>) -> u32 {
+        step.grid.blocks(step.size(g), g.device)
+    }
+
+    /// Elements of one of [`Schedule::scratch`].
+    pub fn scratch_len(&self, k: usize, g: &Geometry<'_>) -> u64 {
+        let (parts, blocks) = self.parts(g);
+        let size = Size { rows: g.rows(), cols: g.cols as u64, shifted: false };
+        self.scratch.get(k).map_or(0, |s| s.length.elements(size, parts, blocks))
+    }
+
+    /// Writes the argument block of a step into `out`, which has the size that the kernel's layout says.
+    pub fn pack(&self, step: &Step, g: &Geometry<'_>, out: &mut [u8]) {
+        let (parts, blocks) = self.parts(g);
+        let (size, dims) = (step.size(g), step.dims());
+        let mut at = 0usize;
+        for f in &step.kernel.fields {
+            let bytes = f.dtype.size_bytes();
+            at = at.next_multiple_of(bytes);
+            let value = match f.role {
+                Role::RowDim(d) => int(g.outer(d, dims).map_or(1, |d| g.row_dims[d])),
+                Role::RowStride(slot, d) => {
+                    int(g.outer(d, dims).and_then(|d| g.input(slot).rows.get(d).copied()).unwrap_or(0))
+                }
+                Role::ColStride(slot) => int(g.input(slot).col),
+                Role::Shift(slot) => int(g.input(slot).shift),
+                Role::Uniform(slot) => g.uniforms.get(slot as usize).copied().unwrap_or(Scalar::Int(0)),
+                role => int(size.field(role, g.rows(), parts, blocks).unwrap_or(0) as usize),
+            };
+            if let Some(place) = out.get_mut(at..at + bytes) {
+                write(f.dtype, value, place);
+            }
+            at += bytes;
+        }
+    }
+}
+
+fn int(v: usize) -> Scalar {
+    Scalar::Int(v as i64)
+}
+
+fn write(dtype: DType, value: Scalar, out: &mut [u8]) {
+    let (float, int) = match value {
+        Scalar::Float(v) => (v, v as i64),
+        Scalar::Int(v) => (v as f64, v),
+    };
+    match dtype {
+        DType::F32 => out.copy_from_slice(&(float as f32).to_ne_bytes()),
+        DType::F64 => out.copy_from_slice(&float.to_ne_bytes()),
+        DType::I64 => out.copy_from_slice(&int.to_ne_bytes()),
+        _ => out.copy_from_slice(&(int as i32).to_ne_bytes()),
+    }
+}

@@ -1,0 +1,150 @@
+//! A Program cut into those that run one after the other: what no row changes runs once, on one row (`program/once.rs`);
+//! row statistics run before sums over rows that are too long to hold; sums end in kernels of their own.
+
+use super::{
+    Config, Length, Schedule, Source, Strategy, Unsupported,
+    columns::{self, Sums},
+    config::vector,
+    elementwise,
+    lower::{Lower, Part},
+    rows,
+};
+use crate::{
+    Extent, Program,
+    program::{Id, Split},
+};
+
+/// The schedule under construction.
+#[derive(Default)]
+pub(super) struct Parts {
+    schedule: Schedule,
+    name: String,
+}
+
+impl Parts {
+    pub fn finish(self) -> Schedule {
+        self.schedule
+    }
+
+    /// Schedules all of a Program.
+    pub fn whole(&mut self, p: &Program, cfg: &Config) -> Result<(), Unsupported> {
+        self.name = p.name.clone();
+        let mut inputs: Vec<Source> = (0..p.inputs.len() as u32).map(Source::Input).collect();
+        let outputs: Vec<Source> = (0..p.outputs.len() as u32).map(Source::Output).collect();
+        let Some(Split { once, slots, reads_rows, rest }) = p.split() else {
+            return self.part(&Part { program: p, inputs, outputs, rows_uniform: None, one_row: false }, cfg);
+        };
+        let made: Vec<Source> = once
+            .outputs
+            .iter()
+            .map(|o| {
+                let length = if o.extent.has_cols() { Length::Cols } else { Length::One };
+                Source::Scratch(self.schedule.add(o.dtype, length))
+            })
+            .collect();
+        let first = Part {
+            program: &once,
+            inputs: slots.iter().map(|s| inputs[*s]).collect(),
+            outputs: made.clone(),
+            rows_uniform: reads_rows.then(|| once.uniforms.len() as u32 - 1),
+            one_row: true,
+        };
+        let along = Config { strategy: Strategy::Looped, threads: 512, row_threads: 512, chunks: 1, dims: 1, ..*cfg };
+        self.part(&first, &Config { vector: vector(&once), ..along })?;
+        inputs.extend(made);
+        self.part(&Part { program: &rest, inputs, outputs, rows_uniform: None, one_row: false }, cfg)
+    }
+
+    fn part(&mut self, part: &Part<'_>, cfg: &Config) -> Result<(), Unsupported> {
+        match cfg.strategy {
+            Strategy::Elementwise if part.program.outputs.iter().all(|o| o.extent == Extent::ELEM) => {
+                let name = self.step_name();
+                let step = elementwise::lower(part, cfg, &name);
+                self.schedule.steps.push(step);
+                Ok(())
+            }
+            Strategy::Tiled if rows::reduces_along(part.program) => self.statistics_first(part, cfg),
+            Strategy::Tiled | Strategy::Resident => self.rows(part, cfg),
+            // sums of columns need columns that stay with their thread
+            Strategy::Looped | Strategy::Elementwise => self.rows(part, cfg),
+        }
+    }
+
+    fn step_name(&self) -> String {
+        match self.schedule.steps.len() {
+            0 => self.name.clone(),
+            n => format!("{}_{n}", self.name),
+        }
+    }
+
+    /// The rows, then the sums over them.
+    fn rows(&mut self, part: &Part<'_>, cfg: &Config) -> Result<(), Unsupported> {
+        let has = |e: Extent| part.program.outputs.iter().any(|o| o.extent == e);
+        let probe = Lower::new(part, cfg, "probe");
+        let down = probe.sums();
+        let to_columns = down.iter().find(|id| part.program.node(**id).extent.has_cols());
+        if let (Strategy::Looped | Strategy::Elementwise, Some(id)) = (cfg.strategy, to_columns) {
+            return probe.unsupported("a sum of columns by walking along rows", *id);
+        }
+        let mut sums = Sums::default();
+        if !down.is_empty() || part.program.outputs.iter().any(|o| o.extent.has_rows()) {
+            let name = self.step_name();
+            let (step, left) = rows::lower(part, cfg, &name, &mut self.schedule)?;
+            self.schedule.steps.push(step);
+            sums = left;
+        }
+        let mut totals = vec![];
+        if has(Extent::UNIFORM) || !sums.all().is_empty() {
+            let name = self.step_name();
+            let (step, left) = columns::finish_all(part, cfg, &name, &sums, &mut self.schedule);
+            self.schedule.steps.push(step);
+            totals = left;
+        }
+        if has(Extent::COL) {
+            let name = self.step_name();
+            self.schedule.steps.push(columns::finish_cols(part, cfg, &name, &sums, &totals));
+        }
+        Ok(())
+    }
+
+    /// Row statistics by a first Program; the sums over the rows by a second one that reads them.
+    fn statistics_first(&mut self, part: &Part<'_>, cfg: &Config) -> Result<(), Unsupported> {
+        let p = part.program;
+        let probe = Lower::new(part, cfg, "probe");
+        let outputs =
+            |late: bool| p.outputs.iter().zip(&part.outputs).filter(move |(o, _)| o.extent.has_rows() != late);
+        // values of a row that a reduction along it feeds, and that values of another extent or a sum read
+        let mut read = vec![false; p.nodes().len()];
+        let late: Vec<Id> = outputs(true).map(|o| o.0.node).collect();
+        let mut open = late.clone();
+        let mut seen = vec![false; p.nodes().len()];
+        while let Some(id) = open.pop() {
+            if std::mem::replace(&mut seen[id.index()], true) {
+                continue;
+            }
+            if probe.stage[id.index()] > 0 && p.node(id).extent == Extent::ROW {
+                read[id.index()] = true;
+                continue;
+            }
+            open.extend(&p.node(id).args);
+        }
+        let shared: Vec<Id> = p.ids().filter(|i| read[i.index()]).collect();
+        let (first, second) = p.split_at(&shared);
+        let mut stores: Vec<Source> = outputs(false).map(|o| *o.1).collect();
+        let mut inputs = part.inputs.clone();
+        for id in &shared {
+            let scratch = self.schedule.add(p.node(*id).dtype, Length::Rows);
+            stores.push(Source::Scratch(scratch));
+            inputs.push(Source::Scratch(scratch));
+        }
+        let first = Part { program: &first, inputs: part.inputs.clone(), outputs: stores, ..*part };
+        let chunks = 1024;
+        self.rows(&first, &Config { vector: vector(first.program), ..cfg.looped(chunks) })?;
+        if rows::reduces_along(&second) {
+            // a scan below a sum: its elements would have to be kept
+            return probe.unsupported("a sum over long rows of a scan", late.first().copied().unwrap_or(Id(0)));
+        }
+        let outputs = outputs(true).map(|o| *o.1).collect();
+        self.part(&Part { program: &second, inputs, outputs, ..*part }, cfg)
+    }
+}

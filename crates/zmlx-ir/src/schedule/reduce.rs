@@ -1,0 +1,246 @@
+//! Reductions along a row: each thread accumulates its elements, then the threads of the row combine by a butterfly of
+//! shuffles, and warps through shared memory. All threads of the row end with the result.
+//!
+//! Sums are in the type of their values, in an order that depends on the configuration alone. Which of +0 and −0 a
+//! maximum of both is depends on it too.
+
+use super::{emit::*, lane::select, lower::Lower};
+use crate::{
+    DType, Op, Program,
+    kernel::{Expr, Place, Shuffle, Stmt, VarId, WARP},
+    program::{Id, Kind, ReduceOp},
+};
+
+/// No column: the index of an empty argmax.
+const NONE: i64 = u32::MAX as i64;
+
+/// How two accumulated values become one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Join {
+    /// An op of the table.
+    Op(Op),
+    /// The better value (by this comparison) and its column.
+    Arg(Op),
+    /// A custom monoid.
+    Fold(u32),
+}
+
+/// An accumulator of a thread.
+#[derive(Clone, Debug)]
+pub(super) struct Acc {
+    pub id: Id,
+    join: Join,
+    dtype: DType,
+    /// The value; for argmax and argmin the column too.
+    vars: Vec<VarId>,
+    identity: Expr,
+}
+
+impl Lower<'_> {
+    /// Declares the accumulator of a reduction.
+    pub fn accumulator(&mut self, id: Id) -> Acc {
+        let node = self.p.node(id);
+        let dtype = node.args.first().map_or(node.dtype, |a| self.p.node(*a).dtype);
+        let (join, identity, name) = match node.kind {
+            Kind::Fold(k) => (Join::Fold(k), constant(node.dtype, self.p.folds[k as usize].init), "fold"),
+            Kind::Reduce(op, _) => {
+                let (join, identity) = join_of(op, dtype);
+                (join, identity, op.name())
+            }
+            _ => (Join::Op(Op::Add), constant(dtype, 0.0), "sum"),
+        };
+        let dtype = if let Join::Fold(_) = join { node.dtype } else { dtype };
+        let mut vars = vec![self.e.scalar(&format!("{name}_{}", id.0), identity.clone())];
+        if let Join::Arg(_) = join {
+            vars.push(self.e.scalar(&format!("{name}_{}_col", id.0), Expr::Int(DType::U32, NONE)));
+        }
+        Acc { id, join, dtype, vars, identity }
+    }
+
+    /// Takes an element in. Elements that are not `inside` change nothing.
+    pub fn accumulate(&mut self, acc: &Acc, values: &[Expr], inside: &Expr, col: &Expr) {
+        let own = Expr::Var(acc.vars[0]);
+        match acc.join {
+            Join::Op(o) => {
+                let value = select(inside.clone(), values[0].clone(), acc.identity.clone());
+                self.e.set(acc.vars[0], op(o, [own, value]));
+            }
+            Join::Arg(_) => {
+                let value = self.e.named("candidate", values[0].clone());
+                let col = op(Op::Cast(DType::U32), [col.clone()]);
+                let better = self.beats(acc, value.clone(), own);
+                let none = equal_op(Expr::Var(acc.vars[1]), Expr::Int(DType::U32, NONE));
+                let better = op(Op::Or, [better, none]);
+                let (vars, inside) = (acc.vars.clone(), inside.clone());
+                self.when(and(inside, better), |s| {
+                    s.e.set(vars[0], value);
+                    s.e.set(vars[1], col);
+                });
+            }
+            Join::Fold(k) => {
+                let p = self.p;
+                let (vars, values) = (acc.vars.clone(), values.to_vec());
+                self.when(inside.clone(), |s| {
+                    let mut inputs = vec![own];
+                    for (i, v) in values.into_iter().enumerate() {
+                        inputs.push(s.e.named(&format!("value_{i}"), v));
+                    }
+                    let next = s.inline(&p.folds[k as usize].update, &inputs);
+                    s.e.set(vars[0], next);
+                });
+            }
+        }
+    }
+
+    /// Is `a` better than `b`, as argmax or argmin sees it? NaN is best.
+    fn beats(&self, acc: &Acc, a: Expr, b: Expr) -> Expr {
+        let Join::Arg(better) = acc.join else { return truth(false) };
+        let wins = op(better, [a.clone(), b.clone()]);
+        if !acc.dtype.is_float() {
+            return wins;
+        }
+        let nan = op(Op::And, [op(Op::IsNan, [a]), op(Op::Not, [op(Op::IsNan, [b])])]);
+        op(Op::Or, [wins, nan])
+    }
+
+    /// Combines with another accumulator's values, which come first if `before`.
+    fn join(&mut self, acc: &Acc, other: &[Expr], before: Option<Expr>) {
+        let own = Expr::Var(acc.vars[0]);
+        match acc.join {
+            Join::Op(o) => self.e.set(acc.vars[0], op(o, [own, other[0].clone()])),
+            Join::Arg(_) => {
+                let own_col = Expr::Var(acc.vars[1]);
+                let better = self.beats(acc, other[0].clone(), own.clone());
+                let worse = self.beats(acc, own, other[0].clone());
+                let sooner = op(Op::Lt, [other[1].clone(), own_col.clone()]);
+                let tie = op(Op::And, [op(Op::Not, [worse]), sooner]);
+                let there = op(Op::Ne, [other[1].clone(), Expr::Int(DType::U32, NONE)]);
+                let none = equal_op(own_col, Expr::Int(DType::U32, NONE));
+                let wins = op(Op::And, [there, op(Op::Or, [op(Op::Or, [better, tie]), none])]);
+                let vars = acc.vars.clone();
+                self.when(wins, |s| {
+                    s.e.set(vars[0], other[0].clone());
+                    s.e.set(vars[1], other[1].clone());
+                });
+            }
+            Join::Fold(k) => {
+                let p: &Program = &self.p.folds[k as usize].combine;
+                let inputs = match before {
+                    None => [own, other[0].clone()],
+                    Some(before) => {
+                        let first = op(Op::Select, [before.clone(), other[0].clone(), own.clone()]);
+                        let second = op(Op::Select, [before, own, other[0].clone()]);
+                        [self.e.named("first", first), self.e.named("second", second)]
+                    }
+                };
+                let next = self.inline(p, &inputs);
+                self.e.set(acc.vars[0], next);
+            }
+        }
+    }
+
+    /// Combines accumulators among `group` threads (a power of two) that follow one another from a multiple of
+    /// `group` on. True if that took a barrier.
+    pub fn across(&mut self, accs: &[Acc], group: u32) -> bool {
+        let width = group.min(WARP);
+        let mut distance = width / 2;
+        while distance > 0 {
+            for acc in accs {
+                let other: Vec<Expr> = acc
+                    .vars
+                    .iter()
+                    .map(|v| {
+                        let value = Expr::Shuffle(Shuffle::Xor(distance), width, Box::new(Expr::Var(*v)));
+                        if acc.join == Join::Op(Op::Add) { value } else { Expr::Var(self.e.scalar("other", value)) }
+                    })
+                    .collect();
+                let bit = arith(crate::kernel::Arith::BitAnd, thread(), int(i64::from(distance)));
+                let before = op(Op::Not, [equal(bit, int(0))]);
+                self.join(acc, &other, Some(before));
+            }
+            distance /= 2;
+        }
+        if group <= WARP {
+            return false;
+        }
+        let (warps, all) = (group / WARP, self.cfg.threads / WARP);
+        let warp = self.e.named("warp", arith(crate::kernel::Arith::Div, thread(), int(i64::from(WARP))));
+        let mut shared = vec![];
+        for acc in accs {
+            let of: Vec<u32> = acc
+                .vars
+                .iter()
+                .map(|v| {
+                    let var = self.e.kernel.vars[v.0 as usize].clone();
+                    self.e.shared(&format!("{}_of_warp", var.name), var.dtype, all)
+                })
+                .collect();
+            shared.push(of);
+        }
+        let lane = arith(crate::kernel::Arith::BitAnd, thread(), int(i64::from(WARP - 1)));
+        self.when(equal(lane, int(0)), |s| {
+            for (acc, of) in accs.iter().zip(&shared) {
+                for (v, k) in acc.vars.iter().zip(of) {
+                    s.e.push(Stmt::Set(Place::Shared(*k, warp.clone()), Expr::Var(*v)));
+                }
+            }
+        });
+        self.e.push(Stmt::Barrier);
+        // the first warp of this group of threads
+        let base = if warps == all {
+            int(0)
+        } else {
+            let group = arith(crate::kernel::Arith::Div, thread(), int(i64::from(group)));
+            self.e.named("first_warp", mul(group, int(i64::from(warps))))
+        };
+        for (acc, of) in accs.iter().zip(&shared) {
+            for (v, k) in acc.vars.iter().zip(of) {
+                self.e.set(*v, Expr::Shared(*k, Box::new(base.clone())));
+            }
+        }
+        let var = self.e.var("w", DType::I32, 0);
+        self.e.open();
+        for (acc, of) in accs.iter().zip(&shared) {
+            let other = of.iter().map(|k| Expr::Shared(*k, Box::new(add(base.clone(), Expr::Var(var)))));
+            let other: Vec<Expr> = other.collect();
+            self.join(acc, &other, None);
+        }
+        let body = self.e.close();
+        self.e.push(Stmt::For { var, from: int(1), to: int(i64::from(warps)), step: int(1), unroll: true, body });
+        true
+    }
+
+    /// The result.
+    pub fn result(&mut self, acc: &Acc) -> Expr {
+        match acc.join {
+            Join::Arg(_) => {
+                let col = Expr::Var(acc.vars[1]);
+                let none = equal_op(col.clone(), Expr::Int(DType::U32, NONE));
+                let value = op(Op::Select, [none, Expr::Int(DType::U32, 0), col]);
+                self.e.named("found", value)
+            }
+            _ => Expr::Var(acc.vars[0]),
+        }
+    }
+}
+
+fn equal_op(a: Expr, b: Expr) -> Expr {
+    op(Op::Eq, [a, b])
+}
+
+fn join_of(op: ReduceOp, dtype: DType) -> (Join, Expr) {
+    let join = match op {
+        ReduceOp::Sum => Join::Op(Op::Add),
+        ReduceOp::Prod => Join::Op(Op::Mul),
+        // the larger of two truth values is whether one of them holds
+        ReduceOp::Max if dtype == DType::Bool => Join::Op(Op::Or),
+        ReduceOp::Min if dtype == DType::Bool => Join::Op(Op::And),
+        ReduceOp::Max => Join::Op(Op::Max),
+        ReduceOp::Min => Join::Op(Op::Min),
+        ReduceOp::Any => Join::Op(Op::Or),
+        ReduceOp::All => Join::Op(Op::And),
+        ReduceOp::ArgMax => Join::Arg(Op::Gt),
+        ReduceOp::ArgMin => Join::Arg(Op::Lt),
+    };
+    (join, constant(dtype, op.identity(dtype)))
+}

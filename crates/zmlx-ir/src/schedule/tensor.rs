@@ -1,0 +1,242 @@
+//! Where the rows of a tensor lie, and chunks of it in and out of registers.
+
+use super::{Source, emit::*, lower::Lower};
+use crate::{
+    DType, Extent,
+    kernel::{Arith, Expr, Place, Role, Stmt, VECTOR_BYTES, VarId},
+};
+
+/// An input or output of the Program being lowered.
+#[derive(Clone, Debug)]
+pub(super) struct Tensor {
+    pub name: String,
+    pub source: Source,
+    pub buffer: u32,
+    pub dtype: DType,
+    pub extent: Extent,
+    /// First element of the row being worked on.
+    row: Option<Expr>,
+    /// Do the chunks of that row lie on boundaries, with contiguous columns?
+    vectors: Option<Expr>,
+}
+
+impl Tensor {
+    pub fn new(name: &str, source: Source, buffer: u32, dtype: DType, extent: Extent) -> Tensor {
+        Tensor { name: name.into(), source, buffer, dtype, extent, row: None, vectors: None }
+    }
+
+    /// Elements that move at once.
+    fn lanes(&self, vector: u32) -> u32 {
+        vector.min(VECTOR_BYTES / self.dtype.size_bytes() as u32)
+    }
+}
+
+impl Lower<'_> {
+    fn slot(&self, t: usize) -> Option<u32> {
+        match self.tensors[t].source {
+            Source::Input(slot) => Some(slot),
+            _ => None,
+        }
+    }
+
+    fn col_stride(&mut self, t: usize) -> Expr {
+        let name = format!("{}_col", self.tensors[t].name);
+        match self.slot(t) {
+            Some(slot) => self.e.index_field(&name, Role::ColStride(slot)),
+            None => self.e.at(1),
+        }
+    }
+
+    fn shift(&mut self, t: usize) -> Expr {
+        let name = format!("{}_shift", self.tensors[t].name);
+        match self.slot(t) {
+            Some(slot) => self.e.index_field(&name, Role::Shift(slot)),
+            None => self.e.at(0),
+        }
+    }
+
+    /// Finds where `row` starts in every tensor, and whether its chunks are aligned.
+    pub fn find_row(&mut self, row: &Expr) {
+        let dims = self.decompose(row);
+        for t in 0..self.tensors.len() {
+            let Tensor { extent, ref name, .. } = self.tensors[t];
+            let name = format!("{name}_row");
+            let offset = match self.slot(t) {
+                _ if !extent.has_rows() => self.e.at(0),
+                Some(slot) => {
+                    let mut sum = self.e.at(0);
+                    for (d, i) in dims.iter().enumerate() {
+                        let stride = self.e.index_field(&format!("{name}_stride_{d}"), Role::RowStride(slot, d as u8));
+                        sum = add(sum, mul(i.clone(), stride));
+                    }
+                    sum
+                }
+                None if extent.has_cols() => {
+                    let cols = self.cols();
+                    mul(row.clone(), cols)
+                }
+                None => row.clone(),
+            };
+            self.tensors[t].row = Some(self.e.named(&name, offset));
+        }
+        self.find_shift();
+    }
+
+    /// The row's index along each dimension, outermost first.
+    fn decompose(&mut self, row: &Expr) -> Vec<Expr> {
+        let reads = self.tensors.iter().any(|t| t.extent.has_rows() && matches!(t.source, Source::Input(_)));
+        let dims = self.cfg.dims as usize;
+        if dims == 1 || !reads {
+            return vec![row.clone()];
+        }
+        let mut index = vec![];
+        let mut rest = row.clone();
+        for d in (1..dims).rev() {
+            let size = self.e.index_field(&format!("dim_{d}"), Role::RowDim(d as u8));
+            let i = arith(Arith::Rem, rest.clone(), size.clone());
+            index.push(self.e.named(&format!("index_{d}"), i));
+            rest = arith(Arith::Div, rest, size);
+            rest = self.e.named("rest", rest);
+        }
+        index.push(rest);
+        index.reverse();
+        index
+    }
+
+    fn find_shift(&mut self) {
+        let vector = self.cfg.vector;
+        let mask = self.e.at(vector - 1);
+        self.row_shift = match self.lead {
+            Some(t) if vector > 1 => {
+                let start = add(self.tensors[t].row.clone().unwrap_or(self.e.at(0)), self.shift(t));
+                let shift = arith(Arith::BitAnd, start, mask);
+                self.e.named("shift", shift)
+            }
+            _ => self.e.at(0),
+        };
+        for t in 0..self.tensors.len() {
+            let tensor = &self.tensors[t];
+            let lanes = tensor.lanes(vector);
+            if !tensor.extent.has_cols() || lanes == 1 {
+                self.tensors[t].vectors = None;
+                continue;
+            }
+            let mut fits = truth(true);
+            if self.lead != Some(t) || self.slot(t).is_some() {
+                if self.lead != Some(t) {
+                    let row = tensor.row.clone().unwrap_or(self.e.at(0));
+                    let start = sub(add(row, self.shift(t)), self.row_shift.clone());
+                    let off = arith(Arith::BitAnd, start, self.e.at(lanes - 1));
+                    if off.as_int() != Some(0) {
+                        fits = equal(off, self.e.at(0));
+                    }
+                }
+                if self.slot(t).is_some() {
+                    let stride = self.col_stride(t);
+                    fits = and(fits, equal(stride, self.e.at(1)));
+                }
+            }
+            let name = format!("{}_vectors", self.tensors[t].name);
+            self.tensors[t].vectors = Some(self.e.named(&name, fits));
+        }
+    }
+
+    /// Place of an element of the row being worked on.
+    pub fn element(&mut self, t: usize, col: Expr) -> Expr {
+        let row = self.tensors[t].row.clone().unwrap_or(self.e.at(0));
+        if !self.tensors[t].extent.has_cols() {
+            return row;
+        }
+        let stride = self.col_stride(t);
+        add(row, mul(col, stride))
+    }
+
+    /// Does this column exist?
+    pub fn inside(&mut self, col: Expr) -> Expr {
+        let cols = self.cols();
+        let below = lt(col.clone(), cols);
+        if self.row_shift.as_int() == Some(0) {
+            return below;
+        }
+        and(arith(Arith::Le, self.e.at(0), col), below)
+    }
+
+    /// Do all columns of the chunk exist that starts at `col`?
+    pub fn full(&mut self, col: &Expr) -> Expr {
+        let cols = self.cols();
+        let below = arith(Arith::Le, add(col.clone(), self.e.at(self.cfg.vector)), cols);
+        if self.row_shift.as_int() == Some(0) {
+            return below;
+        }
+        and(arith(Arith::Le, self.e.at(0), col.clone()), below)
+    }
+
+    /// Reads the chunk at `col` into elements `first ..` of an array. Elements of columns that do not exist are 0.
+    pub fn load_chunk(&mut self, t: usize, var: VarId, first: Expr, col: &Expr, full: &Expr) {
+        let Tensor { dtype, buffer, .. } = self.tensors[t];
+        let fast = self.vectors(t, col, full, |part, lanes, at| {
+            let first = add(first.clone(), int(i64::from(part)));
+            Stmt::LoadVector { var, first, lanes, buffer, at }
+        });
+        self.e.open();
+        self.unrolled("i", self.cfg.vector, |s, v| {
+            let at = add(col.clone(), s.e.widen(v.clone()));
+            let inside = s.inside(at.clone());
+            let element = s.element(t, at);
+            let value = pick(inside, Expr::Load(buffer, Box::new(element)), constant(dtype.compute(), 0.0));
+            s.e.push(Stmt::Set(Place::Lane(var, add(first, v)), value));
+        });
+        let slow = self.e.close();
+        self.either(fast, slow);
+    }
+
+    /// Writes the chunk at `col` from an array of `vector` elements.
+    pub fn store_chunk(&mut self, t: usize, var: VarId, col: &Expr, full: &Expr) {
+        let buffer = self.tensors[t].buffer;
+        let fast = self.vectors(t, col, full, |part, lanes, at| Stmt::StoreVector {
+            var,
+            first: int(i64::from(part)),
+            lanes,
+            buffer,
+            at,
+        });
+        self.e.open();
+        self.unrolled("i", self.cfg.vector, |s, v| {
+            let at = add(col.clone(), s.e.widen(v.clone()));
+            let inside = s.inside(at.clone());
+            let element = s.element(t, at);
+            s.e.push(Stmt::If(inside, vec![Stmt::Store(buffer, element, Expr::Lane(var, Box::new(v)))], vec![]));
+        });
+        let slow = self.e.close();
+        self.either(fast, slow);
+    }
+
+    /// The vectors that a chunk is moved by, and when it can be.
+    fn vectors(
+        &mut self,
+        t: usize,
+        col: &Expr,
+        full: &Expr,
+        f: impl Fn(u32, u32, Expr) -> Stmt,
+    ) -> Option<(Expr, Vec<Stmt>)> {
+        let aligned = self.tensors[t].vectors.clone()?;
+        let lanes = self.tensors[t].lanes(self.cfg.vector);
+        let row = self.tensors[t].row.clone().unwrap_or(self.e.at(0));
+        let start = add(row, col.clone());
+        let part = |k: u32| f(k * lanes, lanes, add(start.clone(), self.e.at(k * lanes)));
+        Some((and(full.clone(), aligned), (0..self.cfg.vector / lanes).map(part).collect()))
+    }
+
+    fn either(&mut self, fast: Option<(Expr, Vec<Stmt>)>, slow: Vec<Stmt>) {
+        match fast {
+            Some((condition, fast)) => self.e.push(Stmt::If(condition, fast, slow)),
+            None => slow.into_iter().for_each(|s| self.e.push(s)),
+        }
+    }
+
+    /// One element: of a row, of a column, or the only one.
+    pub fn load_one(&mut self, t: usize, col: Expr) -> Expr {
+        let at = self.element(t, col);
+        Expr::Load(self.tensors[t].buffer, Box::new(at))
+    }
+}

@@ -1,0 +1,87 @@
+//! Random Programs under every strategy, with strided, broadcast and misaligned inputs.
+
+use crate::{
+    case::{Case, Counts, small_shape},
+    launch::{check, compile},
+    standin::{Dialect, Order, compiler},
+};
+use zmlx_ir::{
+    Program,
+    program::random::{Options, Random, program},
+    schedule::{Config, Schedule, Strategy, schedule},
+};
+use zmlx_runtime::backend::c_like;
+
+struct Job {
+    seed: u64,
+    case: Case,
+    schedule: Schedule,
+}
+
+/// A configuration that holds the case, of a strategy drawn at random.
+fn config(p: &Program, case: &Case, r: &mut Random) -> Config {
+    let (rows, cols) = (case.rows() as u64, case.cols as u64);
+    let picked = Config::pick(p, rows, cols, case.row_dims.len(), rows * cols * 4);
+    let vector = picked.vector;
+    let chunks = (cols + u64::from(vector) - 1).div_ceil(u64::from(vector)) as u32;
+    let row_threads = r.pick(&[1, 4, 32, 64, 128]);
+    let drawn = Config {
+        strategy: r.pick(&[Strategy::Resident, Strategy::Resident, Strategy::Looped, Strategy::Tiled]),
+        threads: 128,
+        row_threads,
+        chunks: chunks.div_ceil(row_threads).max(1),
+        wide: r.chance(1, 4),
+        ..picked
+    };
+    if r.chance(1, 3) || drawn.chunks > 8 { picked } else { drawn }
+}
+
+/// Programs of these seeds, in one unit.
+fn sweep(dialect: Dialect, seeds: std::ops::Range<u64>, wild: bool) -> (Counts, usize, Vec<String>) {
+    let (mut jobs, mut unsupported, mut failures) = (vec![], 0, vec![]);
+    for seed in seeds {
+        let mut r = Random::new(!seed);
+        let mut p = program(seed, &Options { wild, ..Options::default() });
+        p.name = format!("random_{seed}");
+        let shape = small_shape(&mut r);
+        let case = Case::draw(p, shape, wild, &mut r);
+        if case.rows() == 0 || case.cols == 0 {
+            continue;
+        }
+        let cfg = config(&case.program, &case, &mut r);
+        let made = schedule(&case.program, &cfg);
+        if let Err(e) = &made
+            && e.what.contains("faulty")
+        {
+            failures.push(format!("seed {seed}: {}{cfg:?}\n{e}", case.program));
+        }
+        let lacks =
+            |s: &Schedule| s.steps.iter().any(|s| c_like::print(&s.kernel, crate::launch::table(dialect)).is_err());
+        match made {
+            Ok(schedule) if !lacks(&schedule) => jobs.push(Job { seed, case, schedule }),
+            _ => unsupported += 1,
+        }
+    }
+    let unit = compile(dialect, &jobs.iter().map(|j| &j.schedule).collect::<Vec<_>>());
+    let unit = unit.unwrap_or_else(|e| panic!("{e}"));
+    let mut counts = Counts::default();
+    for Job { seed, case, schedule } in &jobs {
+        match check(&unit, dialect, schedule, case, Order::ALL[*seed as usize % 3]) {
+            Ok(c) => counts.add(c),
+            Err(e) => failures.push(format!("seed {seed}: {e}")),
+        }
+    }
+    (counts, unsupported, failures)
+}
+
+#[test]
+fn random_programs_match_the_oracle_in_cuda_text() {
+    if compiler(Dialect::Cuda).is_none() {
+        return println!("not run: no C++ compiler");
+    }
+    let count = 60;
+    let (counts, unsupported, failures) = sweep(Dialect::Cuda, 0..count, false);
+    println!("{counts:?}, {unsupported} unsupported");
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures[..failures.len().min(3)].join("\n"));
+    assert!(counts.programs > 20 && unsupported < 30, "{counts:?}, {unsupported} unsupported");
+}

@@ -1,0 +1,153 @@
+//! Text to program. Programs are kept in cargo's folder for temporary files, by a hash of all they are made of, so that
+//! unchanged text compiles once and not at every run of the tests.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use super::{signature::trampolines, translate::translate};
+
+/// The languages that the stand-in reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    Cuda,
+    Metal,
+}
+
+/// Some entries of one text, compiled to a program.
+pub struct Unit {
+    pub(super) program: PathBuf,
+}
+
+/// Headers and machine. From a sibling crate the path is the same.
+const HEADERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../zmlx-runtime/standin");
+
+/// What makes a mistake in a kernel an error: reads and writes outside of memory, misaligned vectors, overflow that the
+/// language does not define, and NaN in variables that were not set.
+const CHECKS: &[&str] = &[
+    "-fsanitize=address,alignment,bounds,shift,integer-divide-by-zero,signed-integer-overflow",
+    "-fno-sanitize-recover=all",
+    "-ftrivial-auto-var-init=pattern",
+    "-gline-tables-only",
+];
+
+const COMMON: &[&str] =
+    &["-std=c++17", "-O1", "-ffp-contract=off", "-Wall", "-Werror=return-type", "-Wno-sign-compare"];
+
+impl Unit {
+    /// Compiles text once. The message of an error is the compiler's, with lines of `text`.
+    pub fn compile(dialect: Dialect, text: &str, entries: &[&str]) -> Result<Unit, String> {
+        let compiler = compiler(dialect).ok_or("no C++ compiler: install clang")?;
+        let machine = machine(compiler)?;
+        let code = source(dialect, text, entries)?;
+        let mut arguments: Vec<&str> = [COMMON, CHECKS].concat();
+        if cfg!(target_arch = "x86_64") {
+            arguments.push("-march=native");
+        }
+        if compiler == "g++" {
+            arguments.push("-fsanitize-sections=.shared");
+        }
+        if dialect == Dialect::Metal {
+            arguments.extend(METAL);
+        }
+        let script = format!("-Wl,-T,{HEADERS}/shared.ld");
+        let linked = ["-x", "none", &machine.display().to_string(), &script].map(str::to_owned);
+        let program = build(compiler, &code, &arguments, &linked)?;
+        Ok(Unit { program })
+    }
+}
+
+/// What MSL needs beside the header: `half` as parameter and result of functions, attributes that clang does not know.
+const METAL: &[&str] = &["-Xclang", "-fallow-half-arguments-and-returns", "-Wno-unknown-attributes"];
+
+/// The compiler for a dialect, if this machine has one. Only clang has the vectors of MSL.
+pub fn compiler(dialect: Dialect) -> Option<&'static str> {
+    static FOUND: OnceLock<[bool; 2]> = OnceLock::new();
+    let runs = |name: &str| {
+        let quiet = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        quiet.is_ok_and(|status| status.success())
+    };
+    let [clang, gcc] = *FOUND.get_or_init(|| [runs("clang++"), runs("g++")]);
+    match dialect {
+        _ if clang => Some("clang++"),
+        Dialect::Cuda if gcc => Some("g++"),
+        _ => None,
+    }
+}
+
+fn source(dialect: Dialect, text: &str, entries: &[&str]) -> Result<String, String> {
+    let text = translate(dialect, text)?;
+    let calls = trampolines(dialect, &text, entries)?;
+    let (header, name) = match dialect {
+        Dialect::Cuda => ("#include \"cuda.h\"", "kernel.cu"),
+        Dialect::Metal => ("#include <metal_stdlib>", "kernel.metal"),
+    };
+    Ok(format!("{header}\n#line 1 \"{name}\"\n{text}\n#line 1 \"entries\"\n{calls}"))
+}
+
+/// The machine as an object file, which all units link.
+fn machine(compiler: &str) -> Result<PathBuf, String> {
+    static MACHINE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let made = || {
+        let code = fs::read_to_string(format!("{HEADERS}/gpu.cc")).map_err(|e| format!("{HEADERS}/gpu.cc: {e}"))?;
+        build(compiler, &code, &["-std=c++17", "-O2", "-Wall", "-c"], &[])
+    };
+    MACHINE.get_or_init(made).clone()
+}
+
+/// Compiles `code`, unless the same was compiled before. `inputs` are further files and what the linker needs.
+fn build(compiler: &str, code: &str, arguments: &[&str], inputs: &[String]) -> Result<PathBuf, String> {
+    let mut hasher = DefaultHasher::new();
+    (compiler, code, arguments, inputs).hash(&mut hasher);
+    for file in ["gpu.h", "cuda.h", "metal_stdlib", "shared.ld"] {
+        fs::read(Path::new(HEADERS).join(file)).unwrap_or_default().hash(&mut hasher);
+    }
+    let made = folder().join(format!("{:016x}", hasher.finish()));
+    if made.exists() {
+        return Ok(made);
+    }
+    let (input, output) = (unique("cc"), unique("out"));
+    fs::write(&input, code).map_err(|e| format!("{}: {e}", input.display()))?;
+    let run = Command::new(compiler)
+        .args(arguments)
+        .args(["-I", HEADERS, "-x", "c++"])
+        .arg(&input)
+        .args(inputs)
+        .arg("-o")
+        .arg(&output)
+        .output()
+        .map_err(|e| format!("{compiler}: {e}"))?;
+    if !run.status.success() {
+        return Err(format!("{compiler}: {}", String::from_utf8_lossy(&run.stderr)));
+    }
+    let _ = fs::remove_file(&input);
+    // Another process may have been as fast: then this replaces a file by an equal one.
+    fs::rename(&output, &made).map_err(|e| format!("{}: {e}", made.display()))?;
+    Ok(made)
+}
+
+/// Where programs, jobs and results are.
+pub fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let base = option_env!("CARGO_TARGET_TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from);
+        let folder = base.join("zmlx-standin");
+        // If it cannot be made, the first write there says so.
+        let _ = fs::create_dir_all(&folder);
+        folder
+    })
+}
+
+/// A name of a file that nobody else uses.
+pub fn unique(extension: &str) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    folder().join(format!("{}-{count}.{extension}", std::process::id()))
+}

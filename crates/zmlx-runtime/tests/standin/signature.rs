@@ -1,0 +1,111 @@
+//! The parameters of an entry, found in the text, and the function that calls it for one thread.
+
+use super::Dialect;
+
+/// Ids that MSL hands in as parameters; `metal_stdlib` has a function of the same name for each.
+const IDS: &[&str] = &[
+    "dispatch_threads_per_threadgroup",
+    "simdgroup_index_in_threadgroup",
+    "simdgroups_per_threadgroup",
+    "thread_index_in_simdgroup",
+    "thread_index_in_threadgroup",
+    "thread_position_in_grid",
+    "thread_position_in_threadgroup",
+    "threadgroup_position_in_grid",
+    "threadgroups_per_grid",
+    "threads_per_grid",
+    "threads_per_simdgroup",
+    "threads_per_threadgroup",
+];
+
+/// C++ that makes the table of `entries`, to stand below their text.
+pub fn trampolines(dialect: Dialect, text: &str, entries: &[&str]) -> Result<String, String> {
+    let (mut functions, mut table) = (String::new(), String::new());
+    for entry in entries {
+        let parameters = parameters(text, entry).ok_or_else(|| format!("the text has no kernel {entry}"))?;
+        let (mut arguments, mut buffers) = (Vec::new(), 0usize);
+        for (n, parameter) in parameters.iter().enumerate() {
+            let argument = match dialect {
+                Dialect::Cuda if parameter.contains('*') => format!("gpu::Buffer{{launch.buffers[{n}]}}"),
+                Dialect::Cuda => "gpu::Args{launch}".to_owned(),
+                Dialect::Metal => {
+                    metal_argument(parameter).ok_or_else(|| format!("{entry}: what is `{parameter}`?"))?
+                }
+            };
+            buffers += usize::from(argument.contains("launch.buffers"));
+            arguments.push(argument);
+        }
+        let arguments = arguments.join(", ");
+        functions +=
+            &format!("static void run_{entry}(const gpu::Launch& launch) {{ (void)launch; {entry}({arguments}); }}\n");
+        table += &format!("  {{\"{entry}\", {buffers}, run_{entry}}},\n");
+    }
+    Ok(format!("{functions}const gpu::Entry gpu::entries[] = {{\n{table}  {{nullptr, 0, nullptr}},\n}};\n"))
+}
+
+fn metal_argument(parameter: &str) -> Option<String> {
+    let (declaration, attribute) = parameter.split_once("[[")?;
+    let attribute = attribute.split("]]").next()?.trim();
+    if IDS.contains(&attribute) {
+        return Some(format!("gpu::{attribute}()"));
+    }
+    if attribute.starts_with("threadgroup(") {
+        return Some("gpu::Buffer{gpu::dynamic_shared()}".to_owned());
+    }
+    let slot = attribute.strip_prefix("buffer(")?.strip_suffix(')')?.trim();
+    match declaration.contains('*') {
+        true => Some(format!("gpu::Buffer{{launch.buffers[{slot}]}}")),
+        false => Some("gpu::Args{launch}".to_owned()),
+    }
+}
+
+/// The parameters of the function `name`, as written.
+fn parameters(text: &str, name: &str) -> Option<Vec<String>> {
+    let start = text.match_indices(name).find_map(|(at, _)| {
+        let (before, after) = (&text[..at], text[at + name.len()..].trim_start());
+        let whole = before.ends_with(char::is_whitespace) && after.starts_with('(');
+        let defines = before.trim_end().ends_with(')') || before.trim_end().ends_with("void");
+        (whole && defines).then(|| text.len() - after.len() + 1)
+    })?;
+    let (mut depth, mut parameters, mut current) = (0, Vec::new(), String::new());
+    for c in text[start..].chars() {
+        match c {
+            '(' | '[' | '<' => depth += 1,
+            ')' if depth == 0 => break,
+            ')' | ']' | '>' => depth -= 1,
+            _ => {}
+        }
+        if c == ',' && depth == 0 {
+            parameters.push(std::mem::take(&mut current));
+        } else {
+            current.push(c);
+        }
+    }
+    parameters.push(current);
+    Some(parameters.iter().map(|p| p.trim().to_owned()).filter(|p| !p.is_empty()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_found_behind_launch_bounds_and_calls() {
+        let text = "float f(float x);\nextern \"C\" __global__ void __launch_bounds__(256) f(const float* x, const f_args args) {}";
+        assert_eq!(parameters(text, "f").unwrap(), ["const float* x", "const f_args args"]);
+        assert_eq!(parameters(text, "g"), None);
+    }
+
+    #[test]
+    fn metal_parameters_become_memory_ids_and_arguments() {
+        let text = "kernel void f(device const float* x [[buffer(1)]], constant f_args& args [[buffer(2)]],\n  \
+                    uint3 t [[thread_position_in_threadgroup]]) {}";
+        let code = trampolines(Dialect::Metal, text, &["f"]).unwrap();
+        assert!(
+            code.contains(
+                "f(gpu::Buffer{launch.buffers[1]}, gpu::Args{launch}, gpu::thread_position_in_threadgroup())"
+            )
+        );
+        assert!(trampolines(Dialect::Metal, "kernel void f(float x) {}", &["f"]).unwrap_err().contains("float x"));
+    }
+}
