@@ -8,6 +8,7 @@ pub mod buffer;
 pub mod cache;
 pub mod env;
 mod error;
+pub mod list;
 pub mod pool;
 
 pub use buffer::{Buffer, Buffers, Launch, Slice, View};

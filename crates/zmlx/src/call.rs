@@ -6,7 +6,7 @@
 
 use crate::{
     Error, Op, Result,
-    bridge::{self, Raw},
+    bridge::{self, Call, Raw},
     geometry::{Geometry, Shaped, lay_out},
     op::Input,
     specialise::{Bound, Compiled, Forward, Key},
@@ -16,7 +16,6 @@ use candle_core::{Shape, Tensor};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use zmlx_ir::{Extent, Program};
-use zmlx_runtime::{Launch, Slice, View};
 
 /// Few of something: a call allocates nothing for it.
 pub(crate) type Few<T> = SmallVec<[T; 4]>;
@@ -54,26 +53,14 @@ impl Op {
             return Ok(false);
         }
         let Some(compiled) = b.specials().compiled_alike(inputs.iter().map(|t| t.dtype())) else { return Ok(false) };
-        let guards = bridge::Guards::lock(inputs);
-        let mut parts: SmallVec<[Slice<'_>; 4]> = SmallVec::new();
         let count = first.elem_count();
-        for (k, (t, i)) in inputs.iter().zip(&b.inputs).enumerate() {
-            let start = t.layout().start_offset();
-            parts.push(bridge::slice(&b.name, &i.name, guards.storage(k))?.part(start..start + count));
-        }
-        let buffers = match compiled.kernel.run_few(&parts, &self.uniforms, count) {
-            Some(buffers) => buffers,
-            None => {
-                let views = parts.iter().map(|data| View { data: *data, offset: 0, row_strides: &[], col_stride: 1 });
-                let views: SmallVec<[View<'_>; 4]> = views.collect();
-                let (uniforms, pool) = (&self.uniforms[..], &bridge::CandlePool);
-                compiled.kernel.run(&Launch { row_dims: &[], cols: count, inputs: &views, uniforms, pool })?
-            }
-        };
+        let (op, program, uniforms) = (&b.name[..], &*compiled.program, &self.uniforms[..]);
+        let call = Call { op, program, row_dims: &[], cols: count, places: &[], uniforms };
+        let results = compiled.kernels.run_flat(&call, inputs)?;
         stats::count_launch(count * compiled.element_bytes);
         b.usage.count();
-        for buffer in buffers {
-            tensors.push(bridge::tensor(bridge::storage(buffer), first.shape()));
+        for storage in results {
+            tensors.push(bridge::tensor(storage, first.shape()));
         }
         Ok(true)
     }
@@ -141,29 +128,18 @@ impl Op {
 
     /// Runs a compiled Program on tensors laid out by `g`.
     pub(crate) fn launch(&self, compiled: &Compiled, g: &Geometry, tensors: &[&Tensor]) -> Result<Few<Raw>> {
-        let (inputs, outputs) = (&compiled.program.inputs, &compiled.program.outputs);
+        let program = &*compiled.program;
+        let (op, row_dims, cols, uniforms) = (&self.body.name[..], &g.row_dims[..], g.cols, &self.uniforms[..]);
+        let call = Call { op, program, row_dims, cols, places: &g.places, uniforms };
+        let results = compiled.kernels.run(&call, tensors)?;
         let rows = g.rows();
-        let mut bytes = 0;
-        let guards = bridge::Guards::lock(tensors);
-        let mut views: SmallVec<[View<'_>; 8]> = SmallVec::new();
-        for (k, (place, input)) in g.places.iter().zip(inputs).enumerate() {
-            let data: Slice<'_> = bridge::slice(&self.body.name, &input.name, guards.storage(k))?;
-            bytes += place.extent.len(rows, g.cols) * input.dtype.size_bytes();
-            views.push(View {
-                data,
-                offset: place.offset,
-                row_strides: &place.row_strides,
-                col_stride: place.col_stride,
-            });
-        }
-        let pool = &bridge::CandlePool;
-        let launch = Launch { row_dims: &g.row_dims, cols: g.cols, inputs: &views, uniforms: &self.uniforms, pool };
-        let buffers = compiled.kernel.run(&launch)?;
+        let read = g.places.iter().zip(&program.inputs).map(|(p, i)| p.extent.len(rows, cols) * i.dtype.size_bytes());
+        let mut bytes: usize = read.sum();
         let mut raws = Few::new();
-        for (buffer, o) in buffers.into_iter().zip(outputs) {
-            bytes += o.extent.len(rows, g.cols) * o.dtype.size_bytes();
+        for (storage, o) in results.into_iter().zip(&program.outputs) {
+            bytes += o.extent.len(rows, cols) * o.dtype.size_bytes();
             let shape = if o.extent == Extent::ROW { g.row_shape() } else { &g.shape[..] };
-            raws.push((bridge::storage(buffer), Shape::from(shape)));
+            raws.push((storage, Shape::from(shape)));
         }
         stats::count_launch(bytes);
         Ok(raws)

@@ -1,8 +1,8 @@
 //! What a catalog file says about its kernel. One harness reads every entry and makes the tests, `zmlx kernels`,
 //! `zmlx verify`, `zmlx bench` and docs/KERNELS.md from it.
 
-use crate::{Op, Result, rowwise, stats};
-use candle_core::{Device, Tensor};
+use crate::{Op, Result, bridge, rowwise, stats};
+use candle_core::Tensor;
 use std::sync::OnceLock;
 use zmlx_ir::{DType, Formula, Scalar};
 
@@ -130,7 +130,7 @@ impl Entry {
     /// as a fallback).
     pub fn run(&self, inputs: &[&Tensor], uniforms: &[Scalar]) -> Result<Vec<Tensor>> {
         let op = self.op()?;
-        if inputs.iter().all(|t| matches!(t.device(), Device::Cpu)) {
+        if inputs.iter().all(|t| bridge::runs_on(t.device())) {
             return if self.uniforms.is_empty() {
                 op.call_all(inputs)
             } else {

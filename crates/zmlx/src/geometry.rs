@@ -57,6 +57,14 @@ pub struct Place {
     pub partial: bool,
 }
 
+impl Place {
+    /// Elements that lie flat, as columns of one row.
+    pub fn flat(offset: usize) -> Place {
+        let (row_strides, extent) = (Dims::new(), Extent::ELEM);
+        Place { offset, row_strides, col_stride: 1, extent, named: extent, partial: false }
+    }
+}
+
 /// Rows × cols of a call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Geometry {

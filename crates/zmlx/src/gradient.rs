@@ -8,7 +8,7 @@ use crate::{
     geometry::Geometry,
     specialise::{Forward, Part, Wanted},
 };
-use candle_core::{Device, Tensor};
+use candle_core::{Storage, Tensor};
 use std::sync::Arc;
 use zmlx_ir::{Extent, Program, program::Output};
 
@@ -137,20 +137,11 @@ impl Op {
         if c.dtype() != bridge::candle_dtype(o.dtype) {
             return Err(Error::argument(&self.body.name, name() + ": dtype", o.dtype, c.dtype().as_str()));
         }
-        if !matches!(c.device(), Device::Cpu) {
-            return Err(Error::argument(&self.body.name, name() + ": device", "cpu", "another device"));
-        }
         Ok(())
     }
 
     /// A gradient buffer in the shape of its input: summed over axes that the input lacks and its extent has.
-    fn shape_gradient(
-        &self,
-        storage: candle_core::CpuStorage,
-        g: &Geometry,
-        k: usize,
-        input: &Tensor,
-    ) -> Result<Tensor> {
+    fn shape_gradient(&self, storage: Storage, g: &Geometry, k: usize, input: &Tensor) -> Result<Tensor> {
         if !g.places[k].partial {
             return Ok(bridge::tensor(storage, input.shape()));
         }

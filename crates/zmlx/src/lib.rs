@@ -8,7 +8,6 @@ mod float_ext;
 mod geometry;
 mod gradient;
 mod inputs;
-mod list;
 mod op;
 mod raw;
 mod reduce;

@@ -1,7 +1,12 @@
 //! A formula specialised to the dtypes and extents of a call, and compiled: once for each combination, then found by
 //! a small key. New shapes, strides and values of launch arguments never come here.
 
-use crate::{Error, Result, bridge, error::Mistake, list::List, stats};
+use crate::{
+    Error, Result,
+    bridge::{self, Kernels},
+    error::Mistake,
+    stats,
+};
 use smallvec::SmallVec;
 use std::{
     collections::HashMap,
@@ -11,7 +16,7 @@ use zmlx_ir::{
     DType, Extent, Formula, Program, Signature, grad,
     program::{Id, Over, ReduceOp},
 };
-use zmlx_runtime::backend::cpu;
+use zmlx_runtime::list::List;
 
 /// How an input is bound: its dtype, its extent over the merged axes, and that where nothing is merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,24 +32,22 @@ pub type Key = SmallVec<[Bound; 8]>;
 /// A Program and what it was compiled to.
 pub struct Compiled {
     pub program: Arc<Program>,
-    pub kernel: cpu::Kernel,
+    pub kernels: Kernels,
     /// Of one element of each input and output.
     pub element_bytes: usize,
 }
 
 impl Compiled {
-    /// Verifies and compiles.
+    /// Verifies it; each device compiles it at the first launch there.
     fn new(program: Arc<Program>) -> Result<Compiled> {
         if let Err(faults) = program.verify() {
             let text: Vec<String> = faults.iter().map(ToString::to_string).collect();
             return Err(Error::Internal(format!("{}: {}", program.name, text.join("; "))));
         }
-        stats::count_compile();
-        let kernel = cpu::compile(&program)?;
         let inputs = program.inputs.iter().map(|i| i.dtype);
         let dtypes = inputs.chain(program.outputs.iter().map(|o| o.dtype));
         let element_bytes = dtypes.map(DType::size_bytes).sum();
-        Ok(Compiled { program, kernel, element_bytes })
+        Ok(Compiled { program, kernels: Kernels::default(), element_bytes })
     }
 }
 

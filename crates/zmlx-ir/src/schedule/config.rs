@@ -46,7 +46,15 @@ const WIDE: u64 = 1 << 30;
 /// Registers of a thread that arrays may take, for blocks of 1024, 512 and at most 256 threads.
 const REGISTERS: [(u32, u32); 3] = [(256, 160), (512, 80), (1024, 36)];
 
+/// What the heuristic knows of a Program: made once, asked at each launch.
+#[derive(Clone, Copy, Debug)]
+pub struct Chooser {
+    facts: Facts,
+    vector: u32,
+}
+
 /// What the heuristic looks at.
+#[derive(Clone, Copy, Debug)]
 struct Facts {
     stages: bool,
     sums: u32,
@@ -96,12 +104,16 @@ pub(super) fn vector(p: &Program) -> u32 {
     }
 }
 
-impl Config {
+impl Chooser {
+    /// Of a verified Program.
+    pub fn of(p: &Program) -> Chooser {
+        Chooser { facts: Facts::of(p), vector: vector(p) }
+    }
+
     /// The heuristic: a choice for launches of about this size. `dims` is the number of dimensions that the rows are
     /// decomposed over, `elements` the largest distance in elements between two elements of a tensor.
-    pub fn pick(p: &Program, rows: u64, cols: u64, dims: usize, elements: u64) -> Config {
-        let f = Facts::of(p);
-        let vector = vector(p);
+    pub fn pick(&self, rows: u64, cols: u64, dims: usize, elements: u64) -> Config {
+        let Chooser { facts: f, vector } = *self;
         let base = Config {
             strategy: Strategy::Elementwise,
             threads: 256,
@@ -129,6 +141,13 @@ impl Config {
                 None => base.looped(chunks),
             },
         }
+    }
+}
+
+impl Config {
+    /// What the heuristic chooses, asked once.
+    pub fn pick(p: &Program, rows: u64, cols: u64, dims: usize, elements: u64) -> Config {
+        Chooser::of(p).pick(rows, cols, dims, elements)
     }
 
     fn resident(self, f: &Facts, chunks: u64) -> Option<Config> {

@@ -34,7 +34,7 @@ mod reduce;
 mod rows;
 mod tensor;
 
-pub use config::{Config, Strategy};
+pub use config::{Chooser, Config, Strategy};
 pub use grid::{Device, Grid, Length, Size};
 pub use launch::{Geometry, Strides};
 

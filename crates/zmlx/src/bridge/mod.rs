@@ -1,8 +1,12 @@
 //! Between candle and the runtime: memory out of tensors, buffers into tensors, and candle's tape. Nothing else here
 //! touches a candle storage.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+mod device;
 mod tape;
 
+pub use device::{Call, Kernels, runs_on};
 pub use tape::{Backward, Raw, record};
 
 use crate::{Error, Result};
@@ -118,8 +122,8 @@ pub fn storage(buffer: Buffer) -> CpuStorage {
 }
 
 /// A tensor that candle's tape knows nothing of.
-pub fn tensor(storage: CpuStorage, shape: impl Into<Shape>) -> Tensor {
-    Tensor::from_storage(Storage::Cpu(storage), shape, BackpropOp::none(), false)
+pub fn tensor(storage: Storage, shape: impl Into<Shape>) -> Tensor {
+    Tensor::from_storage(storage, shape, BackpropOp::none(), false)
 }
 
 /// candle's own threads, so that its operations and ours do not compete for cores.

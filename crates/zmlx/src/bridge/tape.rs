@@ -1,55 +1,67 @@
 //! candle's tape over a finished computation of any number of inputs and results.
 //!
-//! candle's custom ops take three inputs and give one result. Here every tracked input hangs on a chain of links: the
-//! first link gives the result, each other one a *token* of one element that the link before it takes as an input. Of
-//! several results none can be the chain's own (a cotangent of zero that never came would not be told from one that
-//! did), so there the chain gives a *hub*, of one element a result, from which each result is taken without a copy.
+//! candle's custom ops take three inputs and give one result. Here the tracked inputs hang on a chain of links, of up to
+//! three inputs each: the first link gives the result, each other one a *token* of one element that takes the place of an
+//! input in the link before it. Of several results none can be the chain's own (a cotangent of zero that never came would
+//! not be told from one that did), so there the chain gives a *hub*, of one element a result, from which each result is
+//! taken without a copy.
 //!
-//! In a backward pass candle adds gradients up, so a slot that ops share could mix two passes (on two threads, or after
-//! one that failed halfway). Therefore tensors wait on a [`Desk`] under a ticket, and what travels through candle as the
-//! gradient of hub and tokens is the number of the ticket, which f64 holds exactly.
+//! A backward pass runs on one thread, and the first link comes before the others. So the gradients of those wait on a
+//! [`Desk`] under the thread that made them; a pass that failed halfway leaves what the next one replaces. Cotangents
+//! come before the first link, in any number: they wait under a ticket, whose number travels through candle as the
+//! gradient of the hub, which f64 holds exactly. (On a GPU reading it waits for the device; one result needs no hub.)
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Error, Layout, Result, Shape, Tensor};
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Storage, Tensor};
+use smallvec::SmallVec;
+use std::{
+    ops::Range,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, ThreadId},
 };
 
 /// Gradients of the tracked inputs from the cotangents of the results (None: nothing came back for it).
 pub type Backward = Box<dyn Fn(&[Option<Tensor>]) -> crate::Result<Vec<Tensor>> + Send + Sync>;
 
 /// A result: its memory and shape.
-pub type Raw = (CpuStorage, Shape);
+pub type Raw = (Storage, Shape);
 
 /// Passes that failed halfway leave tensors on the desk; no more than these wait.
 const MAX_WAITING: usize = 256;
+/// Inputs of one of candle's custom ops.
+const INPUTS: usize = 3;
 
 /// Tensors on their way from one op of a backward pass to another.
-#[derive(Default)]
-struct Desk(Mutex<Vec<(u64, Vec<Option<Tensor>>)>>);
+struct Desk<K>(Mutex<Vec<(K, Vec<Option<Tensor>>)>>);
+
+impl<K> Default for Desk<K> {
+    fn default() -> Desk<K> {
+        Desk(Mutex::default())
+    }
+}
 
 /// A lock whose holder panicked holds nothing half done here: entries are replaced whole.
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Desk {
-    /// Leaves tensors, and gives the ticket to fetch them with.
-    fn leave(&self, tensors: Vec<Option<Tensor>>) -> f64 {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let ticket = NEXT.fetch_add(1, Ordering::Relaxed);
+impl<K: PartialEq> Desk<K> {
+    /// Leaves tensors under a key, in place of what waits under it.
+    fn leave(&self, key: K, tensors: Vec<Option<Tensor>>) {
         let mut waiting = lock(&self.0);
+        waiting.retain(|(k, _)| *k != key);
         if waiting.len() >= MAX_WAITING {
             waiting.remove(0);
         }
-        waiting.push((ticket, tensors));
-        ticket as f64
+        waiting.push((key, tensors));
     }
 
-    /// Fetches one of them; the last one fetched clears the ticket.
-    fn fetch(&self, ticket: f64, k: usize) -> Option<Tensor> {
+    /// Fetches one of them; the last one fetched clears the key.
+    fn fetch(&self, key: &K, k: usize) -> Option<Tensor> {
         let mut waiting = lock(&self.0);
-        let at = waiting.iter().position(|(t, _)| *t as f64 == ticket)?;
+        let at = waiting.iter().position(|(t, _)| t == key)?;
         let tensor = waiting[at].1.get_mut(k)?.take();
         if waiting[at].1.iter().all(Option::is_none) {
             waiting.swap_remove(at);
@@ -66,7 +78,8 @@ struct Tape {
     /// The only result on the tape, or None where there is a hub.
     only: Option<usize>,
     count: usize,
-    desk: Desk,
+    cotangents: Desk<u64>,
+    gradients: Desk<ThreadId>,
 }
 
 impl Tape {
@@ -86,7 +99,7 @@ impl Tape {
             Some(k) => cotangents[k] = Some(g.clone()),
             None => {
                 for (k, ticket) in g.to_vec1::<f64>()?.into_iter().enumerate().filter(|(_, t)| *t != 0.0) {
-                    let cotangent = self.desk.fetch(ticket, 0);
+                    let cotangent = self.cotangents.fetch(&(ticket as u64), 0);
                     cotangents[k] = Some(cotangent.ok_or_else(|| self.error("a cotangent is missing"))?);
                 }
             }
@@ -98,80 +111,139 @@ impl Tape {
     }
 }
 
-/// The link of tracked input `.1`: the first gives the result or the hub, the others a token.
-struct Link(Arc<Tape>, usize);
+/// The link of these of the tracked inputs: the first gives the result or the hub, the others a token.
+struct Link(Arc<Tape>, Range<usize>);
 
 impl Link {
-    fn forward(&self) -> Result<Raw> {
-        match (self.1, self.0.only) {
-            (0, Some(k)) => self.0.result(k),
-            (0, None) => Ok((CpuStorage::F64(vec![0.0; self.0.count]), self.0.count.into())),
-            _ => Ok((CpuStorage::F64(vec![0.0]), 1.into())),
+    /// What it gives: a finished result, or None for so many zeros in f64.
+    fn gives(&self) -> std::result::Result<Result<Raw>, usize> {
+        match (self.1.start, self.0.only) {
+            (0, Some(k)) => Ok(self.0.result(k)),
+            (0, None) => Err(self.0.count),
+            _ => Err(1),
         }
     }
 
-    /// The gradient of the input, and that of the token, if there is one: the ticket of the other gradients.
-    fn back(&self, g: &Tensor) -> Result<(Tensor, Tensor)> {
+    /// The gradients of its inputs, and then that of its token, if there is one.
+    fn back(&self, inputs: usize, g: &Tensor) -> Result<SmallVec<[Tensor; INPUTS]>> {
         let tape = &*self.0;
         let missing = || tape.error("a gradient is missing");
-        if self.1 > 0 {
-            let ticket = g.to_vec1::<f64>()?[0];
-            return Ok((tape.desk.fetch(ticket, self.1).ok_or_else(missing)?, g.clone()));
+        let thread = thread::current().id();
+        let mut found: SmallVec<[Tensor; INPUTS]> = SmallVec::new();
+        if self.1.start == 0 {
+            let gradients = (tape.backward)(&tape.cotangents(g)?)?;
+            let mut waiting: Vec<Option<Tensor>> = gradients.into_iter().map(Some).collect();
+            for k in self.1.clone() {
+                found.push(waiting.get_mut(k).and_then(Option::take).ok_or_else(missing)?);
+            }
+            if waiting.iter().any(Option::is_some) {
+                tape.gradients.leave(thread, waiting);
+            }
+        } else {
+            for k in self.1.clone() {
+                found.push(tape.gradients.fetch(&thread, k).ok_or_else(missing)?);
+            }
         }
-        let mut gradients: Vec<Option<Tensor>> = (tape.backward)(&tape.cotangents(g)?)?.into_iter().map(Some).collect();
-        let own = gradients.first_mut().and_then(Option::take).ok_or_else(missing)?;
-        let ticket = if gradients.len() > 1 { tape.desk.leave(gradients) } else { 0.0 };
-        Ok((own, Tensor::from_slice(&[ticket], 1, &candle_core::Device::Cpu)?))
-    }
-}
-
-impl CustomOp1 for Link {
-    fn name(&self) -> &'static str {
-        // candle wants a name that lives for ever; its errors carry ours
-        "zmlx"
-    }
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<Raw> {
-        self.forward()
-    }
-    fn bwd(&self, _: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(self.back(g)?.0))
-    }
-}
-
-impl CustomOp2 for Link {
-    fn name(&self) -> &'static str {
-        // candle wants a name that lives for ever; its errors carry ours
-        "zmlx"
-    }
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<Raw> {
-        self.forward()
-    }
-    fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (own, ticket) = self.back(g)?;
-        Ok((Some(own), Some(ticket)))
+        if found.len() < inputs {
+            // of the token, whose gradient nobody reads
+            found.push(match self.1.start {
+                0 => Tensor::zeros(1, candle_core::DType::F64, g.device())?,
+                _ => g.clone(),
+            });
+        }
+        Ok(found)
     }
 }
 
 /// Result `.1`, moved out of its place behind the hub.
 struct Take(Arc<Tape>, usize);
 
-impl CustomOp1 for Take {
-    fn name(&self) -> &'static str {
-        // candle wants a name that lives for ever; its errors carry ours
-        "zmlx"
+impl Take {
+    fn gives(&self) -> std::result::Result<Result<Raw>, usize> {
+        Ok(self.0.result(self.1))
     }
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<Raw> {
-        self.0.result(self.1)
-    }
-    fn bwd(&self, _: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
+
+    fn back(&self, _: usize, g: &Tensor) -> Result<SmallVec<[Tensor; INPUTS]>> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let ticket = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.0.cotangents.leave(ticket, vec![Some(g.clone())]);
         let mut tickets = vec![0.0; self.0.count];
-        tickets[self.1] = self.0.desk.leave(vec![Some(g.clone())]);
-        Ok(Some(Tensor::from_vec(tickets, self.0.count, &candle_core::Device::Cpu)?))
+        tickets[self.1] = ticket as f64;
+        Ok(SmallVec::from_elem(Tensor::from_vec(tickets, self.0.count, g.device())?, 1))
     }
 }
 
-fn is_float(storage: &CpuStorage) -> bool {
-    matches!(storage, CpuStorage::F16(_) | CpuStorage::BF16(_) | CpuStorage::F32(_) | CpuStorage::F64(_))
+fn misplaced() -> Error {
+    Error::Msg("zmlx: a result lies on another device than its inputs".into())
+}
+
+/// What a custom op gives on the CPU.
+fn on_cpu(gives: std::result::Result<Result<Raw>, usize>) -> Result<(CpuStorage, Shape)> {
+    match gives {
+        Ok(raw) => match raw? {
+            (Storage::Cpu(storage), shape) => Ok((storage, shape)),
+            _ => Err(misplaced()),
+        },
+        Err(count) => Ok((CpuStorage::F64(vec![0.0; count]), count.into())),
+    }
+}
+
+/// The same beside a tensor on a CUDA device.
+#[cfg(feature = "cuda")]
+fn on_cuda(
+    gives: std::result::Result<Result<Raw>, usize>,
+    beside: &candle_core::CudaStorage,
+) -> Result<(candle_core::CudaStorage, Shape)> {
+    match gives {
+        Ok(raw) => match raw? {
+            (Storage::Cuda(storage), shape) => Ok((storage, shape)),
+            _ => Err(misplaced()),
+        },
+        Err(count) => {
+            let zeros = beside.device.alloc_zeros::<f64>(count)?;
+            Ok((candle_core::CudaStorage::wrap_cuda_slice(zeros, beside.device.clone()), count.into()))
+        }
+    }
+}
+
+/// candle's traits differ in the number of inputs alone.
+macro_rules! custom_op {
+    ($trait:ident for $op:ident: $($s:ident $l:ident $t:ident),+ => $back:expr, $grads:ty) => {
+        impl $trait for $op {
+            fn name(&self) -> &'static str {
+                // candle wants a name that lives for ever; its errors carry ours
+                "zmlx"
+            }
+            fn cpu_fwd(&self, $($s: &CpuStorage, $l: &Layout),+) -> Result<(CpuStorage, Shape)> {
+                $(let _ = ($s, $l);)+
+                on_cpu(self.gives())
+            }
+            #[cfg(feature = "cuda")]
+            fn cuda_fwd(
+                &self,
+                $($s: &candle_core::CudaStorage, $l: &Layout),+
+            ) -> Result<(candle_core::CudaStorage, Shape)> {
+                let beside = [$(($s, $l).0),+];
+                on_cuda(self.gives(), beside[0])
+            }
+            fn bwd(&self, $($t: &Tensor,)+ _: &Tensor, g: &Tensor) -> Result<$grads> {
+                let inputs = [$($t),+].len();
+                let mut found = self.back(inputs, g)?.into_iter();
+                let mut next = || found.next();
+                let back: fn(&mut dyn FnMut() -> Option<Tensor>) -> $grads = $back;
+                Ok(back(&mut next))
+            }
+        }
+    };
+}
+custom_op!(CustomOp1 for Take: s l t => |next| next(), Option<Tensor>);
+custom_op!(CustomOp1 for Link: s l t => |next| next(), Option<Tensor>);
+custom_op!(CustomOp2 for Link: s l t, s2 l2 t2 => |next| (next(), next()), (Option<Tensor>, Option<Tensor>));
+custom_op!(CustomOp3 for Link: s l t, s2 l2 t2, s3 l3 t3 => |next| (next(), next(), next()),
+    (Option<Tensor>, Option<Tensor>, Option<Tensor>));
+
+fn is_float(storage: &Storage) -> bool {
+    storage.dtype().is_float()
 }
 
 /// Puts finished results on candle's tape as functions of `tracked`, of which there is at least one. Results of integer
@@ -184,15 +256,25 @@ pub fn record(name: Arc<str>, results: Vec<Raw>, tracked: &[&Tensor], backward: 
         count: results.len(),
         only: if let [k] = floats[..] { Some(k) } else { None },
         results: Mutex::new(results.into_iter().map(Some).collect()),
-        desk: Desk::default(),
+        cotangents: Desk::default(),
+        gradients: Desk::default(),
     });
+    // the last link has room for three inputs, the others for two and a token
     let mut chain: Option<Tensor> = None;
-    for (k, x) in tracked.iter().enumerate().rev().filter(|_| !floats.is_empty()) {
-        let link = Link(tape.clone(), k);
-        chain = Some(match chain {
-            None => x.apply_op1(link)?,
-            Some(token) => x.apply_op2(&token, link)?,
+    let mut end = if floats.is_empty() { 0 } else { tracked.len() };
+    while end > 0 {
+        let room = INPUTS - usize::from(chain.is_some());
+        let start = if end <= room { 0 } else { end - room };
+        let link = Link(tape.clone(), start..end);
+        chain = Some(match (&tracked[start..end], &chain) {
+            ([a], None) => a.apply_op1(link)?,
+            ([a, b], None) => a.apply_op2(b, link)?,
+            ([a, b, c], None) => a.apply_op3(b, c, link)?,
+            ([a], Some(token)) => a.apply_op2(token, link)?,
+            ([a, b], Some(token)) => a.apply_op3(b, token, link)?,
+            _ => return Err(tape.error("a link of more inputs than there is room for")),
         });
+        end = start;
     }
     let result = |k: usize| match &chain {
         Some(chain) if tape.only == Some(k) => Ok(chain.clone()),
@@ -208,7 +290,7 @@ mod tests {
     use candle_core::{Device, Var};
 
     fn vector(values: &[f32]) -> Raw {
-        (CpuStorage::F32(values.to_vec()), values.len().into())
+        (Storage::Cpu(CpuStorage::F32(values.to_vec())), values.len().into())
     }
 
     /// p = Σ xₖ, q = Π-free stand-in: only the bookkeeping is under test, so cotangents are handed on with factors.
@@ -257,7 +339,7 @@ mod tests {
             fn name(&self) -> &'static str {
                 "fails"
             }
-            fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<Raw> {
+            fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
                 Ok((s.clone(), l.shape().clone()))
             }
             fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
@@ -274,13 +356,15 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_is_cleared_by_its_last_tensor() {
+    fn a_key_is_cleared_by_its_last_tensor_and_replaced_by_the_next_pass() {
         let desk = Desk::default();
         let t = Tensor::zeros(1, candle_core::DType::F32, &Device::Cpu).expect("small");
-        let ticket = desk.leave(vec![None, Some(t.clone()), Some(t)]);
-        assert!(desk.fetch(ticket + 1.0, 1).is_none());
-        assert!(desk.fetch(ticket, 1).is_some() && desk.fetch(ticket, 1).is_none());
-        assert!(desk.fetch(ticket, 2).is_some());
+        desk.leave(1, vec![None, Some(t.clone()), Some(t.clone())]);
+        assert!(desk.fetch(&2, 1).is_none());
+        assert!(desk.fetch(&1, 1).is_some() && desk.fetch(&1, 1).is_none());
+        desk.leave(1, vec![None, Some(t)]);
+        assert!(desk.fetch(&1, 2).is_none());
+        assert!(desk.fetch(&1, 1).is_some());
         assert!(lock(&desk.0).is_empty());
     }
 }

@@ -6,6 +6,7 @@
 //! | context | a device of the caller, and the facts that kernels are chosen by |
 //! | module  | code → functions, through the cache on disk            |
 //! | launch  | a function, a grid, parameters                         |
+//! | kernel  | a Program: its schedules, compiled and launched        |
 //!
 //! Context, stream and memory belong to the caller, whose tensor library made them with the same `cudarc`. Libraries are
 //! looked for before the first call into them, because `cudarc` panics where there is none.
@@ -13,12 +14,14 @@
 #![cfg(feature = "cuda")]
 
 mod context;
+mod kernel;
 mod launch;
 mod module;
 mod nvrtc;
 
 pub use context::{Context, Facts, count, open};
 pub use cudarc;
+pub use kernel::{Kernel, Launch, View};
 pub use launch::launch;
 pub use module::{Function, load};
 pub use nvrtc::{Code, Source, compile, version};

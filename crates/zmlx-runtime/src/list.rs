@@ -3,10 +3,12 @@
 use std::sync::OnceLock;
 
 /// See the module.
+#[derive(Debug)]
 pub struct List<T> {
     first: OnceLock<Box<Link<T>>>,
 }
 
+#[derive(Debug)]
 struct Link<T> {
     value: T,
     next: OnceLock<Box<Link<T>>>,

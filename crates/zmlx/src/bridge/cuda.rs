@@ -1,0 +1,143 @@
+//! Programs on candle's CUDA devices: on its context, its stream and memory from its pool.
+
+use super::{
+    Guards,
+    device::{Call, Results},
+};
+use crate::{Error, Result, stats};
+use candle_core::{
+    CudaDevice, CudaStorage, Storage, Tensor,
+    backend::BackendStorage,
+    cuda_backend::{
+        CudaStorageSlice,
+        cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop},
+    },
+};
+use smallvec::SmallVec;
+use std::sync::LazyLock;
+use zmlx_ir::DType;
+use zmlx_runtime::{
+    backend::cuda::driver::{Context, Kernel, Launch, View},
+    list::List,
+};
+
+/// What a Program was compiled to on each device, by the device's number.
+#[derive(Default)]
+pub struct Kernels(List<(usize, Kernel)>);
+
+/// What is known of the devices.
+static CONTEXTS: LazyLock<List<(usize, Context)>> = LazyLock::new(List::default);
+
+fn context(stream: &CudaStream) -> Result<&'static Context> {
+    let number = stream.context().ordinal();
+    match CONTEXTS.iter().find(|(n, _)| *n == number) {
+        Some((_, context)) => Ok(context),
+        None => Ok(&CONTEXTS.find_or_add((number, Context::new(stream.context())?), |(n, _)| *n == number).1),
+    }
+}
+
+macro_rules! slices {
+    ($($v:ident($t:ty)),*) => {
+        /// Address of the memory, its element size, and what orders this use of it after others.
+        fn address<'a>(slice: &'a CudaStorageSlice, stream: &'a CudaStream) -> Option<(u64, SyncOnDrop<'a>)> {
+            match slice {
+                $(CudaStorageSlice::$v(s) => Some(s.device_ptr(stream)),)*
+                _ => None,
+            }
+        }
+
+        /// Memory for so many elements, and its address.
+        fn allocate(dtype: DType, n: usize, device: &CudaDevice, stream: &CudaStream) -> Result<(CudaStorageSlice, u64)> {
+            Ok(match if dtype == DType::Bool { DType::U8 } else { dtype } {
+                $(DType::$v => {
+                    // SAFETY: every element is written by the launch it is allocated for.
+                    let mut memory: CudaSlice<$t> = unsafe { device.alloc(n.max(1))? };
+                    let address = memory.device_ptr_mut(stream).0;
+                    (CudaStorageSlice::$v(memory), address)
+                })*
+                DType::Bool => unreachable!("invariant: truth values are stored as u8"),
+            })
+        }
+    };
+}
+slices!(U8(u8), U32(u32), I16(i16), I32(i32), I64(i64), BF16(half::bf16), F16(half::f16), F32(f32), F64(f64));
+
+impl Kernels {
+    fn on(&self, call: &Call<'_>, stream: &CudaStream) -> Result<&Kernel> {
+        let number = stream.context().ordinal();
+        match self.0.iter().find(|(n, _)| *n == number) {
+            Some((_, kernel)) => Ok(kernel),
+            None => {
+                stats::count_compile();
+                let kernel = Kernel::new(call.program, context(stream)?);
+                Ok(&self.0.find_or_add((number, kernel), |(n, _)| *n == number).1)
+            }
+        }
+    }
+
+    /// Queues it on the device's stream.
+    pub fn run(&self, call: &Call<'_>, tensors: &[&Tensor], device: &CudaDevice) -> Result<Results> {
+        let stream = device.cuda_stream();
+        let kernel = self.on(call, &stream)?;
+        let guards = Guards::lock(tensors);
+        let mut views: SmallVec<[View<'_>; 8]> = SmallVec::new();
+        let mut uses: SmallVec<[SyncOnDrop<'_>; 8]> = SmallVec::new();
+        for (k, (place, input)) in call.places.iter().zip(&call.program.inputs).enumerate() {
+            let Storage::Cuda(storage) = guards.storage(k) else {
+                return Err(Error::internal("a tensor of a CUDA device lies elsewhere"));
+            };
+            let Some((start, guard)) = address(&storage.slice, &stream) else {
+                let (what, got) = (format!("{}: dtype", input.name), storage.dtype().as_str());
+                return Err(Error::argument(call.op, what, "an integer or float type", got));
+            };
+            uses.push(guard);
+            views.push(View {
+                address: start + (place.offset * input.dtype.size_bytes()) as u64,
+                row_strides: &place.row_strides,
+                col_stride: place.col_stride,
+            });
+        }
+        let rows = call.row_dims.iter().product();
+        let mut results: SmallVec<[CudaStorageSlice; 4]> = SmallVec::new();
+        let mut outputs: SmallVec<[u64; 4]> = SmallVec::new();
+        let mut empty = true;
+        for o in &call.program.outputs {
+            let n = o.extent.len(rows, call.cols);
+            empty &= n == 0;
+            let (memory, address) = allocate(o.dtype, n, device, &stream)?;
+            results.push(memory);
+            outputs.push(address);
+        }
+        // freed in the order of the stream: after the launch that uses it
+        let mut scratch: SmallVec<[CudaSlice<u8>; 4]> = SmallVec::new();
+        let mut more = |bytes: u64| {
+            // SAFETY: it is written before it is read.
+            let memory = unsafe { device.alloc::<u8>(bytes as usize) };
+            let mut memory = memory.map_err(|e| zmlx_runtime::Error::Device {
+                op: call.op.into(),
+                what: "scratch memory".into(),
+                expected: format!("{bytes} bytes"),
+                got: e.to_string(),
+            })?;
+            let address = memory.device_ptr_mut(&stream).0;
+            scratch.push(memory);
+            Ok(address)
+        };
+        if !empty {
+            let launch = Launch {
+                row_dims: call.row_dims,
+                cols: call.cols,
+                inputs: &views,
+                uniforms: call.uniforms,
+                outputs: &outputs,
+                stream: stream.cu_stream(),
+            };
+            // SAFETY: the tensors are locked and live until the launch is queued, and what is freed later is freed in the
+            // order of the stream; candle's layouts lie inside their memory; outputs are as large as their extents.
+            unsafe { kernel.run(&launch, &mut more)? };
+        }
+        drop(uses);
+        let store = |slice| Storage::Cuda(CudaStorage { slice, device: device.clone() });
+        Ok(results.into_iter().map(store).collect())
+    }
+}
