@@ -21,7 +21,7 @@ extern unsigned char gpu_shared_begin[], gpu_shared_end[];
 void __sanitizer_set_death_callback(void (*callback)()) __attribute__((weak));
 // Fibres are unknown to the sanitizer; it must not move their variables to stacks of its own.
 const char* __asan_default_options() {
-  return "detect_stack_use_after_return=0:detect_leaks=0:exitcode=71:use_sigaltstack=1:allocator_may_return_null=1";
+  return "detect_stack_use_after_return=0:detect_leaks=0:exitcode=71:use_sigaltstack=1:handle_sigill=1:handle_sigfpe=1";
 }
 const char* __ubsan_default_options() { return "halt_on_error=1:exitcode=71"; }
 

@@ -32,40 +32,84 @@ const HEADERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../zmlx-runtime/stan
 /// What makes a mistake in a kernel an error: reads and writes outside of memory, misaligned vectors, overflow that the
 /// language does not define, and NaN in variables that were not set.
 const CHECKS: &[&str] = &[
-    "-fsanitize=address,alignment,bounds,shift,integer-divide-by-zero,signed-integer-overflow",
-    "-fno-sanitize-recover=all",
+    "-fsanitize=address,alignment,shift,integer-divide-by-zero,signed-integer-overflow",
     "-ftrivial-auto-var-init=pattern",
     "-gline-tables-only",
 ];
 
-const COMMON: &[&str] =
-    &["-std=c++17", "-O1", "-ffp-contract=off", "-Wall", "-Werror=return-type", "-Wno-sign-compare"];
+const COMMON: &[&str] = &["-std=c++17", "-O1", "-ffp-contract=off", "-Werror=return-type", "-Wno-sign-compare"];
+
+/// What makes clang read MSL: `half` as parameter and result of functions, literals of type float, attributes that it
+/// does not know.
+const METAL: &[&str] = &[
+    "-std=c++17",
+    "-Xclang",
+    "-fallow-half-arguments-and-returns",
+    "-Xclang",
+    "-cl-single-precision-constant",
+    "-Wno-unknown-attributes",
+    "-ferror-limit=8",
+];
+
+/// The two readings of MSL that find errors of Metal's compiler. The first is for a target where both 16-bit float types
+/// are built in, as only those may lie in any address space.
+const SYNTAX: [(&str, &[&str]); 2] = [
+    ("address spaces", &["-fsyntax-only", "-DGPU_ADDRESS_SPACES", "--target=aarch64-linux-gnu"]),
+    ("explicit bfloat", &["-fsyntax-only", "-DGPU_EXPLICIT_BFLOAT"]),
+];
 
 impl Unit {
-    /// Compiles text once. The message of an error is the compiler's, with lines of `text`.
+    /// Compiles text once; MSL is also read in the two other ways. The message of an error is the compiler's, with lines
+    /// of `text`.
     pub fn compile(dialect: Dialect, text: &str, entries: &[&str]) -> Result<Unit, String> {
         let compiler = compiler(dialect).ok_or("no C++ compiler: install clang")?;
         let machine = machine(compiler)?;
-        let code = source(dialect, text, entries)?;
+        let text = translate(dialect, text)?;
+        let calls = trampolines(dialect, &text, entries)?;
+        let code = format!("{}\n#line 1 \"entries\"\n{calls}", with_header(dialect, &text));
         let mut arguments: Vec<&str> = [COMMON, CHECKS].concat();
         if cfg!(target_arch = "x86_64") {
             arguments.push("-march=native");
         }
-        if compiler == "g++" {
-            arguments.push("-fsanitize-sections=.shared");
-        }
+        // clang's `bounds` also has checks that stop without a message, where the address sanitizer would give one.
+        arguments.extend(match compiler {
+            "clang++" => &["-fsanitize=array-bounds"][..],
+            _ => &["-fsanitize=bounds", "-fsanitize-sections=.shared"],
+        });
+        arguments.push("-fno-sanitize-recover=all");
         if dialect == Dialect::Metal {
             arguments.extend(METAL);
         }
         let script = format!("-Wl,-T,{HEADERS}/shared.ld");
         let linked = ["-x", "none", &machine.display().to_string(), &script].map(str::to_owned);
-        let program = build(compiler, &code, &arguments, &linked)?;
+        let program = place(compiler, &code, &arguments, &linked);
+        if !program.exists() {
+            if dialect == Dialect::Metal {
+                check_metal(compiler, &text)?;
+            }
+            build(&program, compiler, &code, &arguments, &linked)?;
+        }
         Ok(Unit { program })
     }
 }
 
-/// What MSL needs beside the header: `half` as parameter and result of functions, attributes that clang does not know.
-const METAL: &[&str] = &["-Xclang", "-fallow-half-arguments-and-returns", "-Wno-unknown-attributes"];
+fn with_header(dialect: Dialect, text: &str) -> String {
+    let (header, name) = match dialect {
+        Dialect::Cuda => ("\"cuda.h\"", "kernel.cu"),
+        Dialect::Metal => ("<metal_stdlib>", "kernel.metal"),
+    };
+    format!("#include {header}\n#line 1 \"{name}\"\n{text}")
+}
+
+fn check_metal(compiler: &str, text: &str) -> Result<(), String> {
+    let input = unique("cc");
+    fs::write(&input, with_header(Dialect::Metal, text)).map_err(|e| format!("{}: {e}", input.display()))?;
+    for (what, arguments) in SYNTAX {
+        run(compiler, &[METAL, arguments].concat(), &input, &[]).map_err(|e| format!("read with {what}: {e}"))?;
+    }
+    let _ = fs::remove_file(&input);
+    Ok(())
+}
 
 /// The compiler for a dialect, if this machine has one. Only clang has the vectors of MSL.
 pub fn compiler(dialect: Dialect) -> Option<&'static str> {
@@ -82,55 +126,55 @@ pub fn compiler(dialect: Dialect) -> Option<&'static str> {
     }
 }
 
-fn source(dialect: Dialect, text: &str, entries: &[&str]) -> Result<String, String> {
-    let text = translate(dialect, text)?;
-    let calls = trampolines(dialect, &text, entries)?;
-    let (header, name) = match dialect {
-        Dialect::Cuda => ("#include \"cuda.h\"", "kernel.cu"),
-        Dialect::Metal => ("#include <metal_stdlib>", "kernel.metal"),
-    };
-    Ok(format!("{header}\n#line 1 \"{name}\"\n{text}\n#line 1 \"entries\"\n{calls}"))
-}
-
 /// The machine as an object file, which all units link.
 fn machine(compiler: &str) -> Result<PathBuf, String> {
     static MACHINE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let made = || {
         let code = fs::read_to_string(format!("{HEADERS}/gpu.cc")).map_err(|e| format!("{HEADERS}/gpu.cc: {e}"))?;
-        build(compiler, &code, &["-std=c++17", "-O2", "-Wall", "-c"], &[])
+        let arguments = ["-std=c++17", "-O2", "-c"];
+        let object = place(compiler, &code, &arguments, &[]);
+        if !object.exists() {
+            build(&object, compiler, &code, &arguments, &[])?;
+        }
+        Ok(object)
     };
     MACHINE.get_or_init(made).clone()
 }
 
-/// Compiles `code`, unless the same was compiled before. `inputs` are further files and what the linker needs.
-fn build(compiler: &str, code: &str, arguments: &[&str], inputs: &[String]) -> Result<PathBuf, String> {
+/// Where the result of a compilation is kept: its name is a hash of all it depends on.
+fn place(compiler: &str, code: &str, arguments: &[&str], inputs: &[String]) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     (compiler, code, arguments, inputs).hash(&mut hasher);
     for file in ["gpu.h", "cuda.h", "metal_stdlib", "shared.ld"] {
         fs::read(Path::new(HEADERS).join(file)).unwrap_or_default().hash(&mut hasher);
     }
-    let made = folder().join(format!("{:016x}", hasher.finish()));
-    if made.exists() {
-        return Ok(made);
-    }
+    folder().join(format!("{:016x}", hasher.finish()))
+}
+
+/// Compiles `code` to `made`. `inputs` are further files and what the linker needs.
+fn build(made: &Path, compiler: &str, code: &str, arguments: &[&str], inputs: &[String]) -> Result<(), String> {
     let (input, output) = (unique("cc"), unique("out"));
     fs::write(&input, code).map_err(|e| format!("{}: {e}", input.display()))?;
+    let mut inputs = inputs.to_vec();
+    inputs.extend(["-o".to_owned(), output.display().to_string()]);
+    run(compiler, arguments, &input, &inputs)?;
+    let _ = fs::remove_file(&input);
+    // Another process may have been as fast: then this replaces a file by an equal one.
+    fs::rename(&output, made).map_err(|e| format!("{}: {e}", made.display()))
+}
+
+fn run(compiler: &str, arguments: &[&str], input: &Path, inputs: &[String]) -> Result<(), String> {
     let run = Command::new(compiler)
         .args(arguments)
         .args(["-I", HEADERS, "-x", "c++"])
-        .arg(&input)
+        .arg(input)
         .args(inputs)
-        .arg("-o")
-        .arg(&output)
         .output()
         .map_err(|e| format!("{compiler}: {e}"))?;
-    if !run.status.success() {
-        return Err(format!("{compiler}: {}", String::from_utf8_lossy(&run.stderr)));
+    match run.status.success() {
+        true => Ok(()),
+        false => Err(format!("{compiler}: {}", String::from_utf8_lossy(&run.stderr))),
     }
-    let _ = fs::remove_file(&input);
-    // Another process may have been as fast: then this replaces a file by an equal one.
-    fs::rename(&output, &made).map_err(|e| format!("{}: {e}", made.display()))?;
-    Ok(made)
 }
 
 /// Where programs, jobs and results are.

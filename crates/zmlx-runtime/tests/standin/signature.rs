@@ -49,7 +49,7 @@ fn metal_argument(parameter: &str) -> Option<String> {
     if IDS.contains(&attribute) {
         return Some(format!("gpu::{attribute}()"));
     }
-    if attribute.starts_with("threadgroup(") {
+    if attribute.starts_with("dynamic_shared(") {
         return Some("gpu::Buffer{gpu::dynamic_shared()}".to_owned());
     }
     let slot = attribute.strip_prefix("buffer(")?.strip_suffix(')')?.trim();
