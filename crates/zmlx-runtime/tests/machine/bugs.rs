@@ -153,7 +153,7 @@ fn block_memory_that_was_not_set_is_caught() {
 #[test]
 fn a_variable_that_was_not_set_is_caught() {
     let bug = "float v[4]; for (int k = 1; k < 4; ++k) v[k] = x[t]; out[t] = v[t % 4];";
-    caught(bug, "out[t] = x[t];", "wrong result: out[0] is NaN", SAME);
+    caught(bug, "out[t] = x[t];", "wrong result: out[0] is", SAME);
 }
 
 #[test]

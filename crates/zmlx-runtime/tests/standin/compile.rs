@@ -1,4 +1,4 @@
-//! Text to program. Programs are kept in cargo's folder for temporary files, by a hash of all they are made of, so that
+//! Text to library. Libraries are kept in cargo's folder for temporary files, by a hash of all they are made of, so that
 //! unchanged text compiles once and not at every run of the tests.
 
 use std::{
@@ -10,6 +10,7 @@ use std::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use super::{signature::trampolines, translate::translate};
@@ -21,9 +22,10 @@ pub enum Dialect {
     Metal,
 }
 
-/// Some entries of one text, compiled to a program.
+/// Some entries of one text, compiled to a library, and the machine that loads it.
 pub struct Unit {
-    pub(super) program: PathBuf,
+    pub(super) machine: PathBuf,
+    pub(super) library: PathBuf,
 }
 
 /// Headers and machine. From a sibling crate the path is the same.
@@ -34,10 +36,11 @@ const HEADERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../zmlx-runtime/stan
 const CHECKS: &[&str] = &[
     "-fsanitize=address,alignment,shift,integer-divide-by-zero,signed-integer-overflow",
     "-ftrivial-auto-var-init=pattern",
-    "-gline-tables-only",
+    "-g1",
 ];
 
-const COMMON: &[&str] = &["-std=c++17", "-O1", "-ffp-contract=off", "-Werror=return-type", "-Wno-sign-compare"];
+const COMMON: &[&str] =
+    &["-std=c++17", "-O1", "-fPIC", "-shared", "-ffp-contract=off", "-Werror=return-type", "-Wno-sign-compare"];
 
 /// What makes clang read MSL: `half` as parameter and result of functions, literals of type float, attributes that it
 /// does not know.
@@ -80,16 +83,15 @@ impl Unit {
         if dialect == Dialect::Metal {
             arguments.extend(METAL);
         }
-        let script = format!("-Wl,-T,{HEADERS}/shared.ld");
-        let linked = ["-x", "none", &machine.display().to_string(), &script].map(str::to_owned);
-        let program = place(compiler, &code, &arguments, &linked);
-        if !program.exists() {
+        let script = [format!("-Wl,-T,{HEADERS}/shared.ld")];
+        let library = place(compiler, &code, &arguments, &script);
+        if !library.exists() {
             if dialect == Dialect::Metal {
                 check_metal(compiler, &text)?;
             }
-            build(&program, compiler, &code, &arguments, &linked)?;
+            build(&library, compiler, &code, &arguments, &script)?;
         }
-        Ok(Unit { program })
+        Ok(Unit { machine, library })
     }
 }
 
@@ -126,17 +128,23 @@ pub fn compiler(dialect: Dialect) -> Option<&'static str> {
     }
 }
 
-/// The machine as an object file, which all units link.
+/// The machine, which loads any unit. It is linked with the sanitizers and not itself watched by them.
 fn machine(compiler: &str) -> Result<PathBuf, String> {
     static MACHINE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let made = || {
         let code = fs::read_to_string(format!("{HEADERS}/gpu.cc")).map_err(|e| format!("{HEADERS}/gpu.cc: {e}"))?;
-        let arguments = ["-std=c++17", "-O2", "-c"];
-        let object = place(compiler, &code, &arguments, &[]);
+        let compile = ["-std=c++17", "-O2", "-c"];
+        let object = place(compiler, &code, &compile, &[]);
         if !object.exists() {
-            build(&object, compiler, &code, &arguments, &[])?;
+            build(&object, compiler, &code, &compile, &[])?;
         }
-        Ok(object)
+        let link = ["-fsanitize=address,undefined", "-rdynamic"];
+        let inputs = ["-x", "none", &object.display().to_string(), "-ldl"].map(str::to_owned);
+        let machine = place(compiler, "", &link, &inputs);
+        if !machine.exists() {
+            build(&machine, compiler, "", &link, &inputs)?;
+        }
+        Ok(machine)
     };
     MACHINE.get_or_init(made).clone()
 }
@@ -185,8 +193,21 @@ pub fn folder() -> &'static Path {
         let folder = base.join("zmlx-standin");
         // If it cannot be made, the first write there says so.
         let _ = fs::create_dir_all(&folder);
+        forget_old(&folder);
         folder
     })
+}
+
+/// Removes what was made more than a week ago. Who still needs it makes it again.
+fn forget_old(folder: &Path) {
+    let is_old = |file: &fs::DirEntry| {
+        let age = file.metadata().ok()?.modified().ok()?.elapsed().ok()?;
+        (age > Duration::from_secs(7 * 24 * 3600)).then_some(())
+    };
+    for file in fs::read_dir(folder).into_iter().flatten().flatten().filter(|f| is_old(f).is_some()) {
+        // Another process may have done it.
+        let _ = fs::remove_file(file.path());
+    }
 }
 
 /// A name of a file that nobody else uses.
