@@ -87,14 +87,30 @@ GPU_REDUCE(__reduce_min_sync, int, a < b ? a : b)
 
 // --- vectors ---------------------------------------------------------------------------------------------------------
 
-#define GPU_VECTORS(T, name, align2, align4)                                                                  \
-  struct name##1 { T x; };                                                                                    \
-  struct __align__(align2) name##2 { T x, y; };                                                               \
-  struct name##3 { T x, y, z; };                                                                              \
-  struct __align__(align4) name##4 { T x, y, z, w; };                                                         \
-  inline name##1 make_##name##1(T x) { return {x}; }                                                          \
-  inline name##2 make_##name##2(T x, T y) { return {x, y}; }                                                  \
-  inline name##3 make_##name##3(T x, T y, T z) { return {x, y, z}; }                                          \
+// Copies are written out, as the sanitizer looks at the address of a copy only if a constructor makes it. So a union
+// with a vector in it cannot be copied as a whole.
+#define GPU_VECTORS(T, name, align2, align4)                                                                      \
+  struct name##1 { T x; };                                                                                        \
+  struct name##3 { T x, y, z; };                                                                                  \
+  struct __align__(align2) name##2 {                                                                              \
+    T x, y;                                                                                                       \
+    name##2() = default;                                                                                          \
+    explicit name##2(T x) : x(x), y(0) {}                                                                         \
+    name##2(T x, T y) : x(x), y(y) {}                                                                             \
+    name##2(const name##2& v) : x(v.x), y(v.y) {}                                                                 \
+    name##2& operator=(const name##2& v) { x = v.x, y = v.y; return *this; }                                      \
+  };                                                                                                              \
+  struct __align__(align4) name##4 {                                                                              \
+    T x, y, z, w;                                                                                                 \
+    name##4() = default;                                                                                          \
+    explicit name##4(T x) : x(x), y(0), z(0), w(0) {}                                                             \
+    name##4(T x, T y, T z = 0, T w = 0) : x(x), y(y), z(z), w(w) {}                                               \
+    name##4(const name##4& v) : x(v.x), y(v.y), z(v.z), w(v.w) {}                                                 \
+    name##4& operator=(const name##4& v) { x = v.x, y = v.y, z = v.z, w = v.w; return *this; }                    \
+  };                                                                                                              \
+  inline name##1 make_##name##1(T x) { return {x}; }                                                              \
+  inline name##2 make_##name##2(T x, T y) { return {x, y}; }                                                      \
+  inline name##3 make_##name##3(T x, T y, T z) { return {x, y, z}; }                                              \
   inline name##4 make_##name##4(T x, T y, T z, T w) { return {x, y, z, w}; }
 GPU_VECTORS(signed char, char, 2, 4)
 GPU_VECTORS(unsigned char, uchar, 2, 4)

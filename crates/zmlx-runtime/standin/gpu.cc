@@ -5,9 +5,11 @@
 // forward, reverse or random. Memory of the block is 0xFF (NaN) before each block. Buffers are allocations of exactly
 // their size, which the address sanitizer guards.
 //
-// Usage: PROGRAM job result. The job says what to launch (`read_job`); the result is the memory of all buffers.
+// Usage: PROGRAM unit job result. The unit is a shared library with kernels, so that this program is linked once. The job
+// says what to launch (`read_job`); the result is the memory of all buffers.
 #include "gpu.h"
 
+#include <dlfcn.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,11 +19,10 @@
 #include <unistd.h>
 
 extern "C" {
-extern unsigned char gpu_shared_begin[], gpu_shared_end[];
 void __sanitizer_set_death_callback(void (*callback)()) __attribute__((weak));
 // Fibres are unknown to the sanitizer; it must not move their variables to stacks of its own.
 const char* __asan_default_options() {
-  return "detect_stack_use_after_return=0:detect_leaks=0:exitcode=71:use_sigaltstack=1:allocator_may_return_null=1";
+  return "detect_stack_use_after_return=0:detect_leaks=0:exitcode=71:use_sigaltstack=1:handle_sigill=1:handle_sigfpe=1";
 }
 const char* __ubsan_default_options() { return "halt_on_error=1:exitcode=71"; }
 
@@ -125,6 +126,7 @@ const Entry* entry;
 Launch launch;
 Order order;
 u64 random_state;
+unsigned char *shared_begin, *shared_end;
 void* dynamic_memory;
 size_t dynamic_size;
 
@@ -290,14 +292,9 @@ void run_warps() {
 
 // The sanitizer forbids the gaps between arrays to memset, hence the loop that the compiler must not recognise.
 void fill_shared() {
-  for (volatile unsigned char* p = gpu_shared_begin; p < gpu_shared_end; ++p) {
-    if (reinterpret_cast<size_t>(p) % 8 == 0 && p + 8 <= gpu_shared_end) {
-      *reinterpret_cast<volatile u64*>(const_cast<unsigned char*>(p)) = ~0ull;
-      p += 7;
-    } else {
-      *p = 0xff;
-    }
-  }
+  volatile unsigned char* p = shared_begin;
+  for (; p + 8 <= shared_end; p += 8) *reinterpret_cast<volatile u64*>(const_cast<unsigned char*>(p)) = ~0ull;
+  for (; p < shared_end; ++p) *p = 0xff;
   memset(dynamic_memory, 0xff, dynamic_size);
 }
 
@@ -362,9 +359,24 @@ Dim read_dim() {
   return dim;
 }
 
+void* symbol(void* unit, const char* name) {
+  void* found = dlsym(unit, name);
+  if (!found) stop("the unit has no %s", name);
+  return found;
+}
+
+// The first of the unit's entries.
+const Entry* load_unit(const char* path) {
+  void* unit = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (!unit) stop("%s", dlerror());
+  shared_begin = static_cast<unsigned char*>(symbol(unit, "gpu_shared_begin"));
+  shared_end = static_cast<unsigned char*>(symbol(unit, "gpu_shared_end"));
+  return static_cast<const Entry*>(symbol(unit, "gpu_entries"));
+}
+
 u64 sizes[256];
 
-unsigned read_job(const char* path) {
+unsigned read_job(const char* path, const Entry* entries) {
   job = fopen(path, "rb");
   if (!job) stop("cannot read %s", path);
   static char name[256];
@@ -430,21 +442,21 @@ Lanes exchange(const char* operation, unsigned mask, Word value, int line) {
 }  // namespace gpu
 
 int main(int count, char** arguments) {
-  if (count != 3) stop("usage: PROGRAM job result");
+  if (count != 4) stop("usage: PROGRAM unit job result");
   if (__sanitizer_set_death_callback) __sanitizer_set_death_callback(where);
   signal(SIGALRM, out_of_time);
   alarm(time_limit_s);
-  unsigned buffers = read_job(arguments[1]);
+  unsigned buffers = read_job(arguments[2], load_unit(arguments[1]));
   thread_count = block_size.x * block_size.y * block_size.z;
   warp_count = (thread_count + 31) / 32;
   make_fibres();
   run_grid();
   self = nullptr;
-  FILE* result = fopen(arguments[2], "wb");
-  if (!result) stop("cannot write %s", arguments[2]);
+  FILE* result = fopen(arguments[3], "wb");
+  if (!result) stop("cannot write %s", arguments[3]);
   for (unsigned i = 0; i < buffers; ++i) {
-    if (sizes[i] && fwrite(launch.buffers[i], sizes[i], 1, result) != 1) stop("cannot write %s", arguments[2]);
+    if (sizes[i] && fwrite(launch.buffers[i], sizes[i], 1, result) != 1) stop("cannot write %s", arguments[3]);
   }
-  if (fclose(result)) stop("cannot write %s", arguments[2]);
+  if (fclose(result)) stop("cannot write %s", arguments[3]);
   return 0;
 }

@@ -88,7 +88,7 @@ inline unsigned ballot(const char* operation, unsigned mask, bool vote, int line
 // Memory of the block whose size the launch says: exactly that many bytes.
 void* dynamic_shared();
 
-// A launch, and the kernels that a unit offers. The last entry has no name.
+// A launch, and a kernel that a unit offers. A unit lists its own in `gpu_entries`; the last one has no name.
 struct Launch {
   void** buffers;
   const void* args;
@@ -99,7 +99,6 @@ struct Entry {
   unsigned buffers;
   void (*run)(const Launch&);
 };
-extern const Entry entries[];
 
 // Become whatever type the kernel's parameter has.
 struct Buffer {

@@ -3,7 +3,9 @@
 #[path = "../standin/mod.rs"]
 mod standin;
 
+mod bugs;
 mod cuda;
+mod metal;
 
 use standin::{Dialect, Unit, compiler};
 

@@ -126,7 +126,7 @@ impl Unit {
         let (job_file, result_file) = (unique("job"), unique("result"));
         let done = fs::write(&job_file, job)
             .map_err(|e| format!("{}: {e}", folder().display()))
-            .and_then(|()| execute(&self.program, &job_file, &result_file))
+            .and_then(|()| self.execute(&job_file, &result_file))
             .and_then(|()| fs::read(&result_file).map_err(|e| format!("the machine left no result: {e}")));
         // They are gone already if something failed above.
         let _ = (fs::remove_file(job_file), fs::remove_file(result_file));
@@ -168,18 +168,20 @@ impl Unit {
     }
 }
 
-fn execute(program: &Path, job: &Path, result: &Path) -> Result<(), String> {
-    let output = Command::new(program)
-        .args([job, result])
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| format!("{}: {e}", program.display()))?;
-    if output.status.success() {
-        return Ok(());
+impl Unit {
+    fn execute(&self, job: &Path, result: &Path) -> Result<(), String> {
+        let output = Command::new(&self.machine)
+            .args([&*self.library, job, result])
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|e| format!("{}: {e}", self.machine.display()))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let report = String::from_utf8_lossy(&output.stderr);
+        let mut lines: Vec<&str> = report.lines().take(REPORT_LINES).collect();
+        // The sanitizer's death comes last, and with it the thread in which it happened.
+        lines.extend(report.lines().skip(REPORT_LINES).filter(|line| line.starts_with("in ")));
+        Err(format!("{}\n{}", output.status, lines.join("\n")))
     }
-    let report = String::from_utf8_lossy(&output.stderr);
-    let mut lines: Vec<&str> = report.lines().take(REPORT_LINES).collect();
-    // The sanitizer's death comes last, and with it the thread in which it happened.
-    lines.extend(report.lines().skip(REPORT_LINES).filter(|line| line.starts_with("in ")));
-    Err(format!("{}\n{}", output.status, lines.join("\n")))
 }

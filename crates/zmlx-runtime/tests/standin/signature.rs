@@ -18,11 +18,17 @@ const IDS: &[&str] = &[
     "threads_per_threadgroup",
 ];
 
+/// Argument tables of Metal have this many places for buffers.
+const BUFFERS: usize = 31;
+
 /// C++ that makes the table of `entries`, to stand below their text.
 pub fn trampolines(dialect: Dialect, text: &str, entries: &[&str]) -> Result<String, String> {
     let (mut functions, mut table) = (String::new(), String::new());
     for entry in entries {
         let parameters = parameters(text, entry).ok_or_else(|| format!("the text has no kernel {entry}"))?;
+        if dialect == Dialect::Metal {
+            check_metal(&parameters).map_err(|e| format!("{entry}: {e}"))?;
+        }
         let (mut arguments, mut buffers) = (Vec::new(), 0usize);
         for (n, parameter) in parameters.iter().enumerate() {
             let argument = match dialect {
@@ -40,7 +46,28 @@ pub fn trampolines(dialect: Dialect, text: &str, entries: &[&str]) -> Result<Str
             &format!("static void run_{entry}(const gpu::Launch& launch) {{ (void)launch; {entry}({arguments}); }}\n");
         table += &format!("  {{\"{entry}\", {buffers}, run_{entry}}},\n");
     }
-    Ok(format!("{functions}const gpu::Entry gpu::entries[] = {{\n{table}  {{nullptr, 0, nullptr}},\n}};\n"))
+    Ok(format!("{functions}extern \"C\" const gpu::Entry gpu_entries[] = {{\n{table}  {{nullptr, 0, nullptr}},\n}};\n"))
+}
+
+/// Metal refuses positions and sizes of different dimensions, and places that the argument table does not have.
+fn check_metal(parameters: &[String]) -> Result<(), String> {
+    let mut dimension = None;
+    for parameter in parameters {
+        let Some((declaration, attribute)) = parameter.split_once("[[") else { continue };
+        let slot = attribute.strip_prefix("buffer(").and_then(|a| a.split(')').next()?.trim().parse::<usize>().ok());
+        if slot.is_some_and(|slot| slot >= BUFFERS) {
+            return Err(format!("`{parameter}` is past the {BUFFERS} buffers of an argument table"));
+        }
+        if !["position_in", "threads_per_threadgroup", "_per_grid"].iter().any(|word| attribute.contains(word)) {
+            continue;
+        }
+        let kind = declaration.split_whitespace().next().unwrap_or("");
+        let mine = kind.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(1u32);
+        if *dimension.get_or_insert(mine) != mine {
+            return Err(format!("`{parameter}` has another dimension than the positions before it"));
+        }
+    }
+    Ok(())
 }
 
 fn metal_argument(parameter: &str) -> Option<String> {
@@ -49,7 +76,7 @@ fn metal_argument(parameter: &str) -> Option<String> {
     if IDS.contains(&attribute) {
         return Some(format!("gpu::{attribute}()"));
     }
-    if attribute.starts_with("threadgroup(") {
+    if attribute.starts_with("dynamic_shared(") {
         return Some("gpu::Buffer{gpu::dynamic_shared()}".to_owned());
     }
     let slot = attribute.strip_prefix("buffer(")?.strip_suffix(')')?.trim();
@@ -107,5 +134,14 @@ mod tests {
             )
         );
         assert!(trampolines(Dialect::Metal, "kernel void f(float x) {}", &["f"]).unwrap_err().contains("float x"));
+    }
+
+    #[test]
+    fn metal_parameters_that_apple_refuses_are_refused() {
+        let error = |text: &str| trampolines(Dialect::Metal, text, &["f"]).unwrap_err();
+        let mixed =
+            "kernel void f(uint t [[thread_position_in_threadgroup]], uint3 b [[threadgroup_position_in_grid]]) {}";
+        assert!(error(mixed).contains("another dimension"));
+        assert!(error("kernel void f(device float* x [[buffer(31)]]) {}").contains("31 buffers"));
     }
 }

@@ -134,11 +134,18 @@ fn split(text: &str, separator: char) -> Vec<String> {
     parts
 }
 
-/// `threadgroup` declares memory where no pointer or reference is declared: there it becomes GPU_SHARED.
+/// `threadgroup` declares memory where no pointer or reference is declared: there it becomes GPU_SHARED. As an attribute
+/// it would be taken for the macro.
 fn threadgroup_memory(text: &str) -> String {
     let (mut out, mut done) = (String::new(), 0);
     for at in words(text, "threadgroup") {
         let after = &text[at + "threadgroup".len()..];
+        if text[..at].ends_with("[[") {
+            out += &text[done..at];
+            out += "dynamic_shared";
+            done = at + "threadgroup".len();
+            continue;
+        }
         let declaration = &after[..after.find([';', '=', ')', '{']).unwrap_or(after.len())];
         if declaration.contains(['*', '&', '(']) || after[declaration.len()..].starts_with(')') {
             continue;
@@ -176,8 +183,8 @@ mod tests {
 
     #[test]
     fn threadgroup_declares_memory_or_qualifies_a_pointer() {
-        let text = "void f(threadgroup float* p, threadgroup(0)) { threadgroup float s[32]; (threadgroup float*)s; threadgroup float a, b; }";
-        let expected = "void f(threadgroup float* p, threadgroup(0)) { GPU_SHARED float s[32]; (threadgroup float*)s; GPU_SHARED float a, b; }";
+        let text = "void f(threadgroup float* p [[threadgroup(0)]]) { threadgroup float s[32]; (threadgroup float*)s; threadgroup float a, b; }";
+        let expected = "void f(threadgroup float* p [[dynamic_shared(0)]]) { GPU_SHARED float s[32]; (threadgroup float*)s; GPU_SHARED float a, b; }";
         assert_eq!(threadgroup_memory(text), expected);
     }
 }
