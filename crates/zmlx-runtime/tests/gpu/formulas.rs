@@ -56,7 +56,8 @@ fn row_kernels_and_their_gradients_match_the_oracle_in_every_strategy() {
         let mut jobs: Vec<(Case, Schedule)> = vec![];
         for p in [gradient(&p), p] {
             for (rows, cols) in [(37, 20), (5, 1030)] {
-                let picked = Config::pick(&p, rows as u64, cols as u64, 1, (rows * cols) as u64);
+                // a case decomposes its rows over up to three dimensions
+                let picked = Config::pick(&p, rows as u64, cols as u64, 3, (rows * cols) as u64);
                 let looped = Config { strategy: Strategy::Looped, threads: 64, row_threads: 64, ..picked };
                 let tiled = Config { strategy: Strategy::Tiled, threads: 64, row_threads: 32, chunks: 1, ..picked };
                 for (k, cfg) in [picked, looped, tiled].into_iter().enumerate() {
