@@ -79,7 +79,8 @@ impl Facts {
             arrays: arrays + sums + 2 * scans,
             words,
             elementwise: !stages && sums == 0 && p.outputs.iter().all(|o| o.extent == Extent::ELEM),
-            elems: nodes().any(|n| n.extent.has_cols()),
+            // an output may repeat a value of the row
+            elems: nodes().any(|n| n.extent.has_cols()) || p.outputs.iter().any(|o| o.extent.has_cols()),
         }
     }
 }
