@@ -71,7 +71,8 @@ pub(super) fn lower(
     let sums = s.leave(sums, schedule);
     let tile = if cfg.strategy == Strategy::Tiled { cfg.row_threads * cfg.vector * cfg.chunks } else { 0 };
     let per_block = cfg.threads / cfg.row_threads;
-    let grid = if sums.is_empty() {
+    // tiles share the grid with the rows, sums or not
+    let grid = if sums.is_empty() && cfg.strategy != Strategy::Tiled {
         Grid::Rows(per_block)
     } else {
         Grid::Parts { rows: per_block, tile, resident: (1024 / cfg.threads).max(1) * 2 }
