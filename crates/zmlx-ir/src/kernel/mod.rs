@@ -161,6 +161,10 @@ pub enum Shuffle {
     Xor(u32),
     /// The lane so many before; its own value where that lies outside of the group of `width` lanes.
     Up(u32),
+    /// The lane so many behind; its own value where that lies outside of the group.
+    Down(u32),
+    /// The lane of this number in the group.
+    Lane(u32),
 }
 
 /// A value.

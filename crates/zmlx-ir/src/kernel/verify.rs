@@ -272,7 +272,7 @@ impl Checker<'_> {
             }
             Expr::Shuffle(by, width, e) => {
                 self.expr(e);
-                let (Shuffle::Xor(n) | Shuffle::Up(n)) = by;
+                let (Shuffle::Xor(n) | Shuffle::Up(n) | Shuffle::Down(n) | Shuffle::Lane(n)) = by;
                 let ok = width.is_power_of_two() && *width <= WARP && *n < *width;
                 self.expect(ok, || format!("a shuffle by {n} among {width} lanes"));
             }

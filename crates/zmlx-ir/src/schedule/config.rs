@@ -60,6 +60,7 @@ struct Facts {
     sums: u32,
     arrays: u32,
     words: u32,
+    scans: bool,
     elementwise: bool,
     elems: bool,
 }
@@ -78,13 +79,16 @@ impl Facts {
         }
         let stages = nodes().any(|n| along(&n.kind));
         let sums = nodes().filter(|n| down(&n.kind)).count() as u32;
+        let scans = nodes().filter(|n| matches!(n.kind, Kind::Scan(_))).count() as u32;
         Facts {
             stages,
+            scans: scans > 0,
             sums,
-            arrays: arrays + sums,
+            arrays: arrays + sums + 2 * scans,
             words,
             elementwise: !stages && sums == 0 && p.outputs.iter().all(|o| o.extent == Extent::ELEM),
-            elems: nodes().any(|n| n.extent.has_cols()),
+            // an output may repeat a value of the row
+            elems: nodes().any(|n| n.extent.has_cols()) || p.outputs.iter().any(|o| o.extent.has_cols()),
         }
     }
 }
@@ -151,7 +155,8 @@ impl Config {
     }
 
     fn resident(self, f: &Facts, chunks: u64) -> Option<Config> {
-        let mut row_threads = 1;
+        // a scan goes from lane to lane of whole warps
+        let mut row_threads = if f.scans { WARP } else { 1 };
         // up to 4 vectors a thread within a warp, where threads meet cheaply
         while row_threads < 32 && chunks > 4 * u64::from(row_threads) {
             row_threads *= 2;

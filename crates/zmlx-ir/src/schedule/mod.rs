@@ -13,6 +13,7 @@
 //! | elementwise | strategy: any chunk to any thread                                                      |
 //! | rows        | strategy: so many threads hold a row, or walk along it                                 |
 //! | reduce      | accumulators, combined among the threads of a row                                      |
+//! | scan        | running sums along a row                                                               |
 //! | columns     | sums over the rows: partial sums in registers, then a second kernel                    |
 //!
 //! A row is cut into *chunks* of `vector` elements: what a thread reads and writes at once, 16 bytes of the widest
@@ -32,6 +33,7 @@ mod lower;
 mod parts;
 mod reduce;
 mod rows;
+mod scan;
 mod tensor;
 
 pub use config::{Chooser, Config, Strategy};

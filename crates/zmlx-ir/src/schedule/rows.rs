@@ -22,10 +22,11 @@ use super::{
     lane::Site,
     lower::{Lower, Part, is_along},
     reduce::Acc,
+    scan,
 };
 use crate::{
     Extent, Op,
-    kernel::{Arith, Expr, Place, Stmt, VarId},
+    kernel::{Arith, Expr, Place, Stmt, VarId, WARP},
     program::{Id, Kind, Over},
 };
 use std::collections::HashMap;
@@ -51,9 +52,14 @@ pub(super) fn lower(
         s.choose_lead();
     }
     s.row_shift = s.e.at(0);
-    let scan = s.p.ids().find(|i| s.live[i.index()] && matches!(s.p.node(*i).kind, Kind::Scan(_)));
-    if let Some(id) = scan {
-        return s.unsupported("a scan", id);
+    let is_scan = |s: &Lower<'_>, i: Id| s.live[i.index()] && matches!(s.p.node(i).kind, Kind::Scan(_));
+    for id in s.p.ids().filter(|i| is_scan(&s, *i)) {
+        if cfg.strategy != Strategy::Resident || cfg.row_threads < WARP {
+            return s.unsupported("a scan of a row that no warp holds", id);
+        }
+        if scan::op_of(&s, id).is_none() {
+            return s.unsupported("a recurrence", id);
+        }
     }
     if cfg.strategy == Strategy::Resident {
         s.find_kept();
@@ -65,7 +71,8 @@ pub(super) fn lower(
     let sums = s.leave(sums, schedule);
     let tile = if cfg.strategy == Strategy::Tiled { cfg.row_threads * cfg.vector * cfg.chunks } else { 0 };
     let per_block = cfg.threads / cfg.row_threads;
-    let grid = if sums.is_empty() {
+    // tiles share the grid with the rows, sums or not
+    let grid = if sums.is_empty() && cfg.strategy != Strategy::Tiled {
         Grid::Rows(per_block)
     } else {
         Grid::Parts { rows: per_block, tile, resident: (1024 / cfg.threads).max(1) * 2 }
@@ -214,12 +221,16 @@ impl<'p> Rows<'p> {
         self.s.row_values(stage);
         self.store_rows(stage);
         self.sum_row_values(stage);
-        let work = self.work(stage);
+        let mut work = self.work(stage);
+        let lanes = self.s.cfg.vector * self.s.cfg.chunks;
+        for (id, _, var) in &mut work.scans {
+            let dtype = self.s.p.node(*id).dtype;
+            *var = Some(self.s.e.array(&format!("terms_{}", id.0), dtype, lanes));
+        }
         let accs: Vec<Acc> = work.reductions.iter().map(|id| self.s.accumulator(*id)).collect();
         if !work.roots.is_empty() {
             for id in &work.kept {
                 let node = self.s.p.node(*id);
-                let lanes = self.s.cfg.vector * self.s.cfg.chunks;
                 let var = self.s.e.array(&format!("v_{}_held", id.0), node.dtype, lanes);
                 self.s.held[id.index()] = Some(var);
             }
@@ -232,6 +243,14 @@ impl<'p> Rows<'p> {
             let result = self.s.result(acc);
             self.s.known[acc.id.index()] = Some(result);
         }
+        let lane = self.lane.clone();
+        for (id, _, terms) in &work.scans {
+            if let Some(terms) = terms {
+                let made = self.s.scan(*id, *terms, &lane);
+                self.s.held[id.index()] = Some(made);
+                self.barriers += 2;
+            }
+        }
     }
 
     fn work(&self, stage: u32) -> Work {
@@ -240,7 +259,11 @@ impl<'p> Rows<'p> {
         for id in s.p.ids().filter(|i| s.early(*i)) {
             let node = s.p.node(id);
             if is_along(node.kind) && s.args_stage(id) == stage {
-                work.reductions.push(id);
+                if let Kind::Scan(_) = node.kind {
+                    work.scans.push((id, node.args[0], None));
+                } else {
+                    work.reductions.push(id);
+                }
                 work.roots.extend(&node.args);
             }
             if s.keep[id.index()] && s.stage[id.index()] == stage && s.held[id.index()].is_none() {
@@ -326,6 +349,8 @@ pub(super) struct Work {
     pub roots: Vec<Id>,
     /// Reductions along the row that they feed.
     pub reductions: Vec<Id>,
+    /// Scans, with their argument and the array that takes it.
+    pub scans: Vec<(Id, Id, Option<VarId>)>,
     /// Values to hold for later stages.
     pub kept: Vec<Id>,
     /// Outputs.
@@ -384,7 +409,7 @@ pub(super) fn chunk(s: &mut Lower<'_>, work: &Work, accs: &[Acc], sums: &Held, a
             let value = s.stored(*slot, values[id].clone());
             s.e.push(Stmt::Set(Place::Lane(*var, i.clone()), value));
         }
-        if accs.is_empty() && work.sums.is_empty() {
+        if accs.is_empty() && work.sums.is_empty() && work.scans.is_empty() {
             return;
         }
         let inside = s.inside(site.col.clone());
@@ -392,6 +417,12 @@ pub(super) fn chunk(s: &mut Lower<'_>, work: &Work, accs: &[Acc], sums: &Held, a
         for acc in accs {
             let args: Vec<Expr> = s.p.node(acc.id).args.iter().map(|a| values[a].clone()).collect();
             s.accumulate(acc, &args, &inside, &site.col);
+        }
+        for (id, arg, var) in &work.scans {
+            if let (Some(var), Some((_, identity))) = (var, scan::op_of(s, *id)) {
+                let value = op(Op::Select, [inside.clone(), values[arg].clone(), identity]);
+                s.e.push(Stmt::Set(Place::Lane(*var, site.held.clone()), value));
+            }
         }
         let inside = and(inside, s.row_lives.clone());
         for (id, arg) in &work.sums {

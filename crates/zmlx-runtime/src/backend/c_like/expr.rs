@@ -204,6 +204,8 @@ impl Writer<'_> {
         let (k, name, n) = match by {
             Shuffle::Xor(n) => (0, "shuffle_xor", n),
             Shuffle::Up(n) => (1, "shuffle_up", n),
+            Shuffle::Down(n) => (2, "shuffle_down", n),
+            Shuffle::Lane(n) => (3, "shuffle", n),
         };
         let (n, width) = (n.to_string(), width.to_string());
         let small = matches!(dtype, DType::Bool | DType::U8 | DType::I16);

@@ -50,8 +50,9 @@ pub struct Dialect {
     pub call: fn(Op, DType) -> Option<&'static str>,
     /// A prelude function of this target's own: f16 to f32, f32 to f16, f32 to bf16; shuffles of 64 bits.
     pub own: fn(&str) -> Option<&'static str>,
-    /// `$0` of the lane whose number differs by `$1`; `$0` of the lane `$1` before, in groups of `$2`.
-    pub shuffles: [&'static str; 2],
+    /// `$0` of the lane whose number differs by `$1`; of the lane `$1` before or behind, or of number `$1`, in groups
+    /// of `$2`.
+    pub shuffles: [&'static str; 4],
     /// Are shuffles of 64 bits a function of the prelude?
     pub shuffles_words: bool,
     /// Most buffers of an entry.

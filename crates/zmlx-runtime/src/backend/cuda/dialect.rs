@@ -37,7 +37,12 @@ pub static CUDA: Dialect = Dialect {
     ],
     call,
     own,
-    shuffles: ["__shfl_xor_sync(0xffffffffu, $0, $1)", "__shfl_up_sync(0xffffffffu, $0, $1, $2)"],
+    shuffles: [
+        "__shfl_xor_sync(0xffffffffu, $0, $1)",
+        "__shfl_up_sync(0xffffffffu, $0, $1, $2)",
+        "__shfl_down_sync(0xffffffffu, $0, $1, $2)",
+        "__shfl_sync(0xffffffffu, $0, $1, $2)",
+    ],
     shuffles_words: false,
     buffers: 256,
     entry,

@@ -23,7 +23,13 @@ pub static METAL: Dialect = Dialect {
     not_numbers: ["INFINITY", "", "NAN", ""],
     call,
     own,
-    shuffles: ["simd_shuffle_xor($0, (ushort)$1)", "simd_shuffle_up($0, (ushort)$1)"],
+    // groups smaller than a simdgroup are exchanged within by xor alone
+    shuffles: [
+        "simd_shuffle_xor($0, (ushort)$1)",
+        "simd_shuffle_up($0, (ushort)$1)",
+        "simd_shuffle_down($0, (ushort)$1)",
+        "simd_shuffle($0, (ushort)$1)",
+    ],
     shuffles_words: true,
     buffers: 30,
     entry,
@@ -119,16 +125,32 @@ fn own(name: &str) -> Option<&'static str> {
         "f32_to_f16" => "$fn$u16 f32_to_f16(float x) {\n    return as_type<ushort>((half)x);\n}\n",
         "shuffle_xor_i64" => {
             "\
-$fn$T shuffle_xor_i64($T x, ushort lanes) {
-    const uint low = simd_shuffle_xor((uint)x, lanes), high = simd_shuffle_xor((uint)((ulong)x >> 32), lanes);
+$fn$T shuffle_xor_i64($T x, ushort n) {
+    const uint low = simd_shuffle_xor((uint)x, n), high = simd_shuffle_xor((uint)((ulong)x >> 32), n);
     return ($T)((ulong)high << 32 | low);
 }
 "
         }
         "shuffle_up_i64" => {
             "\
-$fn$T shuffle_up_i64($T x, ushort lanes) {
-    const uint low = simd_shuffle_up((uint)x, lanes), high = simd_shuffle_up((uint)((ulong)x >> 32), lanes);
+$fn$T shuffle_up_i64($T x, ushort n) {
+    const uint low = simd_shuffle_up((uint)x, n), high = simd_shuffle_up((uint)((ulong)x >> 32), n);
+    return ($T)((ulong)high << 32 | low);
+}
+"
+        }
+        "shuffle_down_i64" => {
+            "\
+$fn$T shuffle_down_i64($T x, ushort n) {
+    const uint low = simd_shuffle_down((uint)x, n), high = simd_shuffle_down((uint)((ulong)x >> 32), n);
+    return ($T)((ulong)high << 32 | low);
+}
+"
+        }
+        "shuffle_i64" => {
+            "\
+$fn$T shuffle_i64($T x, ushort n) {
+    const uint low = simd_shuffle((uint)x, n), high = simd_shuffle((uint)((ulong)x >> 32), n);
     return ($T)((ulong)high << 32 | low);
 }
 "

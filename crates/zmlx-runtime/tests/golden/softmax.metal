@@ -1,0 +1,176 @@
+#include <metal_stdlib>
+using namespace metal;
+
+static inline float bf16_to_f32(ushort x) {
+    return as_type<float>((uint)x << 16);
+}
+
+static inline ushort f32_to_bf16(float x) {
+    const uint u = as_type<uint>(x);
+    if (x != x) {
+        return (ushort)((u >> 16) | 64);
+    }
+    return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
+}
+
+static inline float max_f32(float a, float b) {
+    return a >= b || a != a ? a : b;
+}
+
+static inline int min_i32(int a, int b) {
+    return a <= b ? a : b;
+}
+
+static inline void load_bf16x8(device const ushort* p, thread float* v) {
+    const uint4 t = *(device const uint4*)p;
+    const uint w[4] = {t.x, t.y, t.z, t.w};
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        v[i] = bf16_to_f32((ushort)(w[i / 2] >> (16 * (i % 2))));
+    }
+}
+
+static inline void store_bf16x8(device ushort* p, const thread float* v) {
+    uint w[4] = {0, 0, 0, 0};
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        w[i / 2] |= (uint)f32_to_bf16(v[i]) << (16 * (i % 2));
+    }
+    uint4 t;
+    t.x = w[0];
+    t.y = w[1];
+    t.z = w[2];
+    t.w = w[3];
+    *(device uint4*)p = t;
+}
+
+struct softmax_args {
+    int rows;
+    int x_row_stride_0;
+    int cols;
+    int x_shift;
+    int x_col;
+};
+
+[[max_total_threads_per_threadgroup(128)]]
+kernel void softmax(device const ushort* x [[buffer(0)]],
+    device ushort* out [[buffer(1)]],
+    constant softmax_args& args [[buffer(2)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    threadgroup float max_1_of_warp[4];
+    threadgroup float sum_4_of_warp[4];
+    const int lane = tid & 63;
+    const int sub = tid / 64;
+    for (int base = bid * 2; base < args.rows; base += blocks * 2) {
+        const int row = base + sub;
+        const bool lives = row < args.rows;
+        const int row_2 = min_i32(row, (args.rows - 1));
+        const int x_row = row_2 * args.x_row_stride_0;
+        const int out_row = row_2 * args.cols;
+        const int shift = out_row & 7;
+        const bool x_vectors = ((((x_row + args.x_shift) - shift) & 7) == 0) && (args.x_col == 1);
+        float x_held[64];
+#pragma unroll
+        for (int c = 0; c < 8; c++) {
+            const int col = ((lane + (c * 64)) * 8) - shift;
+            const bool full = (0 <= col) && ((col + 8) <= args.cols);
+            if (full && x_vectors) {
+                load_bf16x8(&x[x_row + col], &x_held[c * 8]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 8; i++) {
+                    x_held[(c * 8) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f;
+                }
+            }
+        }
+        float max_1 = -INFINITY;
+#pragma unroll
+        for (int c_2 = 0; c_2 < 8; c_2++) {
+            const int col_2 = ((lane + (c_2 * 64)) * 8) - shift;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
+#pragma unroll
+            for (int i_2 = 0; i_2 < 8; i_2++) {
+                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
+                max_1 = max_f32(max_1, (inside ? x_held[(c_2 * 8) + i_2] : (-INFINITY)));
+            }
+        }
+        const float other = simd_shuffle_xor(max_1, (ushort)16);
+        max_1 = max_f32(max_1, other);
+        const float other_2 = simd_shuffle_xor(max_1, (ushort)8);
+        max_1 = max_f32(max_1, other_2);
+        const float other_3 = simd_shuffle_xor(max_1, (ushort)4);
+        max_1 = max_f32(max_1, other_3);
+        const float other_4 = simd_shuffle_xor(max_1, (ushort)2);
+        max_1 = max_f32(max_1, other_4);
+        const float other_5 = simd_shuffle_xor(max_1, (ushort)1);
+        max_1 = max_f32(max_1, other_5);
+        const int warp = tid / 32;
+        if ((tid & 31) == 0) {
+            max_1_of_warp[warp] = max_1;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        const int first_warp = (tid / 64) * 2;
+        max_1 = max_1_of_warp[first_warp];
+#pragma unroll
+        for (int w = 1; w < 2; w++) {
+            max_1 = max_f32(max_1, max_1_of_warp[first_warp + w]);
+        }
+        float sum_4 = 0.0f;
+        float v_3_held[64];
+#pragma unroll
+        for (int c_3 = 0; c_3 < 8; c_3++) {
+            const int col_3 = ((lane + (c_3 * 64)) * 8) - shift;
+            const bool full_3 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
+#pragma unroll
+            for (int i_3 = 0; i_3 < 8; i_3++) {
+                const float exp_3 = metal::precise::exp((x_held[(c_3 * 8) + i_3] - max_1));
+                v_3_held[(c_3 * 8) + i_3] = exp_3;
+                const bool inside_2 = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
+                sum_4 = sum_4 + (inside_2 ? exp_3 : 0.0f);
+            }
+        }
+        sum_4 = sum_4 + simd_shuffle_xor(sum_4, (ushort)16);
+        sum_4 = sum_4 + simd_shuffle_xor(sum_4, (ushort)8);
+        sum_4 = sum_4 + simd_shuffle_xor(sum_4, (ushort)4);
+        sum_4 = sum_4 + simd_shuffle_xor(sum_4, (ushort)2);
+        sum_4 = sum_4 + simd_shuffle_xor(sum_4, (ushort)1);
+        const int warp_2 = tid / 32;
+        if ((tid & 31) == 0) {
+            sum_4_of_warp[warp_2] = sum_4;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        const int first_warp_2 = (tid / 64) * 2;
+        sum_4 = sum_4_of_warp[first_warp_2];
+#pragma unroll
+        for (int w_2 = 1; w_2 < 2; w_2++) {
+            sum_4 = sum_4 + sum_4_of_warp[first_warp_2 + w_2];
+        }
+#pragma unroll
+        for (int c_4 = 0; c_4 < 8; c_4++) {
+            const int col_4 = ((lane + (c_4 * 64)) * 8) - shift;
+            const bool full_4 = (0 <= col_4) && ((col_4 + 8) <= args.cols);
+            float out_chunk[8];
+#pragma unroll
+            for (int i_4 = 0; i_4 < 8; i_4++) {
+                out_chunk[i_4] = v_3_held[(c_4 * 8) + i_4] / sum_4;
+            }
+            if (lives) {
+                if (full_4) {
+                    store_bf16x8(&out[out_row + col_4], &out_chunk[0]);
+                } else {
+#pragma unroll
+                    for (int i_5 = 0; i_5 < 8; i_5++) {
+                        if ((0 <= (col_4 + i_5)) && ((col_4 + i_5) < args.cols)) {
+                            out[out_row + (col_4 + i_5)] = f32_to_bf16(out_chunk[i_5]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
