@@ -1,6 +1,7 @@
 //! The `zmlx` command line: one file a verb.
 
 mod allocator;
+mod device;
 mod named;
 mod peer;
 mod table;

@@ -1,5 +1,5 @@
 //! A peer in another process (PyTorch): it computes the same operation on the same inputs in the same run, timed by
-//! its own clock, interleaved with ours. One JSON object a line each way; `benches/peers/torch_cpu.py` is the other end.
+//! its own clock, interleaved with ours. One JSON object a line each way; `benches/peers/torch_peer.py` is the other end.
 
 use candle_core::Tensor;
 use serde_json::{Value, json};
@@ -64,7 +64,8 @@ impl Peer {
         let mut files = vec![];
         for (k, t) in inputs.iter().enumerate() {
             let file = self.folder.join(format!("in{k}.npy"));
-            let t = if t.dtype().is_float() { t.to_dtype(candle_core::DType::F32)? } else { t.clone() };
+            let t = t.to_device(&candle_core::Device::Cpu)?;
+            let t = if t.dtype().is_float() { t.to_dtype(candle_core::DType::F32)? } else { t };
             t.write_npy(&file)?;
             files.push(file.display().to_string());
         }

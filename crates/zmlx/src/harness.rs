@@ -143,7 +143,14 @@ struct Given {
     values: Vec<f64>,
 }
 
-fn give(arg: &Arg, shape: &[usize], dtype: DType, memory: Memory, random: &mut Random) -> Result<Given> {
+fn give(
+    arg: &Arg,
+    shape: &[usize],
+    dtype: DType,
+    memory: Memory,
+    random: &mut Random,
+    device: &Device,
+) -> Result<Given> {
     let dims = arg_shape(arg, shape);
     let (n, cols) = (dims.iter().product::<usize>(), *shape.last().unwrap_or(&1));
     let cd = candle(arg_dtype(arg, dtype));
@@ -170,7 +177,7 @@ fn give(arg: &Arg, shape: &[usize], dtype: DType, memory: Memory, random: &mut R
         }
         _ => dense,
     };
-    Ok(Given { tensor, values })
+    Ok(Given { tensor: tensor.to_device(device)?, values })
 }
 
 fn data(values: &[f64], dtype: DType) -> Data {
@@ -178,7 +185,7 @@ fn data(values: &[f64], dtype: DType) -> Data {
 }
 
 fn flat(t: &Tensor) -> Result<Vec<f64>> {
-    Ok(t.to_dtype(candle_core::DType::F64)?.flatten_all()?.to_vec1::<f64>()?)
+    Ok(t.to_device(&Device::Cpu)?.to_dtype(candle_core::DType::F64)?.flatten_all()?.to_vec1::<f64>()?)
 }
 
 /// Compares, and gives the largest error as a fraction of its bound.
@@ -216,8 +223,8 @@ fn compare(report: &mut Report, what: &str, got: &[f64], want: &Data) -> f64 {
     worst
 }
 
-/// Checks an entry in one dtype.
-pub fn verify(entry: &Entry, dtype: DType) -> Result<Report> {
+/// Checks an entry in one dtype on a device.
+pub fn verify(entry: &Entry, dtype: DType, device: &Device) -> Result<Report> {
     let gradient = (entry.gradient == Gradient::Derived).then_some(0.0);
     let mut report =
         Report { name: entry.name, dtype, cases: 0, elements: 0, skipped: 0, value: 0.0, gradient, failures: vec![] };
@@ -240,7 +247,8 @@ pub fn verify(entry: &Entry, dtype: DType) -> Result<Report> {
             }
             report.cases += 1;
             let before = report.failures.len();
-            check(entry, dtype, &program, backward.as_ref(), shape, memory, &mut random, &mut report)?;
+            let case = Case { shape, memory, dtype, device };
+            check(entry, case, &program, backward.as_ref(), &mut random, &mut report)?;
             if report.failures.len() > before {
                 report.failures.push(format!("  in case {shape:?} {memory:?}"));
             }
@@ -254,20 +262,37 @@ fn scalars(program: &Program, entry: &Entry) -> Vec<Scalar> {
     program.uniforms.iter().filter_map(value).collect()
 }
 
-#[allow(clippy::too_many_arguments)]
+#[derive(Clone, Copy)]
+struct Case<'a> {
+    shape: &'a [usize],
+    memory: Memory,
+    dtype: DType,
+    device: &'a Device,
+}
+
+/// Memory that a device gives out next holds NaN: what a kernel does not write is seen.
+fn poison(device: &Device, elements: usize) -> Result<()> {
+    if !matches!(device, Device::Cpu) {
+        drop(Tensor::full(f32::NAN, elements + 64, device)?);
+        drop(Tensor::full(f64::NAN, elements + 64, device)?);
+    }
+    Ok(())
+}
+
 fn check(
     entry: &Entry,
-    dtype: DType,
+    case: Case<'_>,
     program: &Program,
     backward: Option<&Program>,
-    shape: &[usize],
-    memory: Memory,
     random: &mut Random,
     report: &mut Report,
 ) -> Result<()> {
+    let Case { shape, memory, dtype, device } = case;
+    let on_cpu = matches!(device, Device::Cpu);
     let cols = *shape.last().unwrap_or(&1);
     let rows = shape[..shape.len() - 1].iter().product::<usize>();
-    let given: Vec<Given> = entry.args.iter().map(|a| give(a, shape, dtype, memory, random)).collect::<Result<_>>()?;
+    let given: Vec<Given> =
+        entry.args.iter().map(|a| give(a, shape, dtype, memory, random, device)).collect::<Result<_>>()?;
     let tensors: Vec<&Tensor> = given.iter().map(|g| &g.tensor).collect();
     let mut inputs: Vec<Data> =
         entry.args.iter().zip(&given).map(|(a, g)| data(&g.values, arg_dtype(a, dtype))).collect();
@@ -280,6 +305,7 @@ fn check(
             .map_err(|e| crate::Error::internal(&e.to_string()))
     };
     // values: against the oracle, and plain candle in f64 within the same bound
+    poison(device, rows * cols)?;
     let got = entry.run(&tensors, &uniforms)?;
     let want = oracle(program, &inputs)?;
     for (k, (g, w)) in got.iter().zip(&want).enumerate() {
@@ -293,7 +319,7 @@ fn check(
         .map(|(a, g)| if a.is_float() { g.tensor.to_dtype(candle_core::DType::F64) } else { Ok(g.tensor.clone()) })
         .map(|t| t.and_then(|t| t.contiguous()))
         .collect::<candle_core::Result<_>>()?;
-    if rows * cols > 0 && dtype != DType::F64 {
+    if on_cpu && rows * cols > 0 && dtype != DType::F64 {
         for (k, (g, w)) in (entry.fallback)(&exact, &uniforms)?.iter().zip(&want).enumerate() {
             compare(report, &format!("plain candle, output {k}"), &flat(g)?, w);
         }
@@ -307,11 +333,12 @@ fn check(
             let shape_of = if o.extent == Extent::ROW { ArgShape::Row } else { ArgShape::Full };
             let arg = Arg { name: "g", shape: shape_of, values: Values::Normal(1.0) };
             debug_assert_eq!(t.dims(), arg_shape(&arg, shape));
-            give(&arg, shape, o.dtype, Memory::Contiguous, random)
+            give(&arg, shape, o.dtype, Memory::Contiguous, random, device)
         })
         .collect::<Result<_>>()?;
     let g: Vec<&Tensor> = cotangents.iter().map(|c| &c.tensor).collect();
     let named = entry.uniforms.iter().zip(&uniforms).map(|(u, v)| (u.0, *v));
+    poison(device, rows * cols)?;
     let grads = entry.op()?.with_all(named).vjp(&tensors[..], &g[..])?;
     let grads: Vec<Tensor> = grads.into_iter().flatten().collect();
     inputs.extend(cotangents.iter().zip(&program.outputs).map(|(c, o)| data(&c.values, o.dtype)));
@@ -324,7 +351,7 @@ fn check(
     if grads.len() != want.len() {
         report.failures.push(format!("{} gradients, expected {}", grads.len(), want.len()));
     }
-    if rows * cols > 0 && dtype != DType::F64 {
+    if on_cpu && rows * cols > 0 && dtype != DType::F64 {
         let vars: Vec<Var> = exact.iter().map(Var::from_tensor).collect::<candle_core::Result<_>>()?;
         let inputs: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
         let outputs = (entry.fallback)(&inputs, &uniforms)?;

@@ -1,7 +1,7 @@
 //! `zmlx bench`: candle's plain ops, candle's own fused op where it has one, and zmlx, side by side: the same output
 //! checked first, then timed in turns, so that what else the machine does hits all of them alike.
 
-use crate::{Outcome, allocator, peer::Peer, table};
+use crate::{Outcome, allocator, device, peer::Peer, table};
 use candle_core::{D, DType as CandleType, Device, Tensor, Var};
 use serde_json::json;
 use std::{
@@ -32,7 +32,7 @@ pub struct Args {
     /// Only the gradients
     #[arg(long)]
     gradient: bool,
-    /// A peer to time in the same run, e.g. "python3 benches/peers/torch_cpu.py"
+    /// A peer to time in the same run, e.g. "python3 benches/peers/torch_peer.py"
     #[arg(long, value_name = "COMMAND")]
     peer: Option<String>,
     /// Timed rounds of each
@@ -41,9 +41,9 @@ pub struct Args {
     /// A list, one object a row
     #[arg(long)]
     json: bool,
-    /// The device to run on
-    #[arg(long, default_value = "cpu", value_parser = ["cpu"])]
-    device: String,
+    /// The device to run on (default: the best that is there)
+    #[arg(long, value_parser = crate::device::NAMES)]
+    device: Option<String>,
 }
 
 fn shape(text: &str) -> Result<(usize, usize), String> {
@@ -84,6 +84,7 @@ const ZMLX: &str = "zmlx";
 const REST: Duration = Duration::from_millis(20);
 
 pub fn run(args: &Args) -> Outcome {
+    let device = &device::open(args.device.as_deref())?;
     let shapes = if args.shape.is_empty() { vec![(4096, 4096), (64, 1024)] } else { args.shape.clone() };
     let dtypes = if args.dtype.is_empty() { vec!["f32".to_string(), "bf16".into()] } else { args.dtype.clone() };
     let mut peer = args.peer.as_deref().map(Peer::start).transpose()?;
@@ -102,7 +103,7 @@ pub fn run(args: &Args) -> Outcome {
     for &(rows, cols) in &shapes {
         for dtype in dtypes.iter().filter_map(|d| DType::from_name(d)) {
             let first = lines.len();
-            lines.push(memcpy(rows, cols, dtype, args.rounds)?);
+            lines.push(memcpy(rows, cols, dtype, args.rounds, device)?);
             for entry in &entries {
                 for backward in [false, true] {
                     let left_out = if backward { args.forward } else { args.gradient };
@@ -113,7 +114,8 @@ pub fn run(args: &Args) -> Outcome {
                         eprint!("\r\x1b[K{} {dtype} {rows}×{cols} …", entry.name);
                         std::io::stderr().flush()?;
                     }
-                    lines.push(measure(entry, rows, cols, dtype, backward, args.rounds, peer.as_mut())?);
+                    let size = Size { rows, cols, dtype, backward, rounds: args.rounds };
+                    lines.push(measure(entry, size, device, peer.as_mut())?);
                 }
             }
             if progress {
@@ -127,13 +129,12 @@ pub fn run(args: &Args) -> Outcome {
     if args.json {
         println!("{}", serde_json::to_string_pretty(&lines.iter().map(object).collect::<Vec<_>>())?);
     } else {
-        legend(versions.as_deref());
+        legend(versions.as_deref(), device);
     }
     Ok(true)
 }
 
-fn tensor(values: Values, dims: &[usize], cols: usize, dtype: CandleType) -> candle_core::Result<Tensor> {
-    let d = &Device::Cpu;
+fn tensor(values: Values, dims: &[usize], cols: usize, dtype: CandleType, d: &Device) -> candle_core::Result<Tensor> {
     match values {
         Values::Normal(s) => Tensor::randn(0f32, s as f32, dims, d)?.to_dtype(dtype),
         Values::Range(lo, hi) => Tensor::rand(lo as f32, hi as f32, dims, d)?.to_dtype(dtype),
@@ -165,15 +166,30 @@ fn fused(name: &str) -> Option<CandleOp> {
 }
 
 /// Copying into memory that was just allocated: the floor of every operation with a fresh output.
-fn memcpy(rows: usize, cols: usize, dtype: DType, rounds: usize) -> Result<Line, Box<dyn std::error::Error>> {
+fn memcpy(
+    rows: usize,
+    cols: usize,
+    dtype: DType,
+    rounds: usize,
+    device: &Device,
+) -> Result<Line, Box<dyn std::error::Error>> {
     let bytes = rows * cols * dtype.size_bytes();
     let from = vec![1u8; bytes];
+    let there = match device {
+        Device::Cpu => None,
+        device => Some(Tensor::rand(0f32, 1f32, bytes / 4, device)?),
+    };
     let copy = || -> Anything {
-        std::hint::black_box(from.clone());
-        Ok(Tensor::zeros((), CandleType::F32, &Device::Cpu)?)
+        match &there {
+            Some(there) => Ok(there.copy()?),
+            None => {
+                std::hint::black_box(from.clone());
+                Ok(Tensor::zeros((), CandleType::F32, &Device::Cpu)?)
+            }
+        }
     };
     let mut ways = [way("memcpy", copy)];
-    time(&mut ways, rounds, None)?;
+    time(&mut ways, rounds, None, device)?;
     Ok(Line {
         kernel: "memcpy".into(),
         dtype: dtype.name(),
@@ -185,16 +201,23 @@ fn memcpy(rows: usize, cols: usize, dtype: DType, rounds: usize) -> Result<Line,
     })
 }
 
-#[allow(clippy::too_many_arguments)]
-fn measure(
-    entry: &Entry,
+/// What is measured.
+#[derive(Clone, Copy)]
+struct Size {
     rows: usize,
     cols: usize,
     dtype: DType,
     backward: bool,
     rounds: usize,
+}
+
+fn measure(
+    entry: &Entry,
+    size: Size,
+    device: &Device,
     mut peer: Option<&mut Peer>,
 ) -> Result<Line, Box<dyn std::error::Error>> {
+    let Size { rows, cols, dtype, backward, rounds } = size;
     let cd = match dtype {
         DType::BF16 => CandleType::BF16,
         DType::F16 => CandleType::F16,
@@ -206,14 +229,17 @@ fn measure(
         ArgShape::Col => vec![cols],
         ArgShape::Row => vec![rows],
     };
-    let inputs: Vec<Tensor> =
-        entry.args.iter().map(|a| tensor(a.values, &dims(a.shape), cols, cd)).collect::<candle_core::Result<_>>()?;
+    let inputs: Vec<Tensor> = entry
+        .args
+        .iter()
+        .map(|a| tensor(a.values, &dims(a.shape), cols, cd, device))
+        .collect::<candle_core::Result<_>>()?;
     let uniforms: Vec<Scalar> = entry.uniforms.iter().map(|u| u.1).collect();
     let refs: Vec<&Tensor> = inputs.iter().collect();
     let first = entry.run(&refs, &uniforms)?.swap_remove(0);
     let named = || entry.uniforms.iter().map(|u| (u.0, u.1));
     let op = entry.op()?.with_all(named());
-    let cotangent = first.randn_like(0.0, 1.0)?;
+    let cotangent = Tensor::randn(0f32, 1.0, first.dims(), device)?.to_dtype(first.dtype())?;
     let outputs = entry.run(&refs, &uniforms)?;
     let mut cotangents = vec![cotangent.clone()];
     for o in &outputs[1..] {
@@ -268,7 +294,11 @@ fn measure(
     // ops in 16 bit, which add up in 16 bit, may not.
     let want = (ways[0].run)()?;
     if !backward && entry.name != "dropout" && cd != CandleType::F64 {
-        let wide = |t: &Tensor| if t.dtype() == cd { t.to_dtype(CandleType::F32) } else { Ok(t.clone()) };
+        // on the CPU, where candle has all of them
+        let wide = |t: &Tensor| {
+            let t = t.to_device(&Device::Cpu)?;
+            if t.dtype() == cd { t.to_dtype(CandleType::F32) } else { Ok(t) }
+        };
         let wide: Vec<Tensor> = inputs.iter().map(wide).collect::<candle_core::Result<_>>()?;
         let plain = (entry.fallback)(&wide, &uniforms)?.swap_remove(0);
         same(&want, &plain, dtype).map_err(|why| format!("bench: {} {dtype}: zmlx is wrong: {why}", entry.name))?;
@@ -276,7 +306,8 @@ fn measure(
     let mut differs = vec![];
     let mut agreeing = vec![];
     for (k, mut way) in ways.into_iter().enumerate() {
-        match if k == 0 { Ok(()) } else { same(&(way.run)()?, &want, dtype) } {
+        let mut other = || (way.run)().map_err(|e| e.to_string()).and_then(|got| same(&got, &want, dtype));
+        match if k == 0 { Ok(()) } else { other() } {
             Ok(()) => agreeing.push(way),
             Err(why) => differs.push((way.name, why)),
         }
@@ -293,7 +324,7 @@ fn measure(
         let nothing = || -> Anything { Err("the peer runs itself".into()) };
         ways.push(Way { name, run: Box::new(nothing), peer: Some(k), seconds: vec![] });
     }
-    time(&mut ways, rounds, peer)?;
+    time(&mut ways, rounds, peer, device)?;
     let elems = rows * cols;
     let floor = entry.floor_bytes(elems, dtype);
     Ok(Line {
@@ -311,8 +342,8 @@ fn measure(
 /// Equal within what two correct computations of this dtype may differ by: a few roundings of the largest value.
 fn same(got: &Tensor, want: &Tensor, dtype: DType) -> Result<(), String> {
     let go = || -> candle_core::Result<(f32, f32)> {
-        let want = want.to_dtype(CandleType::F32)?.flatten_all()?;
-        let got = got.to_dtype(CandleType::F32)?.flatten_all()?;
+        let want = want.to_device(&Device::Cpu)?.to_dtype(CandleType::F32)?.flatten_all()?;
+        let got = got.to_device(&Device::Cpu)?.to_dtype(CandleType::F32)?.flatten_all()?;
         let scale = want.abs()?.max(0)?.to_scalar::<f32>()?;
         Ok(((got - want)?.abs()?.max(0)?.to_scalar::<f32>()?, scale))
     };
@@ -323,16 +354,23 @@ fn same(got: &Tensor, want: &Tensor, dtype: DType) -> Result<(), String> {
 }
 
 /// Times all ways in turns; a sample of something fast is many runs.
-fn time(ways: &mut [Way<'_>], rounds: usize, mut peer: Option<&mut Peer>) -> Result<(), Box<dyn std::error::Error>> {
+fn time(
+    ways: &mut [Way<'_>],
+    rounds: usize,
+    mut peer: Option<&mut Peer>,
+    device: &Device,
+) -> Result<(), Box<dyn std::error::Error>> {
     let once =
         |way: &mut Way<'_>, count: usize, peer: &mut Option<&mut Peer>| -> Result<f64, Box<dyn std::error::Error>> {
             if let Some(k) = way.peer {
                 return peer.as_deref_mut().ok_or("the peer is gone")?.time(k, count);
             }
+            device.synchronize()?;
             let start = Instant::now();
             for _ in 0..count {
                 std::hint::black_box((way.run)()?);
             }
+            device.synchronize()?;
             Ok(start.elapsed().as_secs_f64() / count as f64)
         };
     let mut counts = vec![];
@@ -421,12 +459,13 @@ fn report(lines: &[Line]) {
 }
 
 /// What the tables mean.
-fn legend(versions: Option<&str>) {
+fn legend(versions: Option<&str>, device: &Device) {
     println!("\nms: median of interleaved rounds. GB/s: bytes that must move at least, by zmlx's time.");
     println!("Other columns: their time as a multiple of zmlx's; above 1× zmlx is faster. Same output, checked first.");
     println!(
-        "All of it in one process with one allocator ({}){}",
-        allocator::NAME,
+        "On {}, all of it in one process with one allocator ({}){}",
+        device::name(device),
+        if matches!(device, Device::Cpu) { allocator::NAME } else { "candle's" },
         match versions {
             Some(v) => format!("; the peer in its own, with its own: {v}."),
             None => ".".into(),

@@ -1,7 +1,7 @@
 //! `zmlx eval`: any formula on NumPy files, forward and backward.
 
 use crate::{
-    Outcome,
+    Outcome, device,
     named::{Named, parse, parse_uniform},
 };
 use candle_core::{Device, Tensor};
@@ -33,9 +33,9 @@ pub struct Args {
     /// Where the gradients go, one file for each --wrt
     #[arg(long, value_name = "FILE", requires = "wrt")]
     grad: Vec<PathBuf>,
-    /// The device to run on
-    #[arg(long, default_value = "cpu", value_parser = ["cpu"])]
-    device: String,
+    /// The device to run on (default: the best that is there)
+    #[arg(long, value_parser = crate::device::NAMES)]
+    device: Option<String>,
 }
 
 pub fn run(args: &Args) -> Outcome {
@@ -70,13 +70,14 @@ pub fn run(args: &Args) -> Outcome {
             .into());
         }
     }
+    let device = device::open(args.device.as_deref())?;
     let mut tensors = vec![];
     for name in &names {
         let given = args.inputs.iter().find(|i| i.name == *name);
         let Some(file) = given.and_then(|g| g.value.as_deref()) else {
             return Err(format!("eval: input `{name}` of the formula, expected --in {name}=FILE.npy or --uniform {name}=NUMBER, got neither").into());
         };
-        tensors.push(read(Path::new(file))?);
+        tensors.push(read(Path::new(file), &device)?);
     }
     let inputs: Vec<&Tensor> = tensors.iter().collect();
     let outputs = op.call_all(&inputs[..])?;
@@ -89,7 +90,7 @@ pub fn run(args: &Args) -> Outcome {
     let mut results: Vec<(&PathBuf, Tensor)> = args.out.iter().zip(outputs.iter().cloned()).collect();
     if !args.grad.is_empty() {
         let mut cotangents = vec![match &args.grad_out {
-            Some(file) => read(file)?.to_dtype(outputs[0].dtype())?,
+            Some(file) => read(file, &device)?.to_dtype(outputs[0].dtype())?,
             None => outputs[0].ones_like()?,
         }];
         for o in &outputs[1..] {
@@ -107,9 +108,9 @@ pub fn run(args: &Args) -> Outcome {
     Ok(true)
 }
 
-fn read(file: &Path) -> Result<Tensor, String> {
+fn read(file: &Path, device: &Device) -> Result<Tensor, String> {
     let tensor = Tensor::read_npy(file).map_err(|e| format!("{}: {e}", file.display()))?;
-    tensor.to_device(&Device::Cpu).map_err(|e| e.to_string())
+    tensor.to_device(device).map_err(|e| e.to_string())
 }
 
 /// Writes beside the file and renames, so that a full disk leaves no half file. NumPy has no bf16: it becomes f32.
@@ -123,7 +124,7 @@ fn write(file: &Path, tensor: &Tensor) -> Result<(), String> {
     let mut name = file.as_os_str().to_owned();
     name.push(".part");
     let part = PathBuf::from(name);
-    let written = tensor.contiguous().and_then(|t| t.write_npy(&part)).map_err(|e| tell(&e));
+    let written = tensor.to_device(&Device::Cpu).and_then(|t| t.contiguous()?.write_npy(&part)).map_err(|e| tell(&e));
     let moved = written.and_then(|()| std::fs::rename(&part, file).map_err(|e| tell(&e)));
     if moved.is_err() {
         let _ = std::fs::remove_file(&part);

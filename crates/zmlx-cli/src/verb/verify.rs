@@ -1,6 +1,6 @@
 //! `zmlx verify`: every kernel of the catalog, value and gradient, against the f64 oracle and plain candle.
 
-use crate::{Outcome, table};
+use crate::{Outcome, device, table};
 use serde_json::json;
 use std::io::{IsTerminal, Write};
 use zmlx::{catalog::ENTRIES, harness};
@@ -18,12 +18,13 @@ pub struct Args {
     /// A list, one object a kernel and dtype
     #[arg(long)]
     json: bool,
-    /// The device to run on
-    #[arg(long, default_value = "cpu", value_parser = ["cpu"])]
-    device: String,
+    /// The device to run on (default: the best that is there)
+    #[arg(long, value_parser = crate::device::NAMES)]
+    device: Option<String>,
 }
 
 pub fn run(args: &Args) -> Outcome {
+    let device = device::open(args.device.as_deref())?;
     let mut reports = vec![];
     let progress = !args.json && std::io::stderr().is_terminal();
     for entry in ENTRIES.iter().filter(|e| args.filter.as_ref().is_none_or(|f| e.name.contains(f.as_str()))) {
@@ -33,7 +34,7 @@ pub fn run(args: &Args) -> Outcome {
         }
         for dtype in [DType::F32, DType::F16, DType::BF16, DType::F64] {
             if args.dtype.as_ref().is_none_or(|d| d == dtype.name()) {
-                reports.push(harness::verify(entry, dtype)?);
+                reports.push(harness::verify(entry, dtype, &device)?);
             }
         }
     }
@@ -53,7 +54,7 @@ pub fn run(args: &Args) -> Outcome {
             .iter()
             .map(|r| {
                 json!({
-                    "name": r.name, "dtype": r.dtype.name(), "device": args.device, "ok": r.ok(), "cases": r.cases,
+                    "name": r.name, "dtype": r.dtype.name(), "device": device::name(&device), "ok": r.ok(), "cases": r.cases,
                     "elements": r.elements, "skipped": r.skipped, "value_error_over_bound": r.value,
                     "gradient_error_over_bound": r.gradient, "failures": r.failures,
                 })
@@ -85,6 +86,6 @@ pub fn run(args: &Args) -> Outcome {
     println!(
         "\nvalue, gradient: largest error as a fraction of the bound that the f64 oracle carries (1 is the limit)."
     );
-    println!("{} passed, {failed} failed", reports.len() - failed);
+    println!("on {}: {} passed, {failed} failed", device::name(&device), reports.len() - failed);
     Ok(ok)
 }

@@ -1,7 +1,10 @@
-"""PyTorch on CPU as a peer of `zmlx bench --peer "python benches/peers/torch_cpu.py"`.
+"""PyTorch (and on CUDA Liger, where it is installed) as a peer of `zmlx bench --peer "python3 benches/peers/torch_peer.py"`.
+
+    torch_peer.py [cpu|cuda]
 
 Reads one JSON object a line, answers one a line: versions, setup, output, run. Each operation is written as PyTorch
-users write it; it runs eagerly and through torch.compile. Threads: as many as the machine has cores.
+users write it; it runs eagerly and through torch.compile. On the CPU it takes as many threads as the machine has cores, or
+as TORCH_THREADS says.
 """
 import json
 import os
@@ -12,7 +15,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-torch.set_num_threads(os.cpu_count())
+DEVICE = sys.argv[1] if len(sys.argv) > 1 else "cpu"
+torch.set_num_threads(int(os.environ.get("TORCH_THREADS", os.cpu_count())))
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16, "f64": torch.float64}
 
 
@@ -59,6 +63,35 @@ def adamw(p, g, m, v):
 OPS["adamw_step"] = adamw
 
 
+def liger():
+    """Liger's own kernels, by the name of the operation; none on the CPU."""
+    if DEVICE != "cuda":
+        return {}
+    try:
+        from liger_kernel.ops.geglu import LigerGELUMulFunction
+        from liger_kernel.ops.layer_norm import LigerLayerNormFunction
+        from liger_kernel.ops.rms_norm import LigerRMSNormFunction
+        from liger_kernel.ops.softmax import LigerSoftmaxFunction
+        from liger_kernel.ops.swiglu import LigerSiLUMulFunction
+    except ImportError:
+        return {}
+    return {
+        "geglu": LigerGELUMulFunction.apply,
+        "layer_norm": lambda x, w, b: LigerLayerNormFunction.apply(x, w, b, 1e-5),
+        "rms_norm": lambda x, w: LigerRMSNormFunction.apply(x, w, 1e-5, 0.0, "llama", False),
+        "softmax": LigerSoftmaxFunction.apply,
+        "swiglu": LigerSiLUMulFunction.apply,
+    }
+
+
+LIGER = liger()
+
+
+def wait():
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
 class Session:
     ways = []
 
@@ -68,7 +101,7 @@ class Session:
             self.ways = []
             return {"ways": []}
         dtype = DTYPES[q["dtype"]]
-        arrays = [torch.from_numpy(np.load(f)) for f in q["inputs"]]
+        arrays = [torch.from_numpy(np.load(f)).to(DEVICE) for f in q["inputs"]]
         n = fn.__code__.co_argcount if hasattr(fn, "__code__") else len(arrays)
         tensors = [a.to(dtype) if a.is_floating_point() else a for a in arrays]
         compiled = torch.compile(fn, dynamic=False)
@@ -91,25 +124,37 @@ class Session:
                     out = out[0] if isinstance(out, tuple) else out
                     return torch.autograd.grad(out, wanted, g.to(out.dtype))[0]
                 return run
+        names = ["torch eager", "torch compile"]
         self.ways = [way(fn), way(compiled)]
+        if q["op"] in LIGER:
+            names.append("liger")
+            self.ways.append(way(LIGER[q["op"]]))
         for w in self.ways:
             for _ in range(2):
                 w()
-        return {"ways": ["torch eager", "torch compile"], "compared": q["op"] not in UNCOMPARED, "arity": n}
+        return {"ways": names, "compared": q["op"] not in UNCOMPARED, "arity": n}
 
     def output(self, q):
-        np.save(q["file"], self.ways[q["way"]]().float().contiguous().numpy())
+        np.save(q["file"], self.ways[q["way"]]().float().contiguous().cpu().numpy())
         return {"ok": True}
 
     def run(self, q):
         way = self.ways[q["way"]]
+        wait()
         start = time.perf_counter()
         for _ in range(q["count"]):
             way()
+        wait()
         return {"seconds": (time.perf_counter() - start) / q["count"]}
 
     def versions(self, _):
-        return {"versions": f"torch {torch.__version__}, {torch.get_num_threads()} threads, numpy {np.__version__}"}
+        if DEVICE == "cuda":
+            import triton
+
+            device = f"{torch.cuda.get_device_name()}, triton {triton.__version__}"
+        else:
+            device = f"{torch.get_num_threads()} threads"
+        return {"versions": f"torch {torch.__version__}, {device}, numpy {np.__version__}"}
 
 
 def main():
