@@ -81,7 +81,7 @@ pub enum Role {
     /// Chunks of so many elements that cover any row: ⌈cols / n⌉, or ⌈(cols + n − 1) / n⌉ if the leading tensor has a
     /// row that does not start on a multiple of n elements of memory.
     Chunks(u32),
-    /// Elements between the rows of partial sums: ⌈cols / n⌉ · n.
+    /// Elements between the rows of partial sums: ⌈cols / n⌉ · n, of no columns n.
     Pitch(u32),
     /// Number of partial sums a column.
     Parts,

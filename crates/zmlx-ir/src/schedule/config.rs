@@ -42,7 +42,7 @@ pub struct Config {
 }
 
 /// Elements from which on indices have 64 bits: strides of a grid are added to indices, so not all of 2³¹ is there.
-const WIDE: u64 = 1 << 30;
+pub(super) const WIDE: u64 = 1 << 30;
 /// Registers of a thread that arrays may take, for blocks of 1024, 512 and at most 256 threads.
 const REGISTERS: [(u32, u32); 3] = [(256, 160), (512, 80), (1024, 36)];
 

@@ -73,7 +73,7 @@ impl Grid {
     /// Number of partial sums a column, at least 1: what [`Role::Parts`] holds.
     pub fn parts(self, size: Size, device: Device) -> u32 {
         let Grid::Parts { rows, tile, resident } = self else { return 1 };
-        let most = u64::from(device.processors * resident).div_ceil(tiles(size, tile));
+        let most = (u64::from(device.processors) * u64::from(resident)).div_ceil(tiles(size, tile));
         let n = size.rows.div_ceil(u64::from(rows)).min(most).max(1);
         (n * u64::from(rows)) as u32
     }
@@ -90,6 +90,11 @@ impl Size {
         (self.cols + u64::from(slack)).div_ceil(u64::from(vector))
     }
 
+    /// Columns padded to a multiple of so many, at least once that.
+    fn pitch(self, n: u32) -> u64 {
+        self.cols.max(1).next_multiple_of(u64::from(n.max(1)))
+    }
+
     /// The value of a field that follows from the size alone; `launch_rows` are those of the launch, `parts`
     /// and `blocks` those of the step that leaves partial sums.
     pub fn field(self, role: Role, launch_rows: u64, parts: u32, blocks: u32) -> Option<u64> {
@@ -98,7 +103,7 @@ impl Size {
             Role::LaunchRows => launch_rows,
             Role::Cols => self.cols,
             Role::Chunks(vector) => self.chunks(vector),
-            Role::Pitch(n) => self.cols.next_multiple_of(u64::from(n)),
+            Role::Pitch(n) => self.pitch(n),
             Role::Parts => u64::from(parts),
             Role::Blocks => u64::from(blocks),
             _ => return None,
@@ -131,7 +136,7 @@ impl Length {
             Length::Rows => size.rows,
             Length::Cols => size.cols,
             Length::Elems => size.rows * size.cols,
-            Length::Parts(n) => u64::from(parts) * size.cols.next_multiple_of(u64::from(n)),
+            Length::Parts(n) => u64::from(parts) * size.pitch(n),
             Length::Blocks => u64::from(blocks),
         }
     }

@@ -52,6 +52,10 @@ pub struct Schedule {
     pub steps: Vec<Step>,
     /// Memory that lives from step to step.
     pub scratch: Vec<Scratch>,
+    /// Most dimensions that the rows of a launch are decomposed over.
+    pub dims: u32,
+    /// Have its indices 64 bits?
+    pub wide: bool,
 }
 
 /// One launch.
@@ -106,7 +110,7 @@ pub struct Unsupported {
 pub fn schedule(program: &Program, config: &Config) -> Result<Schedule, Unsupported> {
     let mut parts = parts::Parts::default();
     parts.whole(program, config)?;
-    let schedule = parts.finish();
+    let schedule = Schedule { dims: config.dims, wide: config.wide, ..parts.finish() };
     match schedule.faults().first() {
         None => Ok(schedule),
         Some(fault) => Err(Unsupported {
