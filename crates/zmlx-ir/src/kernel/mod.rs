@@ -116,9 +116,10 @@ pub struct Shared {
 pub struct Var {
     /// Name in text.
     pub name: String,
-    /// Its type, a compute type.
+    /// Its type, a compute type. An array may also be *packed*: f16 or bf16, two elements in the registers of one; a load
+    /// then keeps the bits, and an element is widened where it is read.
     pub dtype: DType,
-    /// Length of an array, 0 for a scalar.
+    /// Length of an array, 0 for a scalar; even for a packed one.
     pub lanes: u32,
 }
 
@@ -218,8 +219,8 @@ pub enum Stmt {
     Array(VarId),
     /// Assigns.
     Set(Place, Expr),
-    /// Reads elements `at ..` of a buffer into `lanes` elements of an array variable from `first` on, widened. The
-    /// address is a multiple of the bytes read.
+    /// Reads elements `at ..` of a buffer into `lanes` elements of an array variable from `first` on, widened unless the
+    /// array is packed. The address is a multiple of the bytes read.
     LoadVector {
         /// Target.
         var: VarId,
@@ -248,6 +249,18 @@ pub enum Stmt {
     },
     /// Writes one element, rounded.
     Store(u32, Expr, Expr),
+    /// Four random numbers, as [`Expr::Rand`] of `seed` and `index ..`, into elements `first ..` of an array variable. An
+    /// `index` that is a multiple of 4 costs half.
+    Rand4 {
+        /// Target.
+        var: VarId,
+        /// First element written.
+        first: Expr,
+        /// The seed, i64.
+        seed: Expr,
+        /// Index of the first number, i64.
+        index: Expr,
+    },
     /// Counts `var` from `from` up to, but not including, `to`.
     For {
         /// The counter, declared here.
@@ -277,7 +290,8 @@ impl Kernel {
         let var = |v: &VarId| self.vars.get(v.0 as usize).map_or(DType::F32, |v| v.dtype);
         match e {
             Expr::Float(d, _) | Expr::Int(d, _) => *d,
-            Expr::Var(v) | Expr::Lane(v, _) => var(v),
+            Expr::Var(v) => var(v),
+            Expr::Lane(v, _) => var(v).compute(),
             Expr::Field(k) => self.fields.get(*k as usize).map_or(DType::I32, |f| f.dtype),
             Expr::Special(_) => DType::I32,
             Expr::Shared(k, _) => self.shared.get(*k as usize).map_or(DType::F32, |s| s.dtype),
@@ -327,6 +341,7 @@ impl Stmt {
             Stmt::Let(_, e) | Stmt::If(e, ..) | Stmt::Set(Place::Var(_), e) => vec![e],
             Stmt::Set(Place::Lane(_, i) | Place::Shared(_, i), e) | Stmt::Store(_, i, e) => vec![i, e],
             Stmt::LoadVector { first, at, .. } | Stmt::StoreVector { first, at, .. } => vec![first, at],
+            Stmt::Rand4 { first, seed, index, .. } => vec![first, seed, index],
             Stmt::For { from, to, step, .. } => vec![from, to, step],
             Stmt::Array(_) | Stmt::Barrier | Stmt::Note(_) => vec![],
         }

@@ -72,9 +72,9 @@ impl Checker<'_> {
             let ok = matches!(f.dtype, DType::I32 | DType::I64 | DType::F32 | DType::F64);
             self.expect(ok, || format!("field {} of type {}", f.name, f.dtype));
         }
-        for (name, dtype) in
-            k.vars.iter().map(|v| (&v.name, v.dtype)).chain(k.shared.iter().map(|s| (&s.name, s.dtype)))
-        {
+        let packed = |v: &Var| matches!(v.dtype, DType::F16 | DType::BF16) && v.lanes > 0 && v.lanes.is_multiple_of(2);
+        let vars = k.vars.iter().filter(|v| !packed(v)).map(|v| (&v.name, v.dtype));
+        for (name, dtype) in vars.chain(k.shared.iter().map(|s| (&s.name, s.dtype))) {
             self.expect(dtype == dtype.compute(), || format!("{name} has the storage type {dtype}"));
         }
         let bytes: usize = k.shared.iter().map(|s| s.len as usize * s.dtype.size_bytes()).sum();
@@ -164,7 +164,8 @@ impl Checker<'_> {
         self.expr(first);
         if let (Some(memory), Some(dtype)) = (self.buffer(buffer, write), dtype) {
             let bytes = lanes * memory.size_bytes() as u32;
-            let ok = lanes.is_power_of_two() && bytes <= VECTOR_BYTES && memory.compute() == dtype;
+            let packs = memory == dtype && lanes > 1 && !write;
+            let ok = lanes.is_power_of_two() && bytes <= VECTOR_BYTES && (memory.compute() == dtype || packs);
             self.expect(ok, || format!("a vector of {lanes} × {memory} to or from {dtype}"));
         }
     }
@@ -189,7 +190,7 @@ impl Checker<'_> {
                         self.expect(!counts, || "a counter is assigned".into());
                         self.var(*v, false).map(|v| v.0)
                     }
-                    Place::Lane(v, i) => self.lanes(*v, i, 1),
+                    Place::Lane(v, i) => self.lanes(*v, i, 1).map(DType::compute),
                     Place::Shared(k, i) => {
                         self.index(i);
                         self.k.shared.get(*k as usize).map(|s| s.dtype)
@@ -205,6 +206,12 @@ impl Checker<'_> {
                 let memory = self.buffer(*k, true);
                 let ok = memory.is_none_or(|m| m.compute() == dtype);
                 self.expect(ok, || format!("a {dtype} is stored as {memory:?}"));
+            }
+            Stmt::Rand4 { var, first, seed, index } => {
+                let own = self.lanes(*var, first, 4);
+                let types = [first, seed, index].map(|e| self.expr(e));
+                let ok = own == Some(DType::F32) && types[1..] == [DType::I64; 2];
+                self.expect(ok, || format!("random numbers of {types:?} into {own:?}"));
             }
             Stmt::For { var, from, to, step, unroll, body } => {
                 let types = [from, to, step].map(|e| self.expr(e));
@@ -371,5 +378,7 @@ mod tests {
             k.body.extend([Stmt::Array(VarId(1)), lane]);
         });
         assert!(past.contains("r has 4 elements"), "{past}");
+        let odd = Var { name: "r".into(), dtype: DType::BF16, lanes: 3 };
+        assert!(faults(|k| k.vars.push(odd)).contains("storage type bf16"));
     }
 }

@@ -1,7 +1,7 @@
 //! What a schedule is free to choose, and the heuristic that chooses. Sizes enter through few buckets, so that a new
 //! shape seldom compiles anything.
 
-use super::ROW_DIMS;
+use super::{Device, ROW_DIMS};
 use crate::{
     DType, Extent, Program,
     kernel::{VECTOR_BYTES, WARP},
@@ -33,7 +33,7 @@ pub struct Config {
     pub row_threads: u32,
     /// Elements of a chunk, a power of two.
     pub vector: u32,
-    /// Chunks that a thread holds of a row.
+    /// Chunks that a thread holds of a row; `Elementwise`: that it takes at a time.
     pub chunks: u32,
     /// Dimensions that rows are decomposed over, 1 to [`ROW_DIMS`].
     pub dims: u32,
@@ -43,6 +43,8 @@ pub struct Config {
 
 /// Elements from which on indices have 64 bits: strides of a grid are added to indices, so not all of 2³¹ is there.
 pub(super) const WIDE: u64 = 1 << 30;
+/// Threads that a processor runs side by side.
+const THREADS_OF_PROCESSOR: u64 = 2048;
 /// Registers of a thread that arrays may take, for blocks of 1024, 512 and at most 256 threads.
 const REGISTERS: [(u32, u32); 3] = [(256, 160), (512, 80), (1024, 36)];
 
@@ -58,8 +60,10 @@ pub struct Chooser {
 struct Facts {
     stages: bool,
     sums: u32,
-    arrays: u32,
-    words: u32,
+    /// Inputs of elements.
+    inputs: u32,
+    /// Bytes of registers that an element takes of a row that is held.
+    bytes: u32,
     scans: bool,
     elementwise: bool,
     elems: bool,
@@ -71,21 +75,30 @@ impl Facts {
         let nodes = || p.nodes().iter().zip(&live).filter(|(_, l)| **l).map(|(n, _)| n);
         let along = |k: &Kind| matches!(k, Kind::Reduce(_, Over::Cols) | Kind::Fold(_) | Kind::Scan(_));
         let down = |k: &Kind| matches!(k, Kind::Reduce(_, Over::Rows | Over::All));
-        let elem_inputs = nodes().filter(|n| matches!(n.kind, Kind::Input(_)) && n.extent == Extent::ELEM);
-        let (mut arrays, mut words) = (0, 1);
-        for n in elem_inputs {
-            arrays += 1;
-            words = words.max(n.dtype.size_bytes().div_ceil(4) as u32);
-        }
         let stages = nodes().any(|n| along(&n.kind));
         let sums = nodes().filter(|n| down(&n.kind)).count() as u32;
         let scans = nodes().filter(|n| matches!(n.kind, Kind::Scan(_))).count() as u32;
+        let (mut inputs, mut bytes) = (0, 0);
+        for n in nodes() {
+            let size = n.dtype.size_bytes().max(4) as u32;
+            match n.kind {
+                // 16-bit floats are packed; inputs of columns are held where blocks stay
+                Kind::Input(k) if n.extent == Extent::ELEM || (n.extent == Extent::COL && sums > 0) => {
+                    inputs += u32::from(n.extent == Extent::ELEM);
+                    let packed = matches!(p.inputs[k as usize].dtype, DType::F16 | DType::BF16);
+                    bytes += if packed { 2 } else { size };
+                }
+                kind if down(&kind) && n.extent.has_cols() => bytes += size,
+                Kind::Scan(_) => bytes += 2 * size,
+                _ => {}
+            }
+        }
         Facts {
             stages,
             scans: scans > 0,
             sums,
-            arrays: arrays + sums + 2 * scans,
-            words,
+            inputs,
+            bytes,
             elementwise: !stages && sums == 0 && p.outputs.iter().all(|o| o.extent == Extent::ELEM),
             // an output may repeat a value of the row
             elems: nodes().any(|n| n.extent.has_cols()) || p.outputs.iter().any(|o| o.extent.has_cols()),
@@ -116,7 +129,7 @@ impl Chooser {
 
     /// The heuristic: a choice for launches of about this size. `dims` is the number of dimensions that the rows are
     /// decomposed over, `elements` the largest distance in elements between two elements of a tensor.
-    pub fn pick(&self, rows: u64, cols: u64, dims: usize, elements: u64) -> Config {
+    pub fn pick(&self, rows: u64, cols: u64, dims: usize, elements: u64, device: Device) -> Config {
         let Chooser { facts: f, vector } = *self;
         let base = Config {
             strategy: Strategy::Elementwise,
@@ -128,7 +141,11 @@ impl Chooser {
             wide: elements.max(rows.saturating_mul(cols)) >= WIDE,
         };
         if f.elementwise {
-            return base;
+            // several loads under way, once all processors have enough to do without
+            let chunks = (4 / f.inputs.max(1)).max(1);
+            let threads = rows.saturating_mul(cols) / u64::from(vector * chunks);
+            let fill = u64::from(device.processors) * THREADS_OF_PROCESSOR;
+            return Config { chunks: if threads >= fill { chunks } else { 1 }, ..base };
         }
         if !f.elems {
             return Config { strategy: Strategy::Resident, ..base };
@@ -150,8 +167,8 @@ impl Chooser {
 
 impl Config {
     /// What the heuristic chooses, asked once.
-    pub fn pick(p: &Program, rows: u64, cols: u64, dims: usize, elements: u64) -> Config {
-        Chooser::of(p).pick(rows, cols, dims, elements)
+    pub fn pick(p: &Program, rows: u64, cols: u64, dims: usize, elements: u64, device: Device) -> Config {
+        Chooser::of(p).pick(rows, cols, dims, elements, device)
     }
 
     fn resident(self, f: &Facts, chunks: u64) -> Option<Config> {
@@ -163,8 +180,9 @@ impl Config {
         }
         let fits = |t: u32| {
             let held = chunks.div_ceil(u64::from(t));
-            let registers = held * u64::from(self.vector * f.words * f.arrays);
-            let room = REGISTERS.iter().find(|r| t.max(128) <= r.0).map_or(0, |r| r.1);
+            let registers = held * u64::from(self.vector * f.bytes).div_ceil(4);
+            let least = if f.sums > 0 { 512 } else { 128 };
+            let room = REGISTERS.iter().find(|r| t.max(least) <= r.0).map_or(0, |r| r.1);
             held <= 8 && registers <= u64::from(room)
         };
         while !fits(row_threads) {
@@ -174,7 +192,9 @@ impl Config {
             }
         }
         let held = chunks.div_ceil(u64::from(row_threads)) as u32;
-        Some(Config { strategy: Strategy::Resident, threads: row_threads.max(128), row_threads, chunks: held, ..self })
+        // blocks that stay leave a partial sum each: a few large ones
+        let threads = row_threads.max(if f.sums > 0 { 512 } else { 128 });
+        Some(Config { strategy: Strategy::Resident, threads, row_threads, chunks: held, ..self })
     }
 
     /// Rows that are walked along.

@@ -42,7 +42,7 @@ pub enum Grid {
     },
     /// So many rows a block.
     Rows(u32),
-    /// Blocks that stay: each adds up many rows of `tile` columns (0: of all columns), and leaves `rows` partial sums.
+    /// Blocks that stay: each adds up many rows of `tile` columns (0: of all columns), and leaves a partial sum of each.
     Parts {
         /// Rows that a block holds at a time.
         rows: u32,
@@ -63,7 +63,7 @@ impl Grid {
         let n = match self {
             Grid::Chunks { block, vector } => size.rows.saturating_mul(size.chunks(vector)).div_ceil(u64::from(block)),
             Grid::Rows(n) => size.rows.div_ceil(u64::from(n)),
-            Grid::Parts { rows, tile, .. } => u64::from(self.parts(size, device) / rows) * tiles(size, tile),
+            Grid::Parts { tile, .. } => u64::from(self.parts(size, device)) * tiles(size, tile),
             Grid::Cols(n) => size.cols.div_ceil(u64::from(n)),
             Grid::One => 1,
         };
@@ -74,8 +74,7 @@ impl Grid {
     pub fn parts(self, size: Size, device: Device) -> u32 {
         let Grid::Parts { rows, tile, resident } = self else { return 1 };
         let most = (u64::from(device.processors) * u64::from(resident)).div_ceil(tiles(size, tile));
-        let n = size.rows.div_ceil(u64::from(rows)).min(most).max(1);
-        (n * u64::from(rows)) as u32
+        size.rows.div_ceil(u64::from(rows)).min(most).max(1) as u32
     }
 }
 
@@ -160,9 +159,9 @@ mod tests {
     #[test]
     fn blocks_that_stay_are_no_more_than_there_are_rows_or_places() {
         let few = Grid::Parts { rows: 2, tile: 0, resident: 2 };
-        assert_eq!((few.blocks(SIZE, DEVICE), few.parts(SIZE, DEVICE)), (200, 400));
+        assert_eq!((few.blocks(SIZE, DEVICE), few.parts(SIZE, DEVICE)), (200, 200));
         let rows = Size { rows: 5, ..SIZE };
-        assert_eq!((few.blocks(rows, DEVICE), few.parts(rows, DEVICE)), (3, 6));
+        assert_eq!((few.blocks(rows, DEVICE), few.parts(rows, DEVICE)), (3, 3));
         let tiled = Grid::Parts { rows: 1, tile: 4, resident: 1 };
         assert_eq!((tiled.blocks(SIZE, DEVICE), tiled.parts(SIZE, DEVICE)), (102, 34));
         assert_eq!(Length::Parts(4).elements(SIZE, 34, 102), 34 * 12);

@@ -61,8 +61,27 @@ impl Geometry<'_> {
 impl Step {
     /// Its size in a launch.
     pub fn size(&self, g: &Geometry<'_>) -> Size {
+        if self.is_flat(g) {
+            return Size { rows: 1, cols: g.rows().saturating_mul(g.cols as u64), shifted: false };
+        }
         let rows = if self.one_row { 1 } else { g.rows() };
         Size { rows, cols: g.cols as u64, shifted: self.shifted(rows, g) }
+    }
+
+    /// Is it one row in this launch, all inputs that it reads being as contiguous as its outputs?
+    fn is_flat(&self, g: &Geometry<'_>) -> bool {
+        self.flat
+            && self.buffers.iter().all(|source| {
+                let Source::Input(slot) = *source else { return true };
+                let s = g.input(slot);
+                let mut expected = g.cols;
+                let rows = g.row_dims.iter().zip(s.rows).rev().all(|(dim, stride)| {
+                    let ok = *dim <= 1 || *stride == expected;
+                    expected = expected.saturating_mul(*dim);
+                    ok
+                });
+                rows && (s.col == 1 || g.cols <= 1)
+            })
     }
 
     fn shifted(&self, rows: u64, g: &Geometry<'_>) -> bool {
@@ -137,7 +156,7 @@ impl Schedule {
     /// Writes the argument block of a step into `out`, which has the size that the kernel's layout says.
     pub fn pack(&self, step: &Step, g: &Geometry<'_>, out: &mut [u8]) {
         let (parts, blocks) = self.parts(g);
-        let (size, dims) = (step.size(g), step.dims());
+        let (size, dims, flat) = (step.size(g), step.dims(), step.is_flat(g));
         let mut at = 0usize;
         for f in &step.kernel.fields {
             let bytes = f.dtype.size_bytes();
@@ -147,6 +166,8 @@ impl Schedule {
                 Role::RowStride(slot, d) => {
                     int(g.outer(d, dims).and_then(|d| g.input(slot).rows.get(d).copied()).unwrap_or(0))
                 }
+                // the stride of a single column may be any
+                Role::ColStride(_) if flat => int(1),
                 Role::ColStride(slot) => int(g.input(slot).col),
                 Role::Shift(slot) => int(g.input(slot).shift),
                 Role::Uniform(slot) => g.uniforms.get(slot as usize).copied().unwrap_or(Scalar::Int(0)),
@@ -190,7 +211,7 @@ mod tests {
         let x = p.input("x", DType::F32, Extent::ELEM);
         let y = p.op(Op::Add, &[x, x]);
         p.output("out", y, DType::F32);
-        schedule(&p, &Config::pick(&p, 10, 10, dims, 100)).expect("a schedule")
+        schedule(&p, &Config::pick(&p, 10, 10, dims, 100, Device::default())).expect("a schedule")
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl<'p> Lower<'p> {
 
     pub fn finish(self, grid: Grid) -> Step {
         let lead = self.lead.map(|t| self.tensors[t].source);
-        Step { kernel: self.e.finish(), buffers: self.bindings, grid, one_row: self.part.one_row, lead }
+        Step { kernel: self.e.finish(), buffers: self.bindings, grid, one_row: self.part.one_row, flat: false, lead }
     }
 
     pub fn unsupported<T>(&self, what: &str, id: Id) -> Result<T, Unsupported> {

@@ -69,6 +69,8 @@ pub struct Step {
     pub grid: Grid,
     /// Does it run on one row, whatever the rows of the launch?
     pub one_row: bool,
+    /// Does an element depend on its place in memory alone? Then contiguous tensors are one row.
+    pub flat: bool,
     /// The tensor on whose 16-byte boundaries the chunks of a row lie; None: rows start on chunks.
     pub lead: Option<Source>,
 }

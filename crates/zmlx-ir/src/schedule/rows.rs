@@ -25,11 +25,10 @@ use super::{
     scan,
 };
 use crate::{
-    Extent, Op,
+    DType, Extent, Op,
     kernel::{Arith, Expr, Place, Stmt, VarId, WARP},
     program::{Id, Kind, Over},
 };
-use std::collections::HashMap;
 
 /// The kernel of a Program's rows, with the partial sums that it leaves in scratch memory.
 pub(super) fn lower(
@@ -65,19 +64,34 @@ pub(super) fn lower(
         s.find_kept();
     }
     s.launch_values();
-    let mut rows = Rows::new(s, &sums);
+    // tiles share the grid with the rows, sums or not
+    let stays = cfg.strategy == Strategy::Tiled || !sums.is_empty();
+    let mut rows = Rows::new(s, &sums, stays && cfg.strategy != Strategy::Looped);
     rows.all();
-    let Rows { mut s, sums, .. } = rows;
-    let sums = s.leave(sums, schedule);
+    let Rows { mut s, sums, sub, .. } = rows;
+    let sums = s.leave(sums, &sub, schedule);
     let tile = if cfg.strategy == Strategy::Tiled { cfg.row_threads * cfg.vector * cfg.chunks } else { 0 };
     let per_block = cfg.threads / cfg.row_threads;
-    // tiles share the grid with the rows, sums or not
-    let grid = if sums.is_empty() && cfg.strategy != Strategy::Tiled {
-        Grid::Rows(per_block)
+    let grid = if stays {
+        Grid::Parts { rows: per_block, tile, resident: resident(&s.e.kernel) }
     } else {
-        Grid::Parts { rows: per_block, tile, resident: (1024 / cfg.threads).max(1) * 2 }
+        Grid::Rows(per_block)
     };
     Ok((s.finish(grid), sums))
+}
+
+/// Registers of a thread beside its arrays.
+const BESIDE: u32 = 40;
+/// Registers of a processor.
+const REGISTERS: u32 = 65536;
+
+/// Blocks that stay: as many as registers let run side by side, but no more than about 1,024 threads, since each block
+/// leaves a row of partial sums that another kernel reads.
+fn resident(k: &crate::kernel::Kernel) -> u32 {
+    let words = |v: &crate::kernel::Var| (v.lanes * v.dtype.size_bytes() as u32).div_ceil(4);
+    let held: u32 = k.vars.iter().map(words).sum();
+    let by_registers = REGISTERS / (k.threads * (held + BESIDE)).max(1);
+    by_registers.min(1024 / k.threads).max(1)
 }
 
 /// Partial sums that a thread of the kernel holds.
@@ -101,10 +115,12 @@ struct Rows<'p> {
     sub: Expr,
     /// Barriers in a turn of the loop over the rows.
     barriers: u32,
+    /// Do blocks stay, each for many rows?
+    stays: bool,
 }
 
 impl<'p> Rows<'p> {
-    fn new(mut s: Lower<'p>, sums: &[Id]) -> Self {
+    fn new(mut s: Lower<'p>, sums: &[Id], stays: bool) -> Self {
         let Config { threads, row_threads, vector, chunks, .. } = s.cfg;
         let (lane, sub) = if threads == row_threads {
             (thread(), int(0))
@@ -128,7 +144,7 @@ impl<'p> Rows<'p> {
                 held.all.push(acc);
             }
         }
-        Rows { s, sums: held, lane, sub, barriers: 0 }
+        Rows { s, sums: held, lane, sub, barriers: 0, stays }
     }
 
     fn per_block(&self) -> u32 {
@@ -151,8 +167,11 @@ impl<'p> Rows<'p> {
             block = self.s.e.named("part", arith(Arith::Div, block, tiles.clone()));
             grid = self.s.e.named("parts", arith(Arith::Div, grid, tiles));
         }
+        self.sums.part = block.clone();
+        if self.stays {
+            self.hold_columns();
+        }
         let first = mul(block, per_block.clone());
-        self.sums.part = add(first.clone(), self.s.e.widen(self.sub.clone()));
         let rows = self.s.rows();
         let var = self.s.e.var("base", self.s.e.index(), 0);
         self.s.e.open();
@@ -188,6 +207,35 @@ impl<'p> Rows<'p> {
         self.s.known = known;
     }
 
+    /// Reads the inputs of columns into registers: all rows of the block read them there.
+    fn hold_columns(&mut self) {
+        let Config { vector, chunks, row_threads, .. } = self.s.cfg;
+        let s = &self.s;
+        let inputs = s.p.ids().filter_map(|id| match s.p.node(id).kind {
+            Kind::Input(slot) if s.p.node(id).extent == Extent::COL && s.early(id) => Some((id, slot as usize)),
+            _ => None,
+        });
+        let inputs: Vec<(Id, usize)> = inputs.collect();
+        if inputs.is_empty() {
+            return;
+        }
+        let mut arrays = vec![];
+        for (id, slot) in inputs {
+            let name = format!("{}_held", self.s.p.inputs[slot].name);
+            let dtype = self.s.tensors[slot].held(vector);
+            let var = self.s.e.array(&name, dtype, vector * chunks);
+            self.s.held[id.index()] = Some(var);
+            arrays.push((slot, id, var));
+        }
+        self.s.find_columns();
+        let first = self.sums.chunk.clone();
+        self.s.unrolled("c", chunks, |s, c| {
+            let at = add(first, s.e.widen(mul(c.clone(), int(i64::from(row_threads)))));
+            let (col, full) = chunk_at(s, at);
+            load(s, &arrays, &mul(c, int(i64::from(vector))), &col, &full);
+        });
+    }
+
     /// Reads the row's inputs of elements into registers.
     fn hold_inputs(&mut self) {
         let Config { vector, chunks, row_threads, .. } = self.s.cfg;
@@ -199,9 +247,10 @@ impl<'p> Rows<'p> {
                 && self.s.early(id)
             {
                 let name = format!("{}_held", self.s.p.inputs[slot as usize].name);
-                let var = self.s.e.array(&name, node.dtype, vector * chunks);
+                let dtype = self.s.tensors[slot as usize].held(vector);
+                let var = self.s.e.array(&name, dtype, vector * chunks);
                 self.s.held[id.index()] = Some(var);
-                arrays.push((slot as usize, var));
+                arrays.push((slot as usize, id, var));
             }
         }
         if arrays.is_empty() {
@@ -211,9 +260,7 @@ impl<'p> Rows<'p> {
         self.s.unrolled("c", chunks, |s, c| {
             let at = add(lane, s.e.widen(mul(c.clone(), int(i64::from(row_threads)))));
             let (col, full) = chunk_at(s, at);
-            for (t, var) in arrays {
-                s.load_chunk(t, var, mul(c.clone(), int(i64::from(vector))), &col, &full);
-            }
+            load(s, &arrays, &mul(c, int(i64::from(vector))), &col, &full);
         });
     }
 
@@ -367,24 +414,88 @@ pub(super) fn chunk_at(s: &mut Lower<'_>, at: Expr) -> (Expr, Expr) {
     (col, s.e.named("full", full))
 }
 
-/// One chunk: inputs, lanes, outputs. `held` is its place in arrays that hold a row.
-pub(super) fn chunk(s: &mut Lower<'_>, work: &Work, accs: &[Acc], sums: &Held, at: Expr, held: Expr) {
-    let vector = s.cfg.vector;
-    let (col, full) = chunk_at(s, at);
+/// Where a chunk is.
+pub(super) struct Chunk {
+    /// Its first column.
+    pub col: Expr,
+    /// Do all of its columns exist?
+    pub full: Expr,
+    /// Its place in the arrays that it was loaded into.
+    pub lane: Expr,
+    /// Its place in arrays that hold a row.
+    pub held: Expr,
+}
+
+/// Arrays for so many chunks of each input that is read, by slot.
+pub(super) fn input_arrays(s: &mut Lower<'_>, work: &Work, chunks: u32) -> Vec<(usize, Id, VarId)> {
     let needed = s.needed(&work.roots);
-    let mut inputs = HashMap::new();
-    for id in s.p.ids().filter(|i| needed[i.index()]) {
-        let node = s.p.node(id);
+    let mut arrays = vec![];
+    let p = s.p;
+    for id in p.ids().filter(|i| needed[i.index()]) {
+        let node = p.node(id);
         if let Kind::Input(slot) = node.kind
-            && s.held[id.index()].is_none()
             && node.extent.has_cols()
+            && s.held[id.index()].is_none()
         {
-            let name = format!("{}_chunk", s.p.inputs[slot as usize].name);
-            let var = s.e.array(&name, node.dtype, vector);
-            s.load_chunk(slot as usize, var, int(0), &col, &full);
-            inputs.insert(id, var);
+            let slot = slot as usize;
+            let name = format!("{}_chunk", s.p.inputs[slot].name);
+            let dtype = if chunks > 1 { s.tensors[slot].held(s.cfg.vector) } else { node.dtype };
+            arrays.push((slot, id, s.e.array(&name, dtype, s.cfg.vector * chunks)));
         }
     }
+    arrays
+}
+
+/// Reads a chunk of each of these inputs into elements `first ..` of its array.
+pub(super) fn load(s: &mut Lower<'_>, arrays: &[(usize, Id, VarId)], first: &Expr, col: &Expr, full: &Expr) {
+    for (slot, _, var) in arrays {
+        s.load_chunk(*slot, *var, first.clone(), col, full);
+    }
+}
+
+/// One chunk: inputs, lanes, outputs. `held` is its place in arrays that hold a row.
+pub(super) fn chunk(s: &mut Lower<'_>, work: &Work, accs: &[Acc], sums: &Held, at: Expr, held: Expr) {
+    let (col, full) = chunk_at(s, at);
+    let arrays = input_arrays(s, work, 1);
+    load(s, &arrays, &int(0), &col, &full);
+    compute(s, work, accs, sums, Chunk { col, full, lane: int(0), held }, &arrays);
+}
+
+/// Random numbers of a chunk, four at a time.
+fn random(s: &mut Lower<'_>, work: &Work, col: &Expr) -> Vec<(Id, VarId)> {
+    let needed = s.needed(&work.roots);
+    let mut made = vec![];
+    if !s.cfg.vector.is_multiple_of(4) {
+        return made;
+    }
+    let p = s.p;
+    for id in p.ids().filter(|i| needed[i.index()] && p.node(*i).kind == Kind::Rand) {
+        if s.held[id.index()].is_some() {
+            continue;
+        }
+        let Some(seed) = s.known[s.p.node(id).args[0].index()].clone() else { continue };
+        let var = s.e.array(&format!("rand_{}", id.0), DType::F32, s.cfg.vector);
+        for first in (0..s.cfg.vector).step_by(4) {
+            let index = s.rand_index(add(col.clone(), s.e.at(first)));
+            s.e.push(Stmt::Rand4 { var, first: int(i64::from(first)), seed: seed.clone(), index });
+        }
+        made.push((id, var));
+    }
+    made
+}
+
+/// What becomes of a chunk that was loaded.
+pub(super) fn compute(
+    s: &mut Lower<'_>,
+    work: &Work,
+    accs: &[Acc],
+    sums: &Held,
+    chunk: Chunk,
+    arrays: &[(usize, Id, VarId)],
+) {
+    let vector = s.cfg.vector;
+    let Chunk { col, full, lane, held } = chunk;
+    let random = random(s, work, &col);
     let outputs: Vec<(usize, Id, VarId)> = work
         .outputs
         .iter()
@@ -394,11 +505,13 @@ pub(super) fn chunk(s: &mut Lower<'_>, work: &Work, accs: &[Acc], sums: &Held, a
         })
         .collect();
     s.unrolled("i", vector, |s, i| {
-        let site =
-            Site { col: add(col.clone(), s.e.widen(i.clone())), lane: i.clone(), held: add(held.clone(), i.clone()) };
+        let site = Site { col: add(col.clone(), s.e.widen(i.clone())), held: add(held.clone(), i.clone()) };
+        let element = |var: VarId, first: &Expr| Expr::Lane(var, Box::new(add(first.clone(), i.clone())));
+        let given = arrays.iter().map(|(_, id, var)| (*id, element(*var, &lane)));
+        let given = given.chain(random.iter().map(|(id, var)| (*id, element(*var, &int(0))))).collect();
         // what is being made for later stages is not there yet
         let kept: Vec<(Id, Option<VarId>)> = work.kept.iter().map(|k| (*k, s.held[k.index()].take())).collect();
-        let values = s.lane_values(&work.roots, &site, &inputs);
+        let values = s.lane_values(&work.roots, &site, &given);
         for (id, var) in kept {
             s.held[id.index()] = var;
             if let Some(var) = var {

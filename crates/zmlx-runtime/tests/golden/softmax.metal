@@ -21,13 +21,13 @@ static inline int min_i32(int a, int b) {
     return a <= b ? a : b;
 }
 
-static inline void load_bf16x8(device const ushort* p, thread float* v) {
-    const uint4 t = *(device const uint4*)p;
-    const uint w[4] = {t.x, t.y, t.z, t.w};
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        v[i] = bf16_to_f32((ushort)(w[i / 2] >> (16 * (i % 2))));
-    }
+static inline float half_bf16(uint w, int i) {
+    return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
+}
+
+static inline uint put_bf16(uint w, int i, float x) {
+    const uint bits = f32_to_bf16(x);
+    return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;
 }
 
 static inline void store_bf16x8(device ushort* p, const thread float* v) {
@@ -42,6 +42,14 @@ static inline void store_bf16x8(device ushort* p, const thread float* v) {
     t.z = w[2];
     t.w = w[3];
     *(device uint4*)p = t;
+}
+
+static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
+    const uint4 t = *(device const uint4*)p;
+    w[0] = t.x;
+    w[1] = t.y;
+    w[2] = t.z;
+    w[3] = t.w;
 }
 
 struct softmax_args {
@@ -74,17 +82,17 @@ kernel void softmax(device const ushort* x [[buffer(0)]],
         const int out_row = row_2 * args.cols;
         const int shift = out_row & 7;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 7) == 0) && (args.x_col == 1);
-        float x_held[64];
+        uint x_held[32];
 #pragma unroll
         for (int c = 0; c < 8; c++) {
             const int col = ((lane + (c * 64)) * 8) - shift;
             const bool full = (0 <= col) && ((col + 8) <= args.cols);
             if (full && x_vectors) {
-                load_bf16x8(&x[x_row + col], &x_held[c * 8]);
+                copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
             } else {
 #pragma unroll
                 for (int i = 0; i < 8; i++) {
-                    x_held[(c * 8) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f;
+                    x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
                 }
             }
         }
@@ -96,7 +104,7 @@ kernel void softmax(device const ushort* x [[buffer(0)]],
 #pragma unroll
             for (int i_2 = 0; i_2 < 8; i_2++) {
                 const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                max_1 = max_f32(max_1, (inside ? x_held[(c_2 * 8) + i_2] : (-INFINITY)));
+                max_1 = max_f32(max_1, (inside ? half_bf16(x_held[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1) : (-INFINITY)));
             }
         }
         const float other = simd_shuffle_xor(max_1, (ushort)16);
@@ -128,7 +136,7 @@ kernel void softmax(device const ushort* x [[buffer(0)]],
             const bool full_3 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
 #pragma unroll
             for (int i_3 = 0; i_3 < 8; i_3++) {
-                const float exp_3 = metal::precise::exp((x_held[(c_3 * 8) + i_3] - max_1));
+                const float exp_3 = metal::precise::exp((half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1) - max_1));
                 v_3_held[(c_3 * 8) + i_3] = exp_3;
                 const bool inside_2 = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
                 sum_4 = sum_4 + (inside_2 ? exp_3 : 0.0f);

@@ -8,7 +8,7 @@ use crate::{
 use zmlx_ir::{
     Program,
     program::random::{Options, Random, program},
-    schedule::{Config, Schedule, Strategy, schedule},
+    schedule::{Config, Device, Schedule, Strategy, schedule},
 };
 use zmlx_runtime::backend::c_like;
 
@@ -21,7 +21,7 @@ struct Job {
 /// A configuration that holds the case, of a strategy drawn at random.
 fn config(p: &Program, case: &Case, r: &mut Random) -> Config {
     let (rows, cols) = (case.rows() as u64, case.cols as u64);
-    let picked = Config::pick(p, rows, cols, case.row_dims.len(), rows * cols * 4);
+    let picked = Config::pick(p, rows, cols, case.row_dims.len(), rows * cols * 4, Device { processors: 3 });
     let vector = picked.vector;
     let chunks = (cols + u64::from(vector) - 1).div_ceil(u64::from(vector)) as u32;
     let row_threads = r.pick(&[1, 4, 32, 64, 128]);
@@ -33,6 +33,9 @@ fn config(p: &Program, case: &Case, r: &mut Random) -> Config {
         wide: r.chance(1, 4),
         ..picked
     };
+    if picked.strategy == Strategy::Elementwise && r.chance(1, 2) {
+        return Config { threads: 64, chunks: r.pick(&[1, 2, 4]), ..picked };
+    }
     if r.chance(1, 3) || drawn.chunks > 8 { picked } else { drawn }
 }
 

@@ -31,7 +31,14 @@ impl Writer<'_> {
             Expr::Float(dtype, bits) => self.float(*dtype, f64::from_bits(*bits)),
             Expr::Int(dtype, v) => self.int(*dtype, *v),
             Expr::Var(v) => self.var(*v),
-            Expr::Lane(v, i) => format!("{}[{}]", self.var(*v), self.top(i)),
+            Expr::Lane(v, i) => match self.packed(*v) {
+                Some(dtype) => {
+                    self.needs.insert(Need::Half(dtype));
+                    let i = self.expr(i);
+                    format!("half_{dtype}({}[{i} / 2], {i} & 1)", self.var(*v))
+                }
+                None => format!("{}[{}]", self.var(*v), self.top(i)),
+            },
             Expr::Field(k) => format!("args.{}", word(&self.k.fields[*k as usize].name, self.d)),
             Expr::Special(s) => match s {
                 Special::Thread => SPECIALS[0],

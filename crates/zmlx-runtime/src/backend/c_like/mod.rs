@@ -277,6 +277,11 @@ impl Writer<'_> {
         self.d.types[self.k.vars[v.0 as usize].dtype as usize]
     }
 
+    /// The type of a packed array, which is declared as words of 32 bits.
+    fn packed(&self, v: VarId) -> Option<DType> {
+        Some(self.k.vars[v.0 as usize].dtype).filter(|d| matches!(d, DType::F16 | DType::BF16))
+    }
+
     fn buffer(&self, k: u32) -> String {
         word(&self.k.buffers[k as usize].name, self.d)
     }
@@ -304,7 +309,18 @@ impl Writer<'_> {
             }
             Stmt::Array(v) => {
                 let lanes = self.k.vars[v.0 as usize].lanes;
-                let text = format!("{} {}[{lanes}];", self.type_of(*v), self.var(*v));
+                let (dtype, lanes) = match self.packed(*v) {
+                    Some(_) => (self.d.types[DType::U32 as usize], lanes / 2),
+                    None => (self.type_of(*v), lanes),
+                };
+                let text = format!("{dtype} {}[{lanes}];", self.var(*v));
+                self.line(depth, &text);
+            }
+            Stmt::Set(Place::Lane(v, i), e) if self.packed(*v).is_some() => {
+                let dtype = self.packed(*v).unwrap_or(DType::F16);
+                self.needs.insert(Need::Put(dtype));
+                let (var, i, e) = (self.var(*v), self.expr(i), self.top(e));
+                let text = format!("{var}[{i} / 2] = put_{dtype}({var}[{i} / 2], {i} & 1, {e});");
                 self.line(depth, &text);
             }
             Stmt::Set(place, e) => {
@@ -343,6 +359,12 @@ impl Writer<'_> {
                 let text = format!("{}[{}] = {value};", self.buffer(*k), self.top(at));
                 self.line(depth, &text);
             }
+            Stmt::Rand4 { var, first, seed, index } => {
+                self.needs.insert(Need::Rand4);
+                let [first, seed, index] = [first, seed, index].map(|e| self.top(e));
+                let text = format!("rand_units({seed}, {index}, &{}[{first}]);", self.var(*var));
+                self.line(depth, &text);
+            }
             Stmt::For { var, from, to, step, unroll, body } => {
                 if *unroll {
                     self.text += "#pragma unroll\n";
@@ -375,9 +397,16 @@ impl Writer<'_> {
     #[allow(clippy::too_many_arguments, reason = "the parts of one statement")]
     fn vector(&mut self, load: bool, var: VarId, first: &Expr, lanes: u32, buffer: u32, at: &Expr, depth: usize) {
         let dtype = self.k.buffers[buffer as usize].dtype;
-        self.needs.insert(if load { Need::Load(dtype, lanes) } else { Need::Store(dtype, lanes) });
-        let (name, memory, var) = (if load { "load" } else { "store" }, self.buffer(buffer), self.var(var));
-        let (at, first) = (self.top(at), self.top(first));
+        let packed = load && self.packed(var).is_some();
+        let (name, need) = match (load, packed) {
+            (true, true) => ("copy", Need::Copy(dtype, lanes)),
+            (true, false) => ("load", Need::Load(dtype, lanes)),
+            (false, _) => ("store", Need::Store(dtype, lanes)),
+        };
+        self.needs.insert(need);
+        let (memory, var) = (self.buffer(buffer), self.var(var));
+        let at = self.top(at);
+        let first = if packed { format!("{} / 2", self.expr(first)) } else { self.top(first) };
         self.line(depth, &format!("{name}_{dtype}x{lanes}(&{memory}[{at}], &{var}[{first}]);"));
     }
 }
