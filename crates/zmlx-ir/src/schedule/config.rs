@@ -172,10 +172,10 @@ impl Config {
     }
 
     fn resident(self, f: &Facts, chunks: u64) -> Option<Config> {
-        // a scan goes from lane to lane of whole warps
-        let mut row_threads = if f.scans { WARP } else { 1 };
-        // up to 4 vectors a thread within a warp, where threads meet cheaply
-        while row_threads < 32 && chunks > 4 * u64::from(row_threads) {
+        let mut row_threads = 1;
+        // up to 4 vectors a thread within a warp, where threads meet cheaply; scans go from thread to thread once a chunk
+        let most = if f.scans { 1 } else { 4 };
+        while row_threads < WARP && chunks > most * u64::from(row_threads) {
             row_threads *= 2;
         }
         let fits = |t: u32| {

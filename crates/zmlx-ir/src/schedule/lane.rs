@@ -23,6 +23,11 @@ pub(super) struct Site {
 impl Lower<'_> {
     /// Which nodes must be computed at an element, to have `roots`.
     pub fn needed(&self, roots: &[Id]) -> Vec<bool> {
+        self.needed_beside(roots, &HashMap::new())
+    }
+
+    /// The same, without what `given` values are made of.
+    fn needed_beside(&self, roots: &[Id], given: &HashMap<Id, Expr>) -> Vec<bool> {
         let mut needed = vec![false; self.p.nodes().len()];
         let mut open = roots.to_vec();
         while let Some(id) = open.pop() {
@@ -30,7 +35,7 @@ impl Lower<'_> {
                 continue;
             }
             needed[id.index()] = true;
-            if self.held[id.index()].is_none() {
+            if self.held[id.index()].is_none() && !given.contains_key(&id) {
                 open.extend(&self.p.node(id).args);
             }
         }
@@ -39,7 +44,7 @@ impl Lower<'_> {
 
     /// The values of `roots` at an element. `given` are values that are there: of inputs, for one.
     pub fn lane_values(&mut self, roots: &[Id], site: &Site, given: &HashMap<Id, Expr>) -> HashMap<Id, Expr> {
-        let needed = self.needed(roots);
+        let needed = self.needed_beside(roots, given);
         let mut uses: HashMap<Id, u32> = HashMap::new();
         for id in self.p.ids().filter(|i| needed[i.index()] && self.held[i.index()].is_none()) {
             for a in &self.p.node(id).args {

@@ -22,11 +22,11 @@ use super::{
     lane::Site,
     lower::{Lower, Part, is_along},
     reduce::Acc,
-    scan,
+    scan::{self, Running},
 };
 use crate::{
     DType, Extent, Op,
-    kernel::{Arith, Expr, Place, Stmt, VarId, WARP},
+    kernel::{Arith, Expr, Place, Stmt, VarId},
     program::{Id, Kind, Over},
 };
 
@@ -51,15 +51,6 @@ pub(super) fn lower(
         s.choose_lead();
     }
     s.row_shift = s.e.at(0);
-    let is_scan = |s: &Lower<'_>, i: Id| s.live[i.index()] && matches!(s.p.node(i).kind, Kind::Scan(_));
-    for id in s.p.ids().filter(|i| is_scan(&s, *i)) {
-        if cfg.strategy != Strategy::Resident || cfg.row_threads < WARP {
-            return s.unsupported("a scan of a row that no warp holds", id);
-        }
-        if scan::op_of(&s, id).is_none() {
-            return s.unsupported("a recurrence", id);
-        }
-    }
     if cfg.strategy == Strategy::Resident {
         s.find_kept();
     }
@@ -270,10 +261,8 @@ impl<'p> Rows<'p> {
         self.sum_row_values(stage);
         let mut work = self.work(stage);
         let lanes = self.s.cfg.vector * self.s.cfg.chunks;
-        for (id, _, var) in &mut work.scans {
-            let dtype = self.s.p.node(*id).dtype;
-            *var = Some(self.s.e.array(&format!("terms_{}", id.0), dtype, lanes));
-        }
+        let scans: Vec<Id> = std::mem::take(&mut work.held_scans);
+        work.scans = scans.into_iter().filter_map(|id| self.s.running(id, lanes)).collect();
         let accs: Vec<Acc> = work.reductions.iter().map(|id| self.s.accumulator(*id)).collect();
         if !work.roots.is_empty() {
             for id in &work.kept {
@@ -291,12 +280,10 @@ impl<'p> Rows<'p> {
             self.s.known[acc.id.index()] = Some(result);
         }
         let lane = self.lane.clone();
-        for (id, _, terms) in &work.scans {
-            if let Some(terms) = terms {
-                let made = self.s.scan(*id, *terms, &lane);
-                self.s.held[id.index()] = Some(made);
-                self.barriers += 2;
-            }
+        for r in &work.scans {
+            self.s.scan(r, self.s.cfg.chunks, &lane);
+            self.s.held[r.id.index()] = Some(r.made);
+            self.barriers += 2;
         }
     }
 
@@ -306,12 +293,13 @@ impl<'p> Rows<'p> {
         for id in s.p.ids().filter(|i| s.early(*i)) {
             let node = s.p.node(id);
             if is_along(node.kind) && s.args_stage(id) == stage {
-                if let Kind::Scan(_) = node.kind {
-                    work.scans.push((id, node.args[0], None));
-                } else {
+                if scan::of(node.kind).is_none() {
                     work.reductions.push(id);
+                    work.roots.extend(&node.args);
+                } else if s.resident() {
+                    work.held_scans.push(id);
+                    work.roots.extend(&node.args);
                 }
-                work.roots.extend(&node.args);
             }
             if s.keep[id.index()] && s.stage[id.index()] == stage && s.held[id.index()].is_none() {
                 work.kept.push(id);
@@ -377,6 +365,14 @@ impl<'p> Rows<'p> {
         let sums = &self.sums;
         if strategy == Strategy::Looped {
             let count = self.s.e.index_field("chunks", crate::kernel::Role::Chunks(vector));
+            let needed = self.s.needed(&work.roots);
+            let scans = self.s.p.ids().filter(|i| needed[i.index()] && scan::of(self.s.p.node(*i).kind).is_some());
+            let scans: Vec<Id> = scans.collect();
+            if !scans.is_empty() {
+                let barriers = walk(&mut self.s, work, accs, sums, &scans, count, &self.lane);
+                self.barriers += barriers;
+                return;
+            }
             let (from, step) = (self.s.e.widen(self.lane.clone()), self.s.e.at(row_threads));
             self.s.counted("chunk", from, count, step, |s, at| chunk(s, work, accs, sums, at, int(0)));
         } else {
@@ -396,8 +392,10 @@ pub(super) struct Work {
     pub roots: Vec<Id>,
     /// Reductions along the row that they feed.
     pub reductions: Vec<Id>,
-    /// Scans, with their argument and the array that takes it.
-    pub scans: Vec<(Id, Id, Option<VarId>)>,
+    /// Scans of the row that is held: not yet begun.
+    pub held_scans: Vec<Id>,
+    /// Scans of the row that is held: what takes their arguments.
+    pub scans: Vec<Running>,
     /// Values to hold for later stages.
     pub kept: Vec<Id>,
     /// Outputs.
@@ -461,16 +459,15 @@ pub(super) fn chunk(s: &mut Lower<'_>, work: &Work, accs: &[Acc], sums: &Held, a
     compute(s, work, accs, sums, Chunk { col, full, lane: int(0), held }, &arrays);
 }
 
-/// Random numbers of a chunk, four at a time.
-fn random(s: &mut Lower<'_>, work: &Work, col: &Expr) -> Vec<(Id, VarId)> {
+/// Random numbers of a chunk, four at a time, unless they are there.
+fn random(s: &mut Lower<'_>, work: &Work, col: &Expr, arrays: &mut Vec<(usize, Id, VarId)>) {
     let needed = s.needed(&work.roots);
-    let mut made = vec![];
     if !s.cfg.vector.is_multiple_of(4) {
-        return made;
+        return;
     }
     let p = s.p;
     for id in p.ids().filter(|i| needed[i.index()] && p.node(*i).kind == Kind::Rand) {
-        if s.held[id.index()].is_some() {
+        if s.held[id.index()].is_some() || arrays.iter().any(|a| a.1 == id) {
             continue;
         }
         let Some(seed) = s.known[s.p.node(id).args[0].index()].clone() else { continue };
@@ -479,9 +476,47 @@ fn random(s: &mut Lower<'_>, work: &Work, col: &Expr) -> Vec<(Id, VarId)> {
             let index = s.rand_index(add(col.clone(), s.e.at(first)));
             s.e.push(Stmt::Rand4 { var, first: int(i64::from(first)), seed: seed.clone(), index });
         }
-        made.push((id, var));
+        arrays.push((usize::MAX, id, var));
     }
-    made
+}
+
+/// Tiles of the row in the order of its scans, all threads at once. Gives the barriers of a turn.
+fn walk(s: &mut Lower<'_>, work: &Work, accs: &[Acc], sums: &Held, scans: &[Id], count: Expr, lane: &Expr) -> u32 {
+    let (vector, row_threads) = (s.cfg.vector, s.e.at(s.cfg.row_threads));
+    let scans: Vec<Running> = scans.iter().filter_map(|id| s.running(*id, vector)).collect();
+    let reverse = scans.iter().any(|r| scan::of(s.p.node(r.id).kind).is_some_and(|scan| scan.reverse));
+    let at_lane = s.e.widen(lane.clone());
+    let mut last = s.e.at(0);
+    if reverse {
+        // the tile that holds the last chunk
+        let before = sub(count.clone(), s.e.at(1));
+        let tiles = arith(Arith::Div, before, row_threads.clone());
+        last = s.e.named("last_tile", mul(tiles, row_threads.clone()));
+    }
+    let from = s.e.at(0);
+    s.counted("tile", from, count, row_threads, |s, tile| {
+        let tile = if reverse { sub(last, tile) } else { tile };
+        let (col, full) = chunk_at(s, add(tile, at_lane));
+        let mut arrays = input_arrays(s, work, 1);
+        load(s, &arrays, &int(0), &col, &full);
+        random(s, work, &col, &mut arrays);
+        for r in &scans {
+            s.unrolled("i", vector, |s, i| {
+                let site = Site { col: add(col.clone(), s.e.widen(i.clone())), held: i.clone() };
+                let given = arrays.iter().map(|(_, id, var)| (*id, Expr::Lane(*var, Box::new(i.clone())))).collect();
+                let args = s.p.node(r.id).args.clone();
+                let values = s.lane_values(&args, &site, &given);
+                let inside = s.inside(site.col.clone());
+                let inside = s.e.named("inside", inside);
+                let values: Vec<Expr> = args.iter().map(|a| values[a].clone()).collect();
+                s.set_terms(r, &i, &values, &inside);
+            });
+            s.scan(r, 1, lane);
+            arrays.push((usize::MAX, r.id, r.made));
+        }
+        compute(s, work, accs, sums, Chunk { col, full, lane: int(0), held: int(0) }, &arrays);
+    });
+    2 * scans.len() as u32
 }
 
 /// What becomes of a chunk that was loaded.
@@ -495,7 +530,9 @@ pub(super) fn compute(
 ) {
     let vector = s.cfg.vector;
     let Chunk { col, full, lane, held } = chunk;
-    let random = random(s, work, &col);
+    let zero = int(0);
+    let mut arrays = arrays.to_vec();
+    random(s, work, &col, &mut arrays);
     let outputs: Vec<(usize, Id, VarId)> = work
         .outputs
         .iter()
@@ -507,8 +544,12 @@ pub(super) fn compute(
     s.unrolled("i", vector, |s, i| {
         let site = Site { col: add(col.clone(), s.e.widen(i.clone())), held: add(held.clone(), i.clone()) };
         let element = |var: VarId, first: &Expr| Expr::Lane(var, Box::new(add(first.clone(), i.clone())));
-        let given = arrays.iter().map(|(_, id, var)| (*id, element(*var, &lane)));
-        let given = given.chain(random.iter().map(|(id, var)| (*id, element(*var, &int(0))))).collect();
+        let given = arrays.iter().map(|(_, id, var)| {
+            // what is made of a chunk lies in an array of its own
+            let first = if matches!(s.p.node(*id).kind, Kind::Input(_)) { &lane } else { &zero };
+            (*id, element(*var, first))
+        });
+        let given = given.collect();
         // what is being made for later stages is not there yet
         let kept: Vec<(Id, Option<VarId>)> = work.kept.iter().map(|k| (*k, s.held[k.index()].take())).collect();
         let values = s.lane_values(&work.roots, &site, &given);
@@ -531,11 +572,9 @@ pub(super) fn compute(
             let args: Vec<Expr> = s.p.node(acc.id).args.iter().map(|a| values[a].clone()).collect();
             s.accumulate(acc, &args, &inside, &site.col);
         }
-        for (id, arg, var) in &work.scans {
-            if let (Some(var), Some((_, identity))) = (var, scan::op_of(s, *id)) {
-                let value = op(Op::Select, [inside.clone(), values[arg].clone(), identity]);
-                s.e.push(Stmt::Set(Place::Lane(*var, site.held.clone()), value));
-            }
+        for r in &work.scans {
+            let args: Vec<Expr> = s.p.node(r.id).args.iter().map(|a| values[a].clone()).collect();
+            s.set_terms(r, &site.held, &args, &inside);
         }
         let inside = and(inside, s.row_lives.clone());
         for (id, arg) in &work.sums {

@@ -56,7 +56,9 @@ kernel void cumsum(device const float* x [[buffer(0)]],
                 }
             }
         }
-        float terms_1[32];
+        float terms_1_0[32];
+        float scan_1[32];
+        float carry_1 = 0.0f;
 #pragma unroll
         for (int c_2 = 0; c_2 < 8; c_2++) {
             const int col_2 = ((tid + (c_2 * 128)) * 4) - shift;
@@ -64,17 +66,15 @@ kernel void cumsum(device const float* x [[buffer(0)]],
 #pragma unroll
             for (int i_2 = 0; i_2 < 4; i_2++) {
                 const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                terms_1[(c_2 * 4) + i_2] = inside ? x_held[(c_2 * 4) + i_2] : 0.0f;
+                terms_1_0[(c_2 * 4) + i_2] = inside ? x_held[(c_2 * 4) + i_2] : 0.0f;
             }
         }
-        float scan_1[32];
-        float carry_1 = 0.0f;
 #pragma unroll
         for (int c_3 = 0; c_3 < 8; c_3++) {
             float total = 0.0f;
 #pragma unroll
             for (int i_3 = 0; i_3 < 4; i_3++) {
-                total = total + terms_1[(c_3 * 4) + i_3];
+                total = total + terms_1_0[(c_3 * 4) + i_3];
             }
             const int place = tid & 31;
             const float other = simd_shuffle_up(total, (ushort)1);
@@ -88,6 +88,7 @@ kernel void cumsum(device const float* x [[buffer(0)]],
             const float other_5 = simd_shuffle_up(total, (ushort)16);
             total = (16 <= place) ? (other_5 + total) : total;
             const float above = simd_shuffle_up(total, (ushort)1);
+            const float above_2 = (1 <= place) ? above : 0.0f;
             const int warp = tid / 32;
             if (place == 31) {
                 scan_1_of_warp[warp] = total;
@@ -101,11 +102,11 @@ kernel void cumsum(device const float* x [[buffer(0)]],
                 run = (w < mine) ? (run + value) : run;
                 carry_1 = carry_1 + value;
             }
-            run = run + ((1 <= place) ? above : 0.0f);
+            run = run + above_2;
             threadgroup_barrier(mem_flags::mem_threadgroup);
 #pragma unroll
             for (int i_4 = 0; i_4 < 4; i_4++) {
-                run = run + terms_1[(c_3 * 4) + i_4];
+                run = run + terms_1_0[(c_3 * 4) + i_4];
                 scan_1[(c_3 * 4) + i_4] = run;
             }
         }

@@ -12,7 +12,7 @@ use zmlx_ir::{
     schedule::{Config, Device, Schedule, Strategy, schedule},
 };
 
-const ROW_KERNELS: [(&str, &str, &[Extent]); 5] = [
+const ROW_KERNELS: [(&str, &str, &[Extent]); 8] = [
     ("softmax", "exp(x - max(x)) / sum(exp(x - max(x)))", &[Extent::ELEM]),
     ("rms_norm", "x * rsqrt(mean(x * x) + 1e-6) * w", &[Extent::ELEM, Extent::COL]),
     (
@@ -22,6 +22,9 @@ const ROW_KERNELS: [(&str, &str, &[Extent]); 5] = [
     ),
     ("cross_entropy", "out loss: f32 = logsumexp(x) - x[t]", &[Extent::ELEM, Extent::ROW]),
     ("bias_gelu", "gelu(x + b)", &[Extent::ELEM, Extent::COL]),
+    ("cumsum_norm", "let c = cumsum(x * w); c * rsqrt(mean(c * c) + 1)", &[Extent::ELEM, Extent::COL]),
+    ("cumprod", "cumprod(1 + x * 0.01)", &[Extent::ELEM]),
+    ("cummax", "cummax(x)", &[Extent::ELEM]),
 ];
 
 /// The Program of a formula.

@@ -53,6 +53,8 @@ pub struct Dialect {
     /// `$0` of the lane whose number differs by `$1`; of the lane `$1` before or behind, or of number `$1`, in groups
     /// of `$2`.
     pub shuffles: [&'static str; 4],
+    /// Lane `$1` of the group of `$2` that this lane is in, where shuffles know no groups.
+    pub group_lane: Option<&'static str>,
     /// Are shuffles of 64 bits a function of the prelude?
     pub shuffles_words: bool,
     /// Most buffers of an entry.
