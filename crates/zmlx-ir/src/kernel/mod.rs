@@ -25,6 +25,8 @@ pub const WARP: u32 = 32;
 pub const VECTOR_BYTES: u32 = 16;
 /// Most bytes of shared memory a block may ask for: what every target has.
 pub const SHARED_BYTES: usize = 32 * 1024;
+/// Most bytes of shared memory that arrays of threads may take beside that.
+pub const ASIDE_BYTES: usize = 192 * 1024;
 /// Most threads of a block.
 pub const THREADS: u32 = 1024;
 
@@ -81,7 +83,7 @@ pub enum Role {
     /// Chunks of so many elements that cover any row: ⌈cols / n⌉, or ⌈(cols + n − 1) / n⌉ if the leading tensor has a
     /// row that does not start on a multiple of n elements of memory.
     Chunks(u32),
-    /// Elements between the rows of partial sums: ⌈cols / n⌉ · n.
+    /// Elements between the rows of partial sums: ⌈cols / n⌉ · n, of no columns n.
     Pitch(u32),
     /// Number of partial sums a column.
     Parts,
@@ -116,10 +118,13 @@ pub struct Shared {
 pub struct Var {
     /// Name in text.
     pub name: String,
-    /// Its type, a compute type.
+    /// Its type, a compute type. An array may also be *packed*: f16 or bf16, two elements in the registers of one; a load
+    /// then keeps the bits, and an element is widened where it is read.
     pub dtype: DType,
-    /// Length of an array, 0 for a scalar.
+    /// Length of an array, 0 for a scalar; even for a packed one.
     pub lanes: u32,
+    /// Does the array lie in shared memory, beside those of the other threads? For what registers have no room for.
+    pub aside: bool,
 }
 
 /// A variable, by its place in [`Kernel::vars`].
@@ -218,8 +223,8 @@ pub enum Stmt {
     Array(VarId),
     /// Assigns.
     Set(Place, Expr),
-    /// Reads elements `at ..` of a buffer into `lanes` elements of an array variable from `first` on, widened. The
-    /// address is a multiple of the bytes read.
+    /// Reads elements `at ..` of a buffer into `lanes` elements of an array variable from `first` on, widened unless the
+    /// array is packed. The address is a multiple of the bytes read.
     LoadVector {
         /// Target.
         var: VarId,
@@ -248,6 +253,18 @@ pub enum Stmt {
     },
     /// Writes one element, rounded.
     Store(u32, Expr, Expr),
+    /// Four random numbers, as [`Expr::Rand`] of `seed` and `index ..`, into elements `first ..` of an array variable. An
+    /// `index` that is a multiple of 4 costs half.
+    Rand4 {
+        /// Target.
+        var: VarId,
+        /// First element written.
+        first: Expr,
+        /// The seed, i64.
+        seed: Expr,
+        /// Index of the first number, i64.
+        index: Expr,
+    },
     /// Counts `var` from `from` up to, but not including, `to`.
     For {
         /// The counter, declared here.
@@ -272,12 +289,19 @@ pub enum Stmt {
 }
 
 impl Kernel {
+    /// Bytes of shared memory that a launch adds, for arrays of threads.
+    pub fn aside_bytes(&self) -> usize {
+        let of = |v: &Var| v.lanes as usize * v.dtype.size_bytes();
+        self.vars.iter().filter(|v| v.aside).map(of).sum::<usize>() * self.threads as usize
+    }
+
     /// Type of a value; of a damaged one, any type.
     pub fn dtype(&self, e: &Expr) -> DType {
         let var = |v: &VarId| self.vars.get(v.0 as usize).map_or(DType::F32, |v| v.dtype);
         match e {
             Expr::Float(d, _) | Expr::Int(d, _) => *d,
-            Expr::Var(v) | Expr::Lane(v, _) => var(v),
+            Expr::Var(v) => var(v),
+            Expr::Lane(v, _) => var(v).compute(),
             Expr::Field(k) => self.fields.get(*k as usize).map_or(DType::I32, |f| f.dtype),
             Expr::Special(_) => DType::I32,
             Expr::Shared(k, _) => self.shared.get(*k as usize).map_or(DType::F32, |s| s.dtype),
@@ -327,6 +351,7 @@ impl Stmt {
             Stmt::Let(_, e) | Stmt::If(e, ..) | Stmt::Set(Place::Var(_), e) => vec![e],
             Stmt::Set(Place::Lane(_, i) | Place::Shared(_, i), e) | Stmt::Store(_, i, e) => vec![i, e],
             Stmt::LoadVector { first, at, .. } | Stmt::StoreVector { first, at, .. } => vec![first, at],
+            Stmt::Rand4 { first, seed, index, .. } => vec![first, seed, index],
             Stmt::For { from, to, step, .. } => vec![from, to, step],
             Stmt::Array(_) | Stmt::Barrier | Stmt::Note(_) => vec![],
         }

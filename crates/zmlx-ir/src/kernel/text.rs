@@ -59,6 +59,10 @@ impl Kernel {
                         self.block(f, otherwise, depth + 1)?;
                     }
                 }
+                Stmt::Rand4 { var, first, seed, index } => {
+                    let [first, seed, index] = [first, seed, index].map(|e| self.line(e));
+                    writeln!(f, "{}[{first}; 4] = rand({seed}, {index})", self.name_of(*var))?
+                }
                 Stmt::Barrier => writeln!(f, "barrier")?,
                 Stmt::Note(text) => writeln!(f, "-- {text}")?,
             }

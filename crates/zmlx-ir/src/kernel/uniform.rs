@@ -43,6 +43,7 @@ impl Uniformity {
                 Stmt::Let(v, _)
                 | Stmt::Set(Place::Var(v) | Place::Lane(v, _), _)
                 | Stmt::LoadVector { var: v, .. }
+                | Stmt::Rand4 { var: v, .. }
                 | Stmt::For { var: v, .. } => self.mark(*v, varies),
                 _ => {}
             }

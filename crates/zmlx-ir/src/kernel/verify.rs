@@ -72,12 +72,16 @@ impl Checker<'_> {
             let ok = matches!(f.dtype, DType::I32 | DType::I64 | DType::F32 | DType::F64);
             self.expect(ok, || format!("field {} of type {}", f.name, f.dtype));
         }
-        for (name, dtype) in
-            k.vars.iter().map(|v| (&v.name, v.dtype)).chain(k.shared.iter().map(|s| (&s.name, s.dtype)))
-        {
+        let packed = |v: &Var| matches!(v.dtype, DType::F16 | DType::BF16) && v.lanes > 0 && v.lanes.is_multiple_of(2);
+        let vars = k.vars.iter().filter(|v| !packed(v)).map(|v| (&v.name, v.dtype));
+        for (name, dtype) in vars.chain(k.shared.iter().map(|s| (&s.name, s.dtype))) {
             self.expect(dtype == dtype.compute(), || format!("{name} has the storage type {dtype}"));
         }
         let bytes: usize = k.shared.iter().map(|s| s.len as usize * s.dtype.size_bytes()).sum();
+        let aside = k.aside_bytes();
+        self.expect(aside <= ASIDE_BYTES, || format!("{aside} bytes of arrays aside, at most {ASIDE_BYTES}"));
+        let odd = k.vars.iter().any(|v| v.aside && (v.lanes == 0 || v.dtype != v.dtype.compute()));
+        self.expect(!odd, || "a scalar or packed array is aside".into());
         self.expect(bytes <= SHARED_BYTES, || format!("{bytes} bytes of shared memory, at most {SHARED_BYTES}"));
     }
 
@@ -160,11 +164,14 @@ impl Checker<'_> {
 
     fn vector(&mut self, var: VarId, first: &Expr, lanes: u32, buffer: u32, at: &Expr, write: bool) {
         let dtype = self.lanes(var, first, lanes);
+        let aside = self.k.vars.get(var.0 as usize).is_some_and(|v| v.aside);
+        self.expect(!aside, || "a vector to or from an array that is aside".into());
         self.index(at);
         self.expr(first);
         if let (Some(memory), Some(dtype)) = (self.buffer(buffer, write), dtype) {
             let bytes = lanes * memory.size_bytes() as u32;
-            let ok = lanes.is_power_of_two() && bytes <= VECTOR_BYTES && memory.compute() == dtype;
+            let packs = memory == dtype && lanes > 1 && !write;
+            let ok = lanes.is_power_of_two() && bytes <= VECTOR_BYTES && (memory.compute() == dtype || packs);
             self.expect(ok, || format!("a vector of {lanes} × {memory} to or from {dtype}"));
         }
     }
@@ -189,7 +196,7 @@ impl Checker<'_> {
                         self.expect(!counts, || "a counter is assigned".into());
                         self.var(*v, false).map(|v| v.0)
                     }
-                    Place::Lane(v, i) => self.lanes(*v, i, 1),
+                    Place::Lane(v, i) => self.lanes(*v, i, 1).map(DType::compute),
                     Place::Shared(k, i) => {
                         self.index(i);
                         self.k.shared.get(*k as usize).map(|s| s.dtype)
@@ -205,6 +212,12 @@ impl Checker<'_> {
                 let memory = self.buffer(*k, true);
                 let ok = memory.is_none_or(|m| m.compute() == dtype);
                 self.expect(ok, || format!("a {dtype} is stored as {memory:?}"));
+            }
+            Stmt::Rand4 { var, first, seed, index } => {
+                let own = self.lanes(*var, first, 4);
+                let types = [first, seed, index].map(|e| self.expr(e));
+                let ok = own == Some(DType::F32) && types[1..] == [DType::I64; 2];
+                self.expect(ok, || format!("random numbers of {types:?} into {own:?}"));
             }
             Stmt::For { var, from, to, step, unroll, body } => {
                 let types = [from, to, step].map(|e| self.expr(e));
@@ -313,7 +326,7 @@ mod tests {
         Kernel {
             name: "sum".into(),
             buffers: ["x", "out"].map(|n| Buffer { name: n.into(), dtype: DType::BF16, write: n == "out" }).to_vec(),
-            vars: vec![Var { name: "s".into(), dtype: DType::F32, lanes: 0 }],
+            vars: vec![Var { name: "s".into(), dtype: DType::F32, lanes: 0, aside: false }],
             threads: 32,
             body: vec![
                 Stmt::Let(s, Expr::Load(0, Box::new(thread.clone()))),
@@ -367,9 +380,13 @@ mod tests {
         assert!(faults(|k| k.shared.push(big)).contains("bytes of shared memory"));
         let lane = Stmt::Set(Place::Lane(VarId(1), Expr::Int(DType::I32, 4)), Expr::Var(VarId(0)));
         let past = faults(|k| {
-            k.vars.push(Var { name: "r".into(), dtype: DType::F32, lanes: 4 });
+            k.vars.push(Var { name: "r".into(), dtype: DType::F32, lanes: 4, aside: false });
             k.body.extend([Stmt::Array(VarId(1)), lane]);
         });
         assert!(past.contains("r has 4 elements"), "{past}");
+        let aside = Var { name: "r".into(), dtype: DType::F64, lanes: 1000, aside: true };
+        assert!(faults(|k| k.vars.push(aside)).contains("256000 bytes of arrays aside"));
+        let odd = Var { name: "r".into(), dtype: DType::BF16, lanes: 3, aside: false };
+        assert!(faults(|k| k.vars.push(odd)).contains("storage type bf16"));
     }
 }

@@ -50,6 +50,16 @@ impl Program {
         (first, second)
     }
 
+    /// Cut at `values`: a first Program of these alone, and the whole with them as its last inputs.
+    pub(crate) fn cut(&self, values: &[Id]) -> (Program, Program) {
+        let made = values.iter().map(|id| {
+            let Node { dtype, extent, .. } = *self.node(*id);
+            Output { name: format!("once_{}", id.0), node: *id, dtype, extent }
+        });
+        let first = Program { outputs: made.collect(), ..self.clone() }.compact();
+        (first, self.second_part(values))
+    }
+
     fn depends_on_a_reduction_and_no_row(&self) -> Vec<bool> {
         let mut once = vec![false; self.nodes.len()];
         // sums over the rows and what is made of them

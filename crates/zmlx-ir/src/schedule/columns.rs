@@ -1,5 +1,5 @@
-//! Sums over the rows. Threads of the row kernel leave partial sums: of columns a row of scratch memory for each row
-//! that a block holds at a time, of everything one number a block. Two further kernels add these in a fixed order, and
+//! Sums over the rows. Blocks of the row kernel leave partial sums: of columns a row of scratch memory, of everything one
+//! number. Two further kernels add these in a fixed order, and
 //! compute what the Program makes of the sums. No atomics: equal launches give equal bits.
 
 use super::{
@@ -12,13 +12,15 @@ use super::{
 };
 use crate::{
     DType, Extent, Op,
-    kernel::{Arith, Expr, Place, Role, Stmt, VECTOR_BYTES, WARP},
+    kernel::{Arith, Expr, Place, Role, SHARED_BYTES, Stmt, VECTOR_BYTES, VarId, WARP},
     program::Id,
 };
 use std::collections::HashMap;
 
 /// Threads that share the parts of a column.
-const GROUPS: u32 = 8;
+const GROUPS: u32 = 32;
+/// Bytes of shared memory by which threads with the same columns meet.
+const MEETING: u32 = 8 * 1024;
 
 /// Partial sums in scratch memory.
 #[derive(Clone, Debug, Default)]
@@ -36,39 +38,89 @@ impl Sums {
     pub fn all(&self) -> &[(Id, u32)] {
         &self.all
     }
-
-    pub fn is_empty(&self) -> bool {
-        self.cols.is_empty() && self.all.is_empty()
-    }
 }
 
 impl Lower<'_> {
-    /// Writes a thread's partial sums to scratch memory.
-    pub fn leave(&mut self, held: Held, schedule: &mut Schedule) -> Sums {
+    /// Adds the sums of columns of the threads that hold other rows of the block: `sub` 0 has them all then.
+    fn meet(&mut self, cols: &[(Id, VarId)], sub: &Expr) {
+        let Config { threads, row_threads, vector, chunks, .. } = self.cfg;
+        let mut places: HashMap<DType, u32> = HashMap::new();
+        for (id, var) in cols {
+            let dtype = self.p.node(*id).dtype;
+            let mut lanes = vector;
+            while lanes > 1 && lanes * threads * dtype.size_bytes() as u32 > MEETING {
+                lanes /= 2;
+            }
+            let place = *places.entry(dtype).or_insert_with(|| self.e.shared("meeting", dtype, lanes * threads));
+            let at = |i: Expr, thread: Expr| add(mul(i, int(i64::from(threads))), thread);
+            self.unrolled("c", vector * chunks / lanes, |s, c| {
+                let first = mul(c, int(i64::from(lanes)));
+                let own = |i: &Expr| Expr::Lane(*var, Box::new(add(first.clone(), i.clone())));
+                s.unrolled("i", lanes, |s, i| {
+                    s.e.push(Stmt::Set(Place::Shared(place, at(i.clone(), thread())), own(&i)));
+                });
+                s.e.push(Stmt::Barrier);
+                s.when(equal(sub.clone(), int(0)), |s| {
+                    s.unrolled("g", threads / row_threads - 1, |s, g| {
+                        let other = add(thread(), mul(add(g, int(1)), int(i64::from(row_threads))));
+                        s.unrolled("i", lanes, |s, i| {
+                            let value = Expr::Shared(place, Box::new(at(i.clone(), other)));
+                            let sum = op(Op::Add, [own(&i), value]);
+                            s.e.push(Stmt::Set(Place::Lane(*var, add(first.clone(), i)), sum));
+                        });
+                    });
+                });
+                s.e.push(Stmt::Barrier);
+            });
+        }
+    }
+
+    /// Writes a block's partial sums to scratch memory.
+    pub fn leave(&mut self, held: Held, sub: &Expr, schedule: &mut Schedule) -> Sums {
         let Config { vector, chunks, row_threads, .. } = self.cfg;
         let mut sums = Sums { pad: row_threads * vector * chunks, ..Sums::default() };
         if !held.cols.is_empty() {
+            if self.cfg.threads > row_threads {
+                self.meet(&held.cols, sub);
+            }
             let pitch = self.e.index_field("pitch", Role::Pitch(sums.pad));
             let start = mul(held.part.clone(), pitch);
             let start = self.e.named("part_start", start);
+            let mut stores = vec![];
             for (id, var) in held.cols {
                 let dtype = self.p.node(id).dtype;
                 let scratch = schedule.add(dtype, Length::Parts(sums.pad));
                 let buffer = self.buffer(&format!("parts_{}", id.0), Source::Scratch(scratch), dtype, true);
-                let lanes = vector.min(VECTOR_BYTES / dtype.size_bytes() as u32);
-                let (first, start) = (held.chunk.clone(), start.clone());
-                self.unrolled("c", chunks, |s, c| {
+                stores.push((var, buffer, vector.min(VECTOR_BYTES / dtype.size_bytes() as u32)));
+                sums.cols.push((id, scratch));
+            }
+            let first = held.chunk.clone();
+            let mine = if self.cfg.threads > row_threads { equal(sub.clone(), int(0)) } else { truth(true) };
+            self.when(mine, |s| {
+                s.unrolled("c", chunks, |s, c| {
                     let at = add(first, s.e.widen(mul(c.clone(), int(i64::from(row_threads)))));
                     let at = add(start, mul(at, s.e.at(vector)));
                     let at = s.e.named("at", at);
-                    for part in (0..vector).step_by(lanes as usize) {
-                        let first = add(mul(c.clone(), int(i64::from(vector))), int(i64::from(part)));
-                        let at = add(at.clone(), s.e.at(part));
-                        s.e.push(Stmt::StoreVector { var, first, lanes, buffer, at });
+                    for (mut var, buffer, lanes) in stores {
+                        let mut c = c.clone();
+                        if s.cfg.aside {
+                            let (aside, dtype) = (var, s.e.kernel.vars[var.0 as usize].dtype);
+                            var = s.e.array("chunk", dtype, vector);
+                            s.unrolled("i", vector, |s, i| {
+                                let at = add(mul(c.clone(), int(i64::from(vector))), i.clone());
+                                let value = Expr::Lane(aside, Box::new(at));
+                                s.e.push(Stmt::Set(Place::Lane(var, i), value));
+                            });
+                            c = int(0);
+                        }
+                        for part in (0..vector).step_by(lanes as usize) {
+                            let first = add(mul(c.clone(), int(i64::from(vector))), int(i64::from(part)));
+                            let at = add(at.clone(), s.e.at(part));
+                            s.e.push(Stmt::StoreVector { var, first, lanes, buffer, at });
+                        }
                     }
                 });
-                sums.cols.push((id, scratch));
-            }
+            });
         }
         if !held.all.is_empty() {
             self.across(&held.all, self.cfg.threads);
@@ -100,7 +152,7 @@ impl Schedule {
 }
 
 fn config(cfg: &Config, threads: u32) -> Config {
-    Config { threads, row_threads: threads, vector: 1, chunks: 1, dims: 1, ..*cfg }
+    Config { aside: false, threads, row_threads: threads, vector: 1, chunks: 1, dims: 1, ..*cfg }
 }
 
 /// The kernel that finishes sums of everything and stores uniform outputs. What the columns need of it goes to scratch
@@ -149,7 +201,7 @@ pub(super) fn finish_all(
     s.when(equal(thread(), int(0)), |s| {
         let roots: Vec<Id> = stores.iter().map(|s| s.1).collect();
         let zero = s.e.at(0);
-        let site = Site { col: zero.clone(), lane: int(0), held: int(0) };
+        let site = Site { col: zero.clone(), held: int(0) };
         let values = s.lane_values(&roots, &site, &HashMap::new());
         for (buffer, id, output) in stores {
             let value = values[&id].clone();
@@ -163,7 +215,11 @@ pub(super) fn finish_all(
 /// The kernel that finishes sums of columns and stores outputs of columns. A block takes as many columns as a warp has
 /// lanes; its warps share the parts.
 pub(super) fn finish_cols(part: &Part<'_>, cfg: &Config, name: &str, sums: &Sums, totals: &[(Id, u32)]) -> Step {
-    let groups = if sums.cols.is_empty() { 1 } else { GROUPS };
+    let bytes: usize = sums.cols.iter().map(|(id, _)| part.program.node(*id).dtype.size_bytes()).sum();
+    let mut groups = if sums.cols.is_empty() { 1 } else { GROUPS };
+    while groups > 1 && (groups * WARP) as usize * bytes > SHARED_BYTES {
+        groups /= 2;
+    }
     let mut s = Lower::new(part, &config(cfg, groups * WARP), name);
     let outputs = &part.program.outputs;
     // only what the columns are made of is read, and nothing below a sum
@@ -226,11 +282,11 @@ pub(super) fn finish_cols(part: &Part<'_>, cfg: &Config, name: &str, sums: &Sums
             let at = add(mul(Expr::Var(i), int(i64::from(WARP))), lane.clone());
             let sum = op(Op::Add, [Expr::Var(var), Expr::Shared(k, Box::new(at))]);
             let body = vec![Stmt::Set(Place::Var(var), sum)];
-            let to = int(i64::from(GROUPS));
+            let to = int(i64::from(groups));
             s.e.push(Stmt::For { var: i, from: int(1), to, step: int(1), unroll: true, body });
             s.known[id.index()] = Some(Expr::Var(var));
         }
-        let site = Site { col: col.clone(), lane: int(0), held: int(0) };
+        let site = Site { col: col.clone(), held: int(0) };
         let zero = s.e.at(0);
         s.find_row(&zero);
         let values = s.lane_values(&roots, &site, &HashMap::new());

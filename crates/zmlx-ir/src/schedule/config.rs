@@ -1,10 +1,10 @@
 //! What a schedule is free to choose, and the heuristic that chooses. Sizes enter through few buckets, so that a new
 //! shape seldom compiles anything.
 
-use super::ROW_DIMS;
+use super::{Device, ROW_DIMS};
 use crate::{
     DType, Extent, Program,
-    kernel::{VECTOR_BYTES, WARP},
+    kernel::{ASIDE_BYTES, SHARED_BYTES, VECTOR_BYTES, WARP},
     program::{Kind, Over},
 };
 
@@ -33,8 +33,10 @@ pub struct Config {
     pub row_threads: u32,
     /// Elements of a chunk, a power of two.
     pub vector: u32,
-    /// Chunks that a thread holds of a row.
+    /// Chunks that a thread holds of a row; `Elementwise`: that it takes at a time.
     pub chunks: u32,
+    /// Sums over rows lie in shared memory, and inputs of columns are read row by row: registers have no room.
+    pub aside: bool,
     /// Dimensions that rows are decomposed over, 1 to [`ROW_DIMS`].
     pub dims: u32,
     /// Indices of 64 bits.
@@ -42,7 +44,9 @@ pub struct Config {
 }
 
 /// Elements from which on indices have 64 bits: strides of a grid are added to indices, so not all of 2³¹ is there.
-const WIDE: u64 = 1 << 30;
+pub(super) const WIDE: u64 = 1 << 30;
+/// Threads that a processor runs side by side.
+const THREADS_OF_PROCESSOR: u64 = 2048;
 /// Registers of a thread that arrays may take, for blocks of 1024, 512 and at most 256 threads.
 const REGISTERS: [(u32, u32); 3] = [(256, 160), (512, 80), (1024, 36)];
 
@@ -58,8 +62,13 @@ pub struct Chooser {
 struct Facts {
     stages: bool,
     sums: u32,
-    arrays: u32,
-    words: u32,
+    /// Inputs of elements.
+    inputs: u32,
+    /// Bytes of registers that an element takes of a row that is held.
+    bytes: u32,
+    /// Those of them that sums take, and inputs of columns.
+    sum_bytes: u32,
+    col_bytes: u32,
     scans: bool,
     elementwise: bool,
     elems: bool,
@@ -71,21 +80,37 @@ impl Facts {
         let nodes = || p.nodes().iter().zip(&live).filter(|(_, l)| **l).map(|(n, _)| n);
         let along = |k: &Kind| matches!(k, Kind::Reduce(_, Over::Cols) | Kind::Fold(_) | Kind::Scan(_));
         let down = |k: &Kind| matches!(k, Kind::Reduce(_, Over::Rows | Over::All));
-        let elem_inputs = nodes().filter(|n| matches!(n.kind, Kind::Input(_)) && n.extent == Extent::ELEM);
-        let (mut arrays, mut words) = (0, 1);
-        for n in elem_inputs {
-            arrays += 1;
-            words = words.max(n.dtype.size_bytes().div_ceil(4) as u32);
-        }
         let stages = nodes().any(|n| along(&n.kind));
         let sums = nodes().filter(|n| down(&n.kind)).count() as u32;
         let scans = nodes().filter(|n| matches!(n.kind, Kind::Scan(_))).count() as u32;
+        let (mut inputs, mut bytes, mut sum_bytes, mut col_bytes) = (0, 0, 0, 0);
+        for n in nodes() {
+            let size = n.dtype.size_bytes().max(4) as u32;
+            match n.kind {
+                // 16-bit floats are packed; inputs of columns are held where blocks stay
+                Kind::Input(k) if n.extent == Extent::ELEM || (n.extent == Extent::COL && sums > 0) => {
+                    inputs += u32::from(n.extent == Extent::ELEM);
+                    let packed = matches!(p.inputs[k as usize].dtype, DType::F16 | DType::BF16);
+                    let own = if packed { 2 } else { size };
+                    bytes += own;
+                    col_bytes += if n.extent == Extent::COL { own } else { 0 };
+                }
+                kind if down(&kind) && n.extent.has_cols() => {
+                    bytes += size;
+                    sum_bytes += size;
+                }
+                Kind::Scan(_) => bytes += 2 * size,
+                _ => {}
+            }
+        }
         Facts {
             stages,
             scans: scans > 0,
             sums,
-            arrays: arrays + sums + 2 * scans,
-            words,
+            inputs,
+            bytes,
+            sum_bytes,
+            col_bytes,
             elementwise: !stages && sums == 0 && p.outputs.iter().all(|o| o.extent == Extent::ELEM),
             // an output may repeat a value of the row
             elems: nodes().any(|n| n.extent.has_cols()) || p.outputs.iter().any(|o| o.extent.has_cols()),
@@ -116,7 +141,7 @@ impl Chooser {
 
     /// The heuristic: a choice for launches of about this size. `dims` is the number of dimensions that the rows are
     /// decomposed over, `elements` the largest distance in elements between two elements of a tensor.
-    pub fn pick(&self, rows: u64, cols: u64, dims: usize, elements: u64) -> Config {
+    pub fn pick(&self, rows: u64, cols: u64, dims: usize, elements: u64, device: Device) -> Config {
         let Chooser { facts: f, vector } = *self;
         let base = Config {
             strategy: Strategy::Elementwise,
@@ -124,11 +149,16 @@ impl Chooser {
             row_threads: 1,
             vector,
             chunks: 1,
+            aside: false,
             dims: dims.clamp(1, ROW_DIMS) as u32,
             wide: elements.max(rows.saturating_mul(cols)) >= WIDE,
         };
         if f.elementwise {
-            return base;
+            // several loads under way, once all processors have enough to do without
+            let chunks = (4 / f.inputs.max(1)).max(1);
+            let threads = rows.saturating_mul(cols) / u64::from(vector * chunks);
+            let fill = u64::from(device.processors) * THREADS_OF_PROCESSOR;
+            return Config { chunks: if threads >= fill { chunks } else { 1 }, ..base };
         }
         if !f.elems {
             return Config { strategy: Strategy::Resident, ..base };
@@ -139,7 +169,7 @@ impl Chooser {
         match (f.stages, f.sums) {
             (false, 0) => Config { strategy: Strategy::Looped, ..base.looped(chunks) },
             (false, _) => base.tiled(cols),
-            (true, sums) => match base.resident(&f, chunks) {
+            (true, sums) => match base.resident(&f, chunks).or_else(|| base.resident_aside(&f, chunks, device)) {
                 Some(config) => config,
                 None if sums > 0 => base.tiled(cols),
                 None => base.looped(chunks),
@@ -150,21 +180,30 @@ impl Chooser {
 
 impl Config {
     /// What the heuristic chooses, asked once.
-    pub fn pick(p: &Program, rows: u64, cols: u64, dims: usize, elements: u64) -> Config {
-        Chooser::of(p).pick(rows, cols, dims, elements)
+    pub fn pick(p: &Program, rows: u64, cols: u64, dims: usize, elements: u64, device: Device) -> Config {
+        Chooser::of(p).pick(rows, cols, dims, elements, device)
     }
 
     fn resident(self, f: &Facts, chunks: u64) -> Option<Config> {
-        // a scan goes from lane to lane of whole warps
-        let mut row_threads = if f.scans { WARP } else { 1 };
-        // up to 4 vectors a thread within a warp, where threads meet cheaply
-        while row_threads < 32 && chunks > 4 * u64::from(row_threads) {
+        let mut row_threads = 1;
+        // up to 4 vectors a thread within a warp, where threads meet cheaply; scans go from thread to thread once a chunk
+        let most = if f.scans { 1 } else { 4 };
+        while row_threads < WARP && chunks > most * u64::from(row_threads) {
+            row_threads *= 2;
+        }
+        // 16 elements a thread keep registers and texts small
+        while (WARP..512).contains(&row_threads) && chunks * u64::from(self.vector) > 16 * u64::from(row_threads) {
+            let four = chunks <= 4 * u64::from(WARP) && row_threads == WARP;
+            if four {
+                break;
+            }
             row_threads *= 2;
         }
         let fits = |t: u32| {
             let held = chunks.div_ceil(u64::from(t));
-            let registers = held * u64::from(self.vector * f.words * f.arrays);
-            let room = REGISTERS.iter().find(|r| t.max(128) <= r.0).map_or(0, |r| r.1);
+            let registers = held * u64::from(self.vector * f.bytes).div_ceil(4);
+            let least = if f.sums > 0 { 512 } else { 128 };
+            let room = REGISTERS.iter().find(|r| t.max(least) <= r.0).map_or(0, |r| r.1);
             held <= 8 && registers <= u64::from(room)
         };
         while !fits(row_threads) {
@@ -174,17 +213,56 @@ impl Config {
             }
         }
         let held = chunks.div_ceil(u64::from(row_threads)) as u32;
-        Some(Config { strategy: Strategy::Resident, threads: row_threads.max(128), row_threads, chunks: held, ..self })
+        // blocks that stay leave a partial sum each: a few large ones
+        let threads = row_threads.max(if f.sums > 0 { 512 } else { 128 });
+        Some(Config { strategy: Strategy::Resident, threads, row_threads, chunks: held, ..self })
+    }
+
+    /// Rows that registers hold if sums lie in shared memory.
+    fn resident_aside(self, f: &Facts, chunks: u64, device: Device) -> Option<Config> {
+        if f.sum_bytes == 0 {
+            return None;
+        }
+        let bytes = f.bytes - f.sum_bytes - f.col_bytes;
+        let config = Config { aside: true, ..self.resident(&Facts { bytes, ..*f }, chunks)? };
+        let elements = u64::from(config.threads * config.chunks * config.vector);
+        let most = u64::from(device.shared).saturating_sub(SHARED_BYTES as u64).min(ASIDE_BYTES as u64);
+        (elements * u64::from(f.sum_bytes) <= most).then_some(config)
     }
 
     /// Rows that are walked along.
     pub(super) fn looped(self, chunks: u64) -> Config {
         let row_threads = chunks.div_ceil(2).next_power_of_two().clamp(u64::from(WARP), 512) as u32;
-        Config { strategy: Strategy::Looped, threads: row_threads.max(128), row_threads, chunks: 1, ..self }
+        let threads = row_threads.max(128);
+        Config { strategy: Strategy::Looped, threads, row_threads, chunks: 1, aside: false, ..self }
     }
 
     fn tiled(self, cols: u64) -> Config {
         let row_threads = cols.div_ceil(u64::from(self.vector)).next_power_of_two().clamp(8, 128) as u32;
         Config { strategy: Strategy::Tiled, threads: 256, row_threads, chunks: 1, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Formula, Signature, grad::vjp};
+
+    fn norm_gradient(dtype: DType) -> Program {
+        let formula = Formula::parse("let d = x - mean(x); d * rsqrt(mean(d * d) + 1e-5) * w + b").expect("a formula");
+        let inputs = [Extent::ELEM, Extent::COL, Extent::COL].map(|e| (dtype, e)).to_vec();
+        let p = formula.bind("layer_norm", &Signature { inputs }).expect("a Program");
+        vjp(&p, &[0, 1, 2]).expect("a gradient")
+    }
+
+    #[test]
+    fn rows_stay_in_registers_as_long_as_the_device_has_room() {
+        let p = norm_gradient(DType::F32);
+        let pick = |cols, shared| Config::pick(&p, 4096, cols, 1, 1 << 20, Device { processors: 132, shared });
+        let of = |c: Config| (c.strategy, c.aside);
+        assert_eq!(of(pick(4096, 0)), (Strategy::Resident, false));
+        assert_eq!(of(pick(16384, 0)), (Strategy::Tiled, false));
+        assert_eq!(of(pick(16384, 232_448)), (Strategy::Resident, true));
+        assert_eq!(of(pick(65536, 232_448)), (Strategy::Tiled, false));
     }
 }

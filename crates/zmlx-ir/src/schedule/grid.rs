@@ -19,11 +19,13 @@ pub struct Size {
 pub struct Device {
     /// Processors that run blocks side by side.
     pub processors: u32,
+    /// Bytes of shared memory that a launch may ask for, beside what a text declares.
+    pub shared: u32,
 }
 
 impl Default for Device {
     fn default() -> Device {
-        Device { processors: 132 }
+        Device { processors: 132, shared: 0 }
     }
 }
 
@@ -42,7 +44,7 @@ pub enum Grid {
     },
     /// So many rows a block.
     Rows(u32),
-    /// Blocks that stay: each adds up many rows of `tile` columns (0: of all columns), and leaves `rows` partial sums.
+    /// Blocks that stay: each adds up many rows of `tile` columns (0: of all columns), and leaves a partial sum of each.
     Parts {
         /// Rows that a block holds at a time.
         rows: u32,
@@ -63,7 +65,7 @@ impl Grid {
         let n = match self {
             Grid::Chunks { block, vector } => size.rows.saturating_mul(size.chunks(vector)).div_ceil(u64::from(block)),
             Grid::Rows(n) => size.rows.div_ceil(u64::from(n)),
-            Grid::Parts { rows, tile, .. } => u64::from(self.parts(size, device) / rows) * tiles(size, tile),
+            Grid::Parts { tile, .. } => u64::from(self.parts(size, device)) * tiles(size, tile),
             Grid::Cols(n) => size.cols.div_ceil(u64::from(n)),
             Grid::One => 1,
         };
@@ -73,9 +75,8 @@ impl Grid {
     /// Number of partial sums a column, at least 1: what [`Role::Parts`] holds.
     pub fn parts(self, size: Size, device: Device) -> u32 {
         let Grid::Parts { rows, tile, resident } = self else { return 1 };
-        let most = u64::from(device.processors * resident).div_ceil(tiles(size, tile));
-        let n = size.rows.div_ceil(u64::from(rows)).min(most).max(1);
-        (n * u64::from(rows)) as u32
+        let most = (u64::from(device.processors) * u64::from(resident)).div_ceil(tiles(size, tile));
+        size.rows.div_ceil(u64::from(rows)).min(most).max(1) as u32
     }
 }
 
@@ -90,6 +91,11 @@ impl Size {
         (self.cols + u64::from(slack)).div_ceil(u64::from(vector))
     }
 
+    /// Columns padded to a multiple of so many, at least once that.
+    fn pitch(self, n: u32) -> u64 {
+        self.cols.max(1).next_multiple_of(u64::from(n.max(1)))
+    }
+
     /// The value of a field that follows from the size alone; `launch_rows` are those of the launch, `parts`
     /// and `blocks` those of the step that leaves partial sums.
     pub fn field(self, role: Role, launch_rows: u64, parts: u32, blocks: u32) -> Option<u64> {
@@ -98,7 +104,7 @@ impl Size {
             Role::LaunchRows => launch_rows,
             Role::Cols => self.cols,
             Role::Chunks(vector) => self.chunks(vector),
-            Role::Pitch(n) => self.cols.next_multiple_of(u64::from(n)),
+            Role::Pitch(n) => self.pitch(n),
             Role::Parts => u64::from(parts),
             Role::Blocks => u64::from(blocks),
             _ => return None,
@@ -131,7 +137,7 @@ impl Length {
             Length::Rows => size.rows,
             Length::Cols => size.cols,
             Length::Elems => size.rows * size.cols,
-            Length::Parts(n) => u64::from(parts) * size.cols.next_multiple_of(u64::from(n)),
+            Length::Parts(n) => u64::from(parts) * size.pitch(n),
             Length::Blocks => u64::from(blocks),
         }
     }
@@ -142,7 +148,7 @@ mod tests {
     use super::*;
 
     const SIZE: Size = Size { rows: 1000, cols: 10, shifted: false };
-    const DEVICE: Device = Device { processors: 100 };
+    const DEVICE: Device = Device { processors: 100, shared: 0 };
 
     #[test]
     fn chunks_cover_rows_that_start_anywhere() {
@@ -155,9 +161,9 @@ mod tests {
     #[test]
     fn blocks_that_stay_are_no_more_than_there_are_rows_or_places() {
         let few = Grid::Parts { rows: 2, tile: 0, resident: 2 };
-        assert_eq!((few.blocks(SIZE, DEVICE), few.parts(SIZE, DEVICE)), (200, 400));
+        assert_eq!((few.blocks(SIZE, DEVICE), few.parts(SIZE, DEVICE)), (200, 200));
         let rows = Size { rows: 5, ..SIZE };
-        assert_eq!((few.blocks(rows, DEVICE), few.parts(rows, DEVICE)), (3, 6));
+        assert_eq!((few.blocks(rows, DEVICE), few.parts(rows, DEVICE)), (3, 3));
         let tiled = Grid::Parts { rows: 1, tile: 4, resident: 1 };
         assert_eq!((tiled.blocks(SIZE, DEVICE), tiled.parts(SIZE, DEVICE)), (102, 34));
         assert_eq!(Length::Parts(4).elements(SIZE, 34, 102), 34 * 12);

@@ -16,8 +16,6 @@ const INLINE: usize = 10;
 pub(super) struct Site {
     /// Its column.
     pub col: Expr,
-    /// Its place in arrays that hold one chunk.
-    pub lane: Expr,
     /// Its place in arrays that hold a row.
     pub held: Expr,
 }
@@ -25,6 +23,11 @@ pub(super) struct Site {
 impl Lower<'_> {
     /// Which nodes must be computed at an element, to have `roots`.
     pub fn needed(&self, roots: &[Id]) -> Vec<bool> {
+        self.needed_beside(roots, &HashMap::new())
+    }
+
+    /// The same, without what `given` values are made of.
+    fn needed_beside(&self, roots: &[Id], given: &HashMap<Id, Expr>) -> Vec<bool> {
         let mut needed = vec![false; self.p.nodes().len()];
         let mut open = roots.to_vec();
         while let Some(id) = open.pop() {
@@ -32,21 +35,16 @@ impl Lower<'_> {
                 continue;
             }
             needed[id.index()] = true;
-            if self.held[id.index()].is_none() {
+            if self.held[id.index()].is_none() && !given.contains_key(&id) {
                 open.extend(&self.p.node(id).args);
             }
         }
         needed
     }
 
-    /// The values of `roots` at an element. `chunks` are the arrays of the inputs that are read.
-    pub fn lane_values(
-        &mut self,
-        roots: &[Id],
-        site: &Site,
-        chunks: &HashMap<Id, crate::kernel::VarId>,
-    ) -> HashMap<Id, Expr> {
-        let needed = self.needed(roots);
+    /// The values of `roots` at an element. `given` are values that are there: of inputs, for one.
+    pub fn lane_values(&mut self, roots: &[Id], site: &Site, given: &HashMap<Id, Expr>) -> HashMap<Id, Expr> {
+        let needed = self.needed_beside(roots, given);
         let mut uses: HashMap<Id, u32> = HashMap::new();
         for id in self.p.ids().filter(|i| needed[i.index()] && self.held[i.index()].is_none()) {
             for a in &self.p.node(id).args {
@@ -60,8 +58,8 @@ impl Lower<'_> {
         for id in self.p.ids().filter(|i| needed[i.index()]) {
             let value = if let Some(var) = self.held[id.index()] {
                 Expr::Lane(var, Box::new(site.held.clone()))
-            } else if let Some(var) = chunks.get(&id) {
-                Expr::Lane(*var, Box::new(site.lane.clone()))
+            } else if let Some(value) = given.get(&id) {
+                value.clone()
             } else {
                 let node = self.p.node(id);
                 let args = node.args.iter().map(|a| values.get(a).cloned().unwrap_or_else(|| self.known_value(*a)));
@@ -107,14 +105,19 @@ impl Lower<'_> {
             }
             Kind::Rand => {
                 let seed = first(&mut args);
-                let cols = self.cols();
-                let (row, col) = (self.row.clone(), col.cloned().unwrap_or(self.e.at(0)));
-                let [row, cols, col] = [row, cols, col].map(|e| self.e.as_value(e));
-                Expr::Rand(Box::new((seed, add(mul(row, cols), col))))
+                let index = self.rand_index(col.cloned().unwrap_or(self.e.at(0)));
+                Expr::Rand(Box::new((seed, index)))
             }
             // a reduction's value is known before anyone asks for it
             Kind::Expand | Kind::Reduce(..) | Kind::Fold(_) | Kind::Scan(_) => first(&mut args),
         }
+    }
+
+    /// The place of a column's random number.
+    pub fn rand_index(&mut self, col: Expr) -> Expr {
+        let cols = self.cols();
+        let [row, cols, col] = [self.row.clone(), cols, col].map(|e| self.e.as_value(e));
+        add(mul(row, cols), col)
     }
 
     /// The result of a pointwise Program of one output.

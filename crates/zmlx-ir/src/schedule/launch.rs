@@ -1,7 +1,7 @@
 //! The numbers of a launch: blocks and lengths of scratch memory, and the bytes of a kernel's argument block. Nothing is
 //! allocated, so that it may stand on the hot path.
 
-use super::{Device, Grid, Schedule, Size, Source, Step};
+use super::{Device, Grid, Schedule, Size, Source, Step, config::WIDE};
 use crate::{DType, Scalar, kernel::Role};
 
 /// Strides of an input, in elements.
@@ -33,7 +33,19 @@ pub struct Geometry<'a> {
 impl Geometry<'_> {
     /// Number of rows.
     pub fn rows(&self) -> u64 {
-        self.row_dims.iter().product::<usize>() as u64
+        self.row_dims.iter().fold(1, |n, d| n.saturating_mul(*d as u64))
+    }
+
+    /// The larger of the number of elements and the largest distance in elements between two of a tensor: what
+    /// `Config::pick` asks for.
+    pub fn elements(&self) -> u64 {
+        let far = |s: &Strides<'_>| {
+            let rows = self.row_dims.iter().zip(s.rows).map(|(d, s)| d.saturating_sub(1).saturating_mul(*s));
+            let cols = self.cols.saturating_sub(1).saturating_mul(s.col);
+            rows.fold(cols, usize::saturating_add) as u64
+        };
+        let all = self.rows().saturating_mul(self.cols as u64);
+        self.inputs.iter().map(far).fold(all, u64::max)
     }
 
     fn input(&self, slot: u32) -> Strides<'_> {
@@ -49,8 +61,27 @@ impl Geometry<'_> {
 impl Step {
     /// Its size in a launch.
     pub fn size(&self, g: &Geometry<'_>) -> Size {
+        if self.is_flat(g) {
+            return Size { rows: 1, cols: g.rows().saturating_mul(g.cols as u64), shifted: false };
+        }
         let rows = if self.one_row { 1 } else { g.rows() };
         Size { rows, cols: g.cols as u64, shifted: self.shifted(rows, g) }
+    }
+
+    /// Is it one row in this launch, all inputs that it reads being as contiguous as its outputs?
+    fn is_flat(&self, g: &Geometry<'_>) -> bool {
+        self.flat
+            && self.buffers.iter().all(|source| {
+                let Source::Input(slot) = *source else { return true };
+                let s = g.input(slot);
+                let mut expected = g.cols;
+                let rows = g.row_dims.iter().zip(s.rows).rev().all(|(dim, stride)| {
+                    let ok = *dim <= 1 || *stride == expected;
+                    expected = expected.saturating_mul(*dim);
+                    ok
+                });
+                rows && (s.col == 1 || g.cols <= 1)
+            })
     }
 
     fn shifted(&self, rows: u64, g: &Geometry<'_>) -> bool {
@@ -84,6 +115,23 @@ impl Step {
 }
 
 impl Schedule {
+    /// Can it run a launch of this geometry? A schedule has room for so many dimensions of the rows, and for sizes below
+    /// 2³⁰ elements if its indices have 32 bits.
+    ///
+    /// # Errors
+    /// What does not fit, how much fits, and what there is.
+    pub fn admits(&self, g: &Geometry<'_>) -> Result<(), (&'static str, u64, u64)> {
+        let (dims, most) = (g.row_dims.len() as u64, u64::from(self.dims));
+        if dims > most {
+            return Err(("dimensions of the rows", most, dims));
+        }
+        let elements = g.elements();
+        if elements >= WIDE && !self.wide {
+            return Err(("elements", WIDE - 1, elements));
+        }
+        Ok(())
+    }
+
     /// The step that leaves partial sums, with its size.
     fn parts(&self, g: &Geometry<'_>) -> (u32, u32) {
         let step = self.steps.iter().find(|s| matches!(s.grid, Grid::Parts { .. }));
@@ -108,7 +156,7 @@ impl Schedule {
     /// Writes the argument block of a step into `out`, which has the size that the kernel's layout says.
     pub fn pack(&self, step: &Step, g: &Geometry<'_>, out: &mut [u8]) {
         let (parts, blocks) = self.parts(g);
-        let (size, dims) = (step.size(g), step.dims());
+        let (size, dims, flat) = (step.size(g), step.dims(), step.is_flat(g));
         let mut at = 0usize;
         for f in &step.kernel.fields {
             let bytes = f.dtype.size_bytes();
@@ -118,6 +166,8 @@ impl Schedule {
                 Role::RowStride(slot, d) => {
                     int(g.outer(d, dims).and_then(|d| g.input(slot).rows.get(d).copied()).unwrap_or(0))
                 }
+                // the stride of a single column may be any
+                Role::ColStride(_) if flat => int(1),
                 Role::ColStride(slot) => int(g.input(slot).col),
                 Role::Shift(slot) => int(g.input(slot).shift),
                 Role::Uniform(slot) => g.uniforms.get(slot as usize).copied().unwrap_or(Scalar::Int(0)),
@@ -145,5 +195,48 @@ fn write(dtype: DType, value: Scalar, out: &mut [u8]) {
         DType::F64 => out.copy_from_slice(&float.to_ne_bytes()),
         DType::I64 => out.copy_from_slice(&int.to_ne_bytes()),
         _ => out.copy_from_slice(&(int as i32).to_ne_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Extent, Op, Program,
+        schedule::{Config, schedule},
+    };
+
+    fn doubled(dims: usize) -> Schedule {
+        let mut p = Program::new("doubled");
+        let x = p.input("x", DType::F32, Extent::ELEM);
+        let y = p.op(Op::Add, &[x, x]);
+        p.output("out", y, DType::F32);
+        schedule(&p, &Config::pick(&p, 10, 10, dims, 100, Device::default())).expect("a schedule")
+    }
+
+    #[test]
+    fn what_does_not_fit_a_schedule_is_refused() {
+        let strides = [Strides { rows: &[100, 10], col: 1, shift: 0 }];
+        let g = |row_dims| Geometry { row_dims, cols: 10, inputs: &strides, uniforms: &[], device: Device::default() };
+        assert_eq!(doubled(2).admits(&g(&[3, 10])), Ok(()));
+        assert_eq!(doubled(1).admits(&g(&[3, 10])), Err(("dimensions of the rows", 1, 2)));
+        assert_eq!(doubled(1).admits(&g(&[usize::MAX])), Err(("elements", WIDE - 1, u64::MAX)));
+    }
+
+    #[test]
+    fn a_launch_of_nothing_has_one_block_and_no_divisor_of_zero() {
+        let (s, strides) = (doubled(2), [Strides { rows: &[0, 0], col: 1, shift: 0 }]);
+        let g = Geometry {
+            row_dims: &[0, 3],
+            cols: 0,
+            inputs: &strides,
+            uniforms: &[],
+            device: Device { processors: 0, shared: 0 },
+        };
+        let step = &s.steps[0];
+        let mut args = vec![0xff; step.kernel.layout().size];
+        s.pack(step, &g, &mut args);
+        assert_eq!(s.blocks(step, &g), 1);
+        assert!(step.size(&g).field(Role::Pitch(128), 0, 1, 1) == Some(128));
     }
 }

@@ -122,7 +122,7 @@ impl<'p> Lower<'p> {
 
     pub fn finish(self, grid: Grid) -> Step {
         let lead = self.lead.map(|t| self.tensors[t].source);
-        Step { kernel: self.e.finish(), buffers: self.bindings, grid, one_row: self.part.one_row, lead }
+        Step { kernel: self.e.finish(), buffers: self.bindings, grid, one_row: self.part.one_row, flat: false, lead }
     }
 
     pub fn unsupported<T>(&self, what: &str, id: Id) -> Result<T, Unsupported> {
@@ -174,9 +174,16 @@ impl<'p> Lower<'p> {
         for id in self.p.ids() {
             let node = self.p.node(id);
             let before = self.args_stage(id);
-            self.stage[id.index()] = before + u32::from(is_along(node.kind));
+            // walking along a row, a scan is made as its elements come
+            let waits = is_along(node.kind) && (self.resident() || !matches!(node.kind, Kind::Scan(_)));
+            self.stage[id.index()] = before + u32::from(waits);
             self.late[id.index()] = node.args.iter().any(|a| self.late[a.index()]) || is_down(node.kind);
         }
+    }
+
+    /// Is a row held in registers?
+    pub fn resident(&self) -> bool {
+        self.cfg.strategy == super::Strategy::Resident
     }
 
     /// The stage in which a node's arguments are known.

@@ -52,6 +52,10 @@ pub struct Schedule {
     pub steps: Vec<Step>,
     /// Memory that lives from step to step.
     pub scratch: Vec<Scratch>,
+    /// Most dimensions that the rows of a launch are decomposed over.
+    pub dims: u32,
+    /// Have its indices 64 bits?
+    pub wide: bool,
 }
 
 /// One launch.
@@ -65,6 +69,8 @@ pub struct Step {
     pub grid: Grid,
     /// Does it run on one row, whatever the rows of the launch?
     pub one_row: bool,
+    /// Does an element depend on its place in memory alone? Then contiguous tensors are one row.
+    pub flat: bool,
     /// The tensor on whose 16-byte boundaries the chunks of a row lie; None: rows start on chunks.
     pub lead: Option<Source>,
 }
@@ -106,7 +112,7 @@ pub struct Unsupported {
 pub fn schedule(program: &Program, config: &Config) -> Result<Schedule, Unsupported> {
     let mut parts = parts::Parts::default();
     parts.whole(program, config)?;
-    let schedule = parts.finish();
+    let schedule = Schedule { dims: config.dims, wide: config.wide, ..parts.finish() };
     match schedule.faults().first() {
         None => Ok(schedule),
         Some(fault) => Err(Unsupported {

@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     Extent, Program,
-    program::{Id, Split},
+    kernel::WARP,
+    program::{Id, Kind, Scan, Split},
 };
 
 /// The schedule under construction.
@@ -49,7 +50,15 @@ impl Parts {
             rows_uniform: reads_rows.then(|| once.uniforms.len() as u32 - 1),
             one_row: true,
         };
-        let along = Config { strategy: Strategy::Looped, threads: 512, row_threads: 512, chunks: 1, dims: 1, ..*cfg };
+        let along = Config {
+            strategy: Strategy::Looped,
+            threads: 512,
+            row_threads: 512,
+            chunks: 1,
+            aside: false,
+            dims: 1,
+            ..*cfg
+        };
         self.part(&first, &Config { vector: vector(&once), ..along })?;
         inputs.extend(made);
         self.part(&Part { program: &rest, inputs, outputs, rows_uniform: None, one_row: false }, cfg)
@@ -63,10 +72,21 @@ impl Parts {
                 self.schedule.steps.push(step);
                 Ok(())
             }
+            Strategy::Tiled if has_scans(part.program) => {
+                let scans = scans_of_one_direction(part.program);
+                self.scans_first(part, cfg, &scans)
+            }
             Strategy::Tiled if rows::reduces_along(part.program) => self.statistics_first(part, cfg),
             Strategy::Tiled | Strategy::Resident => self.rows(part, cfg),
             // sums of columns need columns that stay with their thread
-            Strategy::Looped | Strategy::Elementwise => self.rows(part, cfg),
+            Strategy::Looped | Strategy::Elementwise => {
+                // a walk goes one way
+                let scans = scans_of_one_direction(part.program);
+                if scans.len() < all_scans(part.program).len() {
+                    return self.scans_first(part, cfg, &scans);
+                }
+                self.rows(part, cfg)
+            }
         }
     }
 
@@ -107,6 +127,23 @@ impl Parts {
         Ok(())
     }
 
+    /// These scans by a first Program, into memory; the rest reads them there.
+    fn scans_first(&mut self, part: &Part<'_>, cfg: &Config, scans: &[Id]) -> Result<(), Unsupported> {
+        let (first, second) = part.program.cut(scans);
+        let mut inputs = part.inputs.clone();
+        let mut made = vec![];
+        for id in scans {
+            let length = if part.one_row { Length::Cols } else { Length::Elems };
+            let scratch = Source::Scratch(self.schedule.add(part.program.node(*id).dtype, length));
+            made.push(scratch);
+            inputs.push(scratch);
+        }
+        let first = Part { program: &first, inputs: part.inputs.clone(), outputs: made, ..*part };
+        let chunks = u64::from(cfg.row_threads.max(WARP)) * 2;
+        self.rows(&first, &Config { vector: vector(first.program), ..cfg.looped(chunks) })?;
+        self.part(&Part { program: &second, inputs, outputs: part.outputs.clone(), ..*part }, cfg)
+    }
+
     /// Row statistics by a first Program; the sums over the rows by a second one that reads them.
     fn statistics_first(&mut self, part: &Part<'_>, cfg: &Config) -> Result<(), Unsupported> {
         let p = part.program;
@@ -140,11 +177,38 @@ impl Parts {
         let first = Part { program: &first, inputs: part.inputs.clone(), outputs: stores, ..*part };
         let chunks = 1024;
         self.rows(&first, &Config { vector: vector(first.program), ..cfg.looped(chunks) })?;
-        if rows::reduces_along(&second) {
-            // a scan below a sum: its elements would have to be kept
-            return probe.unsupported("a sum over long rows of a scan", late.first().copied().unwrap_or(Id(0)));
-        }
         let outputs = outputs(true).map(|o| *o.1).collect();
         self.part(&Part { program: &second, inputs, outputs, ..*part }, cfg)
     }
+}
+
+fn all_scans(p: &Program) -> Vec<(Id, Scan)> {
+    let live = p.live();
+    let scan = |id: Id| match p.node(id).kind {
+        Kind::Scan(scan) if live[id.index()] => Some((id, scan)),
+        _ => None,
+    };
+    p.ids().filter_map(scan).collect()
+}
+
+fn has_scans(p: &Program) -> bool {
+    !all_scans(p).is_empty()
+}
+
+/// The scans that one walk can make: those that go the way of the first, and are made of none that goes the other way.
+fn scans_of_one_direction(p: &Program) -> Vec<Id> {
+    let all = all_scans(p);
+    let Some((_, first)) = all.first() else { return vec![] };
+    let mut blocked = vec![false; p.nodes().len()];
+    let mut walked = vec![];
+    for id in p.ids() {
+        blocked[id.index()] = p.node(id).args.iter().any(|a| blocked[a.index()]);
+        if let Some((_, scan)) = all.iter().find(|a| a.0 == id) {
+            blocked[id.index()] |= scan.reverse != first.reverse;
+            if !blocked[id.index()] {
+                walked.push(id);
+            }
+        }
+    }
+    walked
 }

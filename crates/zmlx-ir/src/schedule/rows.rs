@@ -22,14 +22,13 @@ use super::{
     lane::Site,
     lower::{Lower, Part, is_along},
     reduce::Acc,
-    scan,
+    scan::{self, Running},
 };
 use crate::{
-    Extent, Op,
-    kernel::{Arith, Expr, Place, Stmt, VarId, WARP},
+    DType, Extent, Op,
+    kernel::{Arith, Expr, Place, Stmt, VarId},
     program::{Id, Kind, Over},
 };
-use std::collections::HashMap;
 
 /// The kernel of a Program's rows, with the partial sums that it leaves in scratch memory.
 pub(super) fn lower(
@@ -52,32 +51,41 @@ pub(super) fn lower(
         s.choose_lead();
     }
     s.row_shift = s.e.at(0);
-    let is_scan = |s: &Lower<'_>, i: Id| s.live[i.index()] && matches!(s.p.node(i).kind, Kind::Scan(_));
-    for id in s.p.ids().filter(|i| is_scan(&s, *i)) {
-        if cfg.strategy != Strategy::Resident || cfg.row_threads < WARP {
-            return s.unsupported("a scan of a row that no warp holds", id);
-        }
-        if scan::op_of(&s, id).is_none() {
-            return s.unsupported("a recurrence", id);
-        }
-    }
     if cfg.strategy == Strategy::Resident {
         s.find_kept();
     }
     s.launch_values();
-    let mut rows = Rows::new(s, &sums);
+    // tiles share the grid with the rows, sums or not
+    let stays = cfg.strategy == Strategy::Tiled || !sums.is_empty();
+    let mut rows = Rows::new(s, &sums, stays && cfg.strategy != Strategy::Looped);
     rows.all();
-    let Rows { mut s, sums, .. } = rows;
-    let sums = s.leave(sums, schedule);
+    let Rows { mut s, sums, sub, .. } = rows;
+    let sums = s.leave(sums, &sub, schedule);
     let tile = if cfg.strategy == Strategy::Tiled { cfg.row_threads * cfg.vector * cfg.chunks } else { 0 };
     let per_block = cfg.threads / cfg.row_threads;
-    // tiles share the grid with the rows, sums or not
-    let grid = if sums.is_empty() && cfg.strategy != Strategy::Tiled {
-        Grid::Rows(per_block)
+    let grid = if stays {
+        Grid::Parts { rows: per_block, tile, resident: resident(&s.e.kernel) }
     } else {
-        Grid::Parts { rows: per_block, tile, resident: (1024 / cfg.threads).max(1) * 2 }
+        Grid::Rows(per_block)
     };
     Ok((s.finish(grid), sums))
+}
+
+/// Registers of a thread beside its arrays.
+const BESIDE: u32 = 40;
+/// Registers of a processor.
+const REGISTERS: u32 = 65536;
+
+/// Blocks that stay: as many as registers let run side by side, but no more than about 1,024 threads, since each block
+/// leaves a row of partial sums that another kernel reads.
+fn resident(k: &crate::kernel::Kernel) -> u32 {
+    let words = |v: &crate::kernel::Var| (v.lanes * v.dtype.size_bytes() as u32).div_ceil(4);
+    let held: u32 = k.vars.iter().filter(|v| !v.aside).map(words).sum();
+    if k.aside_bytes() > 0 {
+        return 1;
+    }
+    let by_registers = REGISTERS / (k.threads * (held + BESIDE)).max(1);
+    by_registers.min(1024 / k.threads).max(1)
 }
 
 /// Partial sums that a thread of the kernel holds.
@@ -101,10 +109,12 @@ struct Rows<'p> {
     sub: Expr,
     /// Barriers in a turn of the loop over the rows.
     barriers: u32,
+    /// Do blocks stay, each for many rows?
+    stays: bool,
 }
 
 impl<'p> Rows<'p> {
-    fn new(mut s: Lower<'p>, sums: &[Id]) -> Self {
+    fn new(mut s: Lower<'p>, sums: &[Id], stays: bool) -> Self {
         let Config { threads, row_threads, vector, chunks, .. } = s.cfg;
         let (lane, sub) = if threads == row_threads {
             (thread(), int(0))
@@ -118,7 +128,11 @@ impl<'p> Rows<'p> {
             let node = s.p.node(id);
             let down_columns = node.extent.has_cols();
             if down_columns {
-                let var = s.e.array(&format!("sum_{}", id.0), node.dtype, vector * chunks);
+                let name = format!("sum_{}", id.0);
+                let lanes = vector * chunks;
+                let aside = s.cfg.aside;
+                let var =
+                    if aside { s.e.array_aside(&name, node.dtype, lanes) } else { s.e.array(&name, node.dtype, lanes) };
                 s.unrolled("i", vector * chunks, |s, i| {
                     s.e.push(Stmt::Set(Place::Lane(var, i), constant(node.dtype, 0.0)));
                 });
@@ -128,7 +142,7 @@ impl<'p> Rows<'p> {
                 held.all.push(acc);
             }
         }
-        Rows { s, sums: held, lane, sub, barriers: 0 }
+        Rows { s, sums: held, lane, sub, barriers: 0, stays }
     }
 
     fn per_block(&self) -> u32 {
@@ -151,8 +165,11 @@ impl<'p> Rows<'p> {
             block = self.s.e.named("part", arith(Arith::Div, block, tiles.clone()));
             grid = self.s.e.named("parts", arith(Arith::Div, grid, tiles));
         }
+        self.sums.part = block.clone();
+        if self.stays && !self.s.cfg.aside {
+            self.hold_columns();
+        }
         let first = mul(block, per_block.clone());
-        self.sums.part = add(first.clone(), self.s.e.widen(self.sub.clone()));
         let rows = self.s.rows();
         let var = self.s.e.var("base", self.s.e.index(), 0);
         self.s.e.open();
@@ -188,6 +205,35 @@ impl<'p> Rows<'p> {
         self.s.known = known;
     }
 
+    /// Reads the inputs of columns into registers: all rows of the block read them there.
+    fn hold_columns(&mut self) {
+        let Config { vector, chunks, row_threads, .. } = self.s.cfg;
+        let s = &self.s;
+        let inputs = s.p.ids().filter_map(|id| match s.p.node(id).kind {
+            Kind::Input(slot) if s.p.node(id).extent == Extent::COL && s.early(id) => Some((id, slot as usize)),
+            _ => None,
+        });
+        let inputs: Vec<(Id, usize)> = inputs.collect();
+        if inputs.is_empty() {
+            return;
+        }
+        let mut arrays = vec![];
+        for (id, slot) in inputs {
+            let name = format!("{}_held", self.s.p.inputs[slot].name);
+            let dtype = self.s.tensors[slot].held(vector);
+            let var = self.s.e.array(&name, dtype, vector * chunks);
+            self.s.held[id.index()] = Some(var);
+            arrays.push((slot, id, var));
+        }
+        self.s.find_columns();
+        let first = self.sums.chunk.clone();
+        self.s.unrolled("c", chunks, |s, c| {
+            let at = add(first, s.e.widen(mul(c.clone(), int(i64::from(row_threads)))));
+            let (col, full) = chunk_at(s, at);
+            load(s, &arrays, &mul(c, int(i64::from(vector))), &col, &full);
+        });
+    }
+
     /// Reads the row's inputs of elements into registers.
     fn hold_inputs(&mut self) {
         let Config { vector, chunks, row_threads, .. } = self.s.cfg;
@@ -199,9 +245,10 @@ impl<'p> Rows<'p> {
                 && self.s.early(id)
             {
                 let name = format!("{}_held", self.s.p.inputs[slot as usize].name);
-                let var = self.s.e.array(&name, node.dtype, vector * chunks);
+                let dtype = self.s.tensors[slot as usize].held(vector);
+                let var = self.s.e.array(&name, dtype, vector * chunks);
                 self.s.held[id.index()] = Some(var);
-                arrays.push((slot as usize, var));
+                arrays.push((slot as usize, id, var));
             }
         }
         if arrays.is_empty() {
@@ -211,9 +258,7 @@ impl<'p> Rows<'p> {
         self.s.unrolled("c", chunks, |s, c| {
             let at = add(lane, s.e.widen(mul(c.clone(), int(i64::from(row_threads)))));
             let (col, full) = chunk_at(s, at);
-            for (t, var) in arrays {
-                s.load_chunk(t, var, mul(c.clone(), int(i64::from(vector))), &col, &full);
-            }
+            load(s, &arrays, &mul(c, int(i64::from(vector))), &col, &full);
         });
     }
 
@@ -223,10 +268,8 @@ impl<'p> Rows<'p> {
         self.sum_row_values(stage);
         let mut work = self.work(stage);
         let lanes = self.s.cfg.vector * self.s.cfg.chunks;
-        for (id, _, var) in &mut work.scans {
-            let dtype = self.s.p.node(*id).dtype;
-            *var = Some(self.s.e.array(&format!("terms_{}", id.0), dtype, lanes));
-        }
+        let scans: Vec<Id> = std::mem::take(&mut work.held_scans);
+        work.scans = scans.into_iter().filter_map(|id| self.s.running(id, lanes)).collect();
         let accs: Vec<Acc> = work.reductions.iter().map(|id| self.s.accumulator(*id)).collect();
         if !work.roots.is_empty() {
             for id in &work.kept {
@@ -244,12 +287,10 @@ impl<'p> Rows<'p> {
             self.s.known[acc.id.index()] = Some(result);
         }
         let lane = self.lane.clone();
-        for (id, _, terms) in &work.scans {
-            if let Some(terms) = terms {
-                let made = self.s.scan(*id, *terms, &lane);
-                self.s.held[id.index()] = Some(made);
-                self.barriers += 2;
-            }
+        for r in &work.scans {
+            self.s.scan(r, self.s.cfg.chunks, &lane);
+            self.s.held[r.id.index()] = Some(r.made);
+            self.barriers += 2;
         }
     }
 
@@ -259,12 +300,13 @@ impl<'p> Rows<'p> {
         for id in s.p.ids().filter(|i| s.early(*i)) {
             let node = s.p.node(id);
             if is_along(node.kind) && s.args_stage(id) == stage {
-                if let Kind::Scan(_) = node.kind {
-                    work.scans.push((id, node.args[0], None));
-                } else {
+                if scan::of(node.kind).is_none() {
                     work.reductions.push(id);
+                    work.roots.extend(&node.args);
+                } else if s.resident() {
+                    work.held_scans.push(id);
+                    work.roots.extend(&node.args);
                 }
-                work.roots.extend(&node.args);
             }
             if s.keep[id.index()] && s.stage[id.index()] == stage && s.held[id.index()].is_none() {
                 work.kept.push(id);
@@ -330,6 +372,14 @@ impl<'p> Rows<'p> {
         let sums = &self.sums;
         if strategy == Strategy::Looped {
             let count = self.s.e.index_field("chunks", crate::kernel::Role::Chunks(vector));
+            let needed = self.s.needed(&work.roots);
+            let scans = self.s.p.ids().filter(|i| needed[i.index()] && scan::of(self.s.p.node(*i).kind).is_some());
+            let scans: Vec<Id> = scans.collect();
+            if !scans.is_empty() {
+                let barriers = walk(&mut self.s, work, accs, sums, &scans, count, &self.lane);
+                self.barriers += barriers;
+                return;
+            }
             let (from, step) = (self.s.e.widen(self.lane.clone()), self.s.e.at(row_threads));
             self.s.counted("chunk", from, count, step, |s, at| chunk(s, work, accs, sums, at, int(0)));
         } else {
@@ -349,8 +399,10 @@ pub(super) struct Work {
     pub roots: Vec<Id>,
     /// Reductions along the row that they feed.
     pub reductions: Vec<Id>,
-    /// Scans, with their argument and the array that takes it.
-    pub scans: Vec<(Id, Id, Option<VarId>)>,
+    /// Scans of the row that is held: not yet begun.
+    pub held_scans: Vec<Id>,
+    /// Scans of the row that is held: what takes their arguments.
+    pub scans: Vec<Running>,
     /// Values to hold for later stages.
     pub kept: Vec<Id>,
     /// Outputs.
@@ -367,24 +419,127 @@ pub(super) fn chunk_at(s: &mut Lower<'_>, at: Expr) -> (Expr, Expr) {
     (col, s.e.named("full", full))
 }
 
-/// One chunk: inputs, lanes, outputs. `held` is its place in arrays that hold a row.
-pub(super) fn chunk(s: &mut Lower<'_>, work: &Work, accs: &[Acc], sums: &Held, at: Expr, held: Expr) {
-    let vector = s.cfg.vector;
-    let (col, full) = chunk_at(s, at);
+/// Where a chunk is.
+pub(super) struct Chunk {
+    /// Its first column.
+    pub col: Expr,
+    /// Do all of its columns exist?
+    pub full: Expr,
+    /// Its place in the arrays that it was loaded into.
+    pub lane: Expr,
+    /// Its place in arrays that hold a row.
+    pub held: Expr,
+}
+
+/// Arrays for so many chunks of each input that is read, by slot.
+pub(super) fn input_arrays(s: &mut Lower<'_>, work: &Work, chunks: u32) -> Vec<(usize, Id, VarId)> {
     let needed = s.needed(&work.roots);
-    let mut inputs = HashMap::new();
-    for id in s.p.ids().filter(|i| needed[i.index()]) {
-        let node = s.p.node(id);
+    let mut arrays = vec![];
+    let p = s.p;
+    for id in p.ids().filter(|i| needed[i.index()]) {
+        let node = p.node(id);
         if let Kind::Input(slot) = node.kind
-            && s.held[id.index()].is_none()
             && node.extent.has_cols()
+            && s.held[id.index()].is_none()
         {
-            let name = format!("{}_chunk", s.p.inputs[slot as usize].name);
-            let var = s.e.array(&name, node.dtype, vector);
-            s.load_chunk(slot as usize, var, int(0), &col, &full);
-            inputs.insert(id, var);
+            let slot = slot as usize;
+            let name = format!("{}_chunk", s.p.inputs[slot].name);
+            let dtype = if chunks > 1 { s.tensors[slot].held(s.cfg.vector) } else { node.dtype };
+            arrays.push((slot, id, s.e.array(&name, dtype, s.cfg.vector * chunks)));
         }
     }
+    arrays
+}
+
+/// Reads a chunk of each of these inputs into elements `first ..` of its array.
+pub(super) fn load(s: &mut Lower<'_>, arrays: &[(usize, Id, VarId)], first: &Expr, col: &Expr, full: &Expr) {
+    for (slot, _, var) in arrays {
+        s.load_chunk(*slot, *var, first.clone(), col, full);
+    }
+}
+
+/// One chunk: inputs, lanes, outputs. `held` is its place in arrays that hold a row.
+pub(super) fn chunk(s: &mut Lower<'_>, work: &Work, accs: &[Acc], sums: &Held, at: Expr, held: Expr) {
+    let (col, full) = chunk_at(s, at);
+    let arrays = input_arrays(s, work, 1);
+    load(s, &arrays, &int(0), &col, &full);
+    compute(s, work, accs, sums, Chunk { col, full, lane: int(0), held }, &arrays);
+}
+
+/// Random numbers of a chunk, four at a time, unless they are there.
+fn random(s: &mut Lower<'_>, work: &Work, col: &Expr, arrays: &mut Vec<(usize, Id, VarId)>) {
+    let needed = s.needed(&work.roots);
+    if !s.cfg.vector.is_multiple_of(4) {
+        return;
+    }
+    let p = s.p;
+    for id in p.ids().filter(|i| needed[i.index()] && p.node(*i).kind == Kind::Rand) {
+        if s.held[id.index()].is_some() || arrays.iter().any(|a| a.1 == id) {
+            continue;
+        }
+        let Some(seed) = s.known[s.p.node(id).args[0].index()].clone() else { continue };
+        let var = s.e.array(&format!("rand_{}", id.0), DType::F32, s.cfg.vector);
+        for first in (0..s.cfg.vector).step_by(4) {
+            let index = s.rand_index(add(col.clone(), s.e.at(first)));
+            s.e.push(Stmt::Rand4 { var, first: int(i64::from(first)), seed: seed.clone(), index });
+        }
+        arrays.push((usize::MAX, id, var));
+    }
+}
+
+/// Tiles of the row in the order of its scans, all threads at once. Gives the barriers of a turn.
+fn walk(s: &mut Lower<'_>, work: &Work, accs: &[Acc], sums: &Held, scans: &[Id], count: Expr, lane: &Expr) -> u32 {
+    let (vector, row_threads) = (s.cfg.vector, s.e.at(s.cfg.row_threads));
+    let scans: Vec<Running> = scans.iter().filter_map(|id| s.running(*id, vector)).collect();
+    let reverse = scans.iter().any(|r| scan::of(s.p.node(r.id).kind).is_some_and(|scan| scan.reverse));
+    let at_lane = s.e.widen(lane.clone());
+    let mut last = s.e.at(0);
+    if reverse {
+        // the tile that holds the last chunk
+        let before = sub(count.clone(), s.e.at(1));
+        let tiles = arith(Arith::Div, before, row_threads.clone());
+        last = s.e.named("last_tile", mul(tiles, row_threads.clone()));
+    }
+    let from = s.e.at(0);
+    s.counted("tile", from, count, row_threads, |s, tile| {
+        let tile = if reverse { sub(last, tile) } else { tile };
+        let (col, full) = chunk_at(s, add(tile, at_lane));
+        let mut arrays = input_arrays(s, work, 1);
+        load(s, &arrays, &int(0), &col, &full);
+        random(s, work, &col, &mut arrays);
+        for r in &scans {
+            s.unrolled("i", vector, |s, i| {
+                let site = Site { col: add(col.clone(), s.e.widen(i.clone())), held: i.clone() };
+                let given = arrays.iter().map(|(_, id, var)| (*id, Expr::Lane(*var, Box::new(i.clone())))).collect();
+                let args = s.p.node(r.id).args.clone();
+                let values = s.lane_values(&args, &site, &given);
+                let inside = s.inside(site.col.clone());
+                let inside = s.e.named("inside", inside);
+                let values: Vec<Expr> = args.iter().map(|a| values[a].clone()).collect();
+                s.set_terms(r, &i, &values, &inside);
+            });
+            s.scan(r, 1, lane);
+            arrays.push((usize::MAX, r.id, r.made));
+        }
+        compute(s, work, accs, sums, Chunk { col, full, lane: int(0), held: int(0) }, &arrays);
+    });
+    2 * scans.len() as u32
+}
+
+/// What becomes of a chunk that was loaded.
+pub(super) fn compute(
+    s: &mut Lower<'_>,
+    work: &Work,
+    accs: &[Acc],
+    sums: &Held,
+    chunk: Chunk,
+    arrays: &[(usize, Id, VarId)],
+) {
+    let vector = s.cfg.vector;
+    let Chunk { col, full, lane, held } = chunk;
+    let zero = int(0);
+    let mut arrays = arrays.to_vec();
+    random(s, work, &col, &mut arrays);
     let outputs: Vec<(usize, Id, VarId)> = work
         .outputs
         .iter()
@@ -394,11 +549,17 @@ pub(super) fn chunk(s: &mut Lower<'_>, work: &Work, accs: &[Acc], sums: &Held, a
         })
         .collect();
     s.unrolled("i", vector, |s, i| {
-        let site =
-            Site { col: add(col.clone(), s.e.widen(i.clone())), lane: i.clone(), held: add(held.clone(), i.clone()) };
+        let site = Site { col: add(col.clone(), s.e.widen(i.clone())), held: add(held.clone(), i.clone()) };
+        let element = |var: VarId, first: &Expr| Expr::Lane(var, Box::new(add(first.clone(), i.clone())));
+        let given = arrays.iter().map(|(_, id, var)| {
+            // what is made of a chunk lies in an array of its own
+            let first = if matches!(s.p.node(*id).kind, Kind::Input(_)) { &lane } else { &zero };
+            (*id, element(*var, first))
+        });
+        let given = given.collect();
         // what is being made for later stages is not there yet
         let kept: Vec<(Id, Option<VarId>)> = work.kept.iter().map(|k| (*k, s.held[k.index()].take())).collect();
-        let values = s.lane_values(&work.roots, &site, &inputs);
+        let values = s.lane_values(&work.roots, &site, &given);
         for (id, var) in kept {
             s.held[id.index()] = var;
             if let Some(var) = var {
@@ -418,11 +579,9 @@ pub(super) fn chunk(s: &mut Lower<'_>, work: &Work, accs: &[Acc], sums: &Held, a
             let args: Vec<Expr> = s.p.node(acc.id).args.iter().map(|a| values[a].clone()).collect();
             s.accumulate(acc, &args, &inside, &site.col);
         }
-        for (id, arg, var) in &work.scans {
-            if let (Some(var), Some((_, identity))) = (var, scan::op_of(s, *id)) {
-                let value = op(Op::Select, [inside.clone(), values[arg].clone(), identity]);
-                s.e.push(Stmt::Set(Place::Lane(*var, site.held.clone()), value));
-            }
+        for r in &work.scans {
+            let args: Vec<Expr> = s.p.node(r.id).args.iter().map(|a| values[a].clone()).collect();
+            s.set_terms(r, &site.held, &args, &inside);
         }
         let inside = and(inside, s.row_lives.clone());
         for (id, arg) in &work.sums {

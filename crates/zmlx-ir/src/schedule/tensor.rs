@@ -18,11 +18,21 @@ pub(super) struct Tensor {
     row: Option<Expr>,
     /// Do the chunks of that row lie on boundaries, with contiguous columns?
     vectors: Option<Expr>,
+    /// Are both known for the whole launch?
+    fixed: bool,
 }
 
 impl Tensor {
     pub fn new(name: &str, source: Source, buffer: u32, dtype: DType, extent: Extent) -> Tensor {
-        Tensor { name: name.into(), source, buffer, dtype, extent, row: None, vectors: None }
+        Tensor { name: name.into(), source, buffer, dtype, extent, row: None, vectors: None, fixed: false }
+    }
+
+    /// The type of an array that holds so many elements of it at a time: 16-bit floats are packed.
+    pub fn held(&self, vector: u32) -> DType {
+        match self.dtype {
+            DType::F16 | DType::BF16 if vector.is_multiple_of(2) => self.dtype,
+            dtype => dtype.compute(),
+        }
     }
 
     /// Elements that move at once.
@@ -59,7 +69,10 @@ impl Lower<'_> {
     pub fn find_row(&mut self, row: &Expr) {
         let dims = self.decompose(row);
         for t in 0..self.tensors.len() {
-            let Tensor { extent, ref name, .. } = self.tensors[t];
+            let Tensor { extent, ref name, fixed, .. } = self.tensors[t];
+            if fixed {
+                continue;
+            }
             let name = format!("{name}_row");
             let offset = match self.slot(t) {
                 _ if !extent.has_rows() => self.e.at(0),
@@ -80,6 +93,15 @@ impl Lower<'_> {
             self.tensors[t].row = Some(self.e.named(&name, offset));
         }
         self.find_shift();
+    }
+
+    /// Finds the tensors of columns, which every row reads alike: rows start on chunks.
+    pub fn find_columns(&mut self) {
+        for t in (0..self.tensors.len()).filter(|t| self.tensors[*t].extent == Extent::COL).collect::<Vec<_>>() {
+            self.tensors[t].row = Some(self.e.at(0));
+            self.find_vectors(t);
+            self.tensors[t].fixed = true;
+        }
     }
 
     /// The row's index along each dimension, outermost first.
@@ -114,31 +136,33 @@ impl Lower<'_> {
             }
             _ => self.e.at(0),
         };
-        for t in 0..self.tensors.len() {
-            let tensor = &self.tensors[t];
-            let lanes = tensor.lanes(vector);
-            if !tensor.extent.has_cols() || lanes == 1 {
-                self.tensors[t].vectors = None;
-                continue;
-            }
-            let mut fits = truth(true);
-            if self.lead != Some(t) || self.slot(t).is_some() {
-                if self.lead != Some(t) {
-                    let row = tensor.row.clone().unwrap_or(self.e.at(0));
-                    let start = sub(add(row, self.shift(t)), self.row_shift.clone());
-                    let off = arith(Arith::BitAnd, start, self.e.at(lanes - 1));
-                    if off.as_int() != Some(0) {
-                        fits = equal(off, self.e.at(0));
-                    }
-                }
-                if self.slot(t).is_some() {
-                    let stride = self.col_stride(t);
-                    fits = and(fits, equal(stride, self.e.at(1)));
-                }
-            }
-            let name = format!("{}_vectors", self.tensors[t].name);
-            self.tensors[t].vectors = Some(self.e.named(&name, fits));
+        for t in (0..self.tensors.len()).filter(|t| !self.tensors[*t].fixed).collect::<Vec<_>>() {
+            self.find_vectors(t);
         }
+    }
+
+    fn find_vectors(&mut self, t: usize) {
+        let tensor = &self.tensors[t];
+        let lanes = tensor.lanes(self.cfg.vector);
+        if !tensor.extent.has_cols() || lanes == 1 {
+            self.tensors[t].vectors = None;
+            return;
+        }
+        let mut fits = truth(true);
+        if self.lead != Some(t) {
+            let row = tensor.row.clone().unwrap_or(self.e.at(0));
+            let start = sub(add(row, self.shift(t)), self.row_shift.clone());
+            let off = arith(Arith::BitAnd, start, self.e.at(lanes - 1));
+            if off.as_int() != Some(0) {
+                fits = equal(off, self.e.at(0));
+            }
+        }
+        if self.slot(t).is_some() {
+            let stride = self.col_stride(t);
+            fits = and(fits, equal(stride, self.e.at(1)));
+        }
+        let name = format!("{}_vectors", self.tensors[t].name);
+        self.tensors[t].vectors = Some(self.e.named(&name, fits));
     }
 
     /// Place of an element of the row being worked on.

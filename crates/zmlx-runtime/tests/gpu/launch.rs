@@ -1,7 +1,7 @@
 //! Runs a schedule's text on the stand-in, as a driver would on a device.
 
 use crate::{
-    case::{Case, Counts},
+    case::{Case, Counts, bits},
     standin::{Bytes, Dialect, Order, Unit},
 };
 use half::{bf16, f16};
@@ -31,15 +31,28 @@ pub fn compile(dialect: Dialect, schedules: &[&Schedule]) -> Result<Unit, String
     Unit::compile(dialect, &text, &names).map_err(|e| format!("{e}\n{text}"))
 }
 
-/// Runs a case and compares its outputs with the oracle.
-pub fn check(unit: &Unit, dialect: Dialect, schedule: &Schedule, case: &Case, order: Order) -> Result<Counts, String> {
+/// Runs a case with its threads in these orders, which must not matter, and compares its outputs with the oracle.
+pub fn check(
+    unit: &Unit,
+    dialect: Dialect,
+    schedule: &Schedule,
+    case: &Case,
+    orders: &[Order],
+) -> Result<Counts, String> {
     let mut counts = Counts { programs: 1, ..Counts::default() };
     let want = match case.oracle() {
         Ok(want) => want,
         // out of range on a device gives NaN, which the oracle does not
         Err(_) => return Ok(Counts { refused: 1, ..counts }),
     };
-    let got = run(unit, dialect, schedule, case, order).map_err(|e| case.report(&e))?;
+    let mut got: Vec<Buffer> = vec![];
+    for (k, order) in orders.iter().enumerate() {
+        let again = run(unit, dialect, schedule, case, *order).map_err(|e| case.report(&e))?;
+        if k > 0 && got.iter().map(bits).ne(again.iter().map(bits)) {
+            return Err(case.report(&format!("{order:?} gives other bits than {:?}", orders[0])));
+        }
+        got = again;
+    }
     for (k, (got, want)) in got.iter().zip(&want).enumerate() {
         case.agree(k, got, want, &mut counts)?;
     }
@@ -76,8 +89,9 @@ pub fn run(
         cols,
         inputs: &strides,
         uniforms: &case.uniforms,
-        device: Device { processors: 3 },
+        device: Device { processors: 3, shared: 0 },
     };
+    schedule.admits(&geometry).map_err(|(what, most, got)| format!("{got} {what}, at most {most}"))?;
     let length = |k: usize| {
         let o = &case.program.outputs[k];
         o.extent.len(rows, cols) * o.dtype.size_bytes()
@@ -99,7 +113,8 @@ pub fn run(
         schedule.pack(step, &geometry, &mut args);
         let name = c_like::entry_name(&step.kernel, table(dialect));
         let (grid, block) = ([schedule.blocks(step, &geometry), 1, 1], [step.kernel.threads, 1, 1]);
-        unit.run(&name, grid, block, 0, &mut buffers, &args, order).map_err(|e| format!("{e}\n{}", step.kernel))?;
+        unit.run(&name, grid, block, step.kernel.aside_bytes(), &mut buffers, &args, order)
+            .map_err(|e| format!("{e}\n{}", step.kernel))?;
         for (source, made) in step.buffers.iter().zip(buffers) {
             match *source {
                 Source::Input(_) => {}

@@ -3,7 +3,7 @@
 use super::{SPECIALS, Writer, prelude::Need, word};
 use zmlx_ir::{
     DType, Op,
-    kernel::{Arith, Expr, Shuffle, Special},
+    kernel::{Arith, Expr, Shuffle, Special, WARP},
 };
 
 impl Writer<'_> {
@@ -31,7 +31,14 @@ impl Writer<'_> {
             Expr::Float(dtype, bits) => self.float(*dtype, f64::from_bits(*bits)),
             Expr::Int(dtype, v) => self.int(*dtype, *v),
             Expr::Var(v) => self.var(*v),
-            Expr::Lane(v, i) => format!("{}[{}]", self.var(*v), self.top(i)),
+            Expr::Lane(v, i) => match self.packed(*v) {
+                Some(dtype) => {
+                    self.needs.insert(Need::Half(dtype));
+                    let i = self.expr(i);
+                    format!("half_{dtype}({}[{i} / 2], {i} & 1)", self.var(*v))
+                }
+                None => self.lane(*v, i),
+            },
             Expr::Field(k) => format!("args.{}", word(&self.k.fields[*k as usize].name, self.d)),
             Expr::Special(s) => match s {
                 Special::Thread => SPECIALS[0],
@@ -207,7 +214,10 @@ impl Writer<'_> {
             Shuffle::Down(n) => (2, "shuffle_down", n),
             Shuffle::Lane(n) => (3, "shuffle", n),
         };
-        let (n, width) = (n.to_string(), width.to_string());
+        let (mut n, width) = (n.to_string(), width.to_string());
+        if let (Shuffle::Lane(_), Some(lane), true) = (by, self.d.group_lane, width != WARP.to_string()) {
+            n = spell(lane, &[String::new(), n, width.clone()]);
+        }
         let small = matches!(dtype, DType::Bool | DType::U8 | DType::I16);
         if dtype.size_bytes() == 8 && self.d.shuffles_words {
             self.needs.insert(Need::Function(name, dtype));

@@ -53,8 +53,12 @@ pub struct Dialect {
     /// `$0` of the lane whose number differs by `$1`; of the lane `$1` before or behind, or of number `$1`, in groups
     /// of `$2`.
     pub shuffles: [&'static str; 4],
+    /// Lane `$1` of the group of `$2` that this lane is in, where shuffles know no groups.
+    pub group_lane: Option<&'static str>,
     /// Are shuffles of 64 bits a function of the prelude?
     pub shuffles_words: bool,
+    /// Declares the shared memory that a launch adds, as bytes of this name; empty where arrays cannot lie there.
+    pub launch_shared: &'static str,
     /// Most buffers of an entry.
     pub buffers: usize,
     /// The parts of an entry up to the opening brace, from its name, parameters, argument type and threads.
@@ -104,6 +108,7 @@ fn word(name: &str, d: &Dialect) -> String {
 
 /// Words of C++, and names that entries use themselves.
 const RESERVED: &[&str] = &[
+    "aside",
     "alignas",
     "alignof",
     "and",
@@ -218,6 +223,9 @@ impl Writer<'_> {
         if let Some(d) = dtypes.into_iter().find(missing) {
             return Err(self.unsupported("arithmetic", d));
         }
+        if let (Some(v), "") = (k.vars.iter().find(|v| v.aside), self.d.launch_shared) {
+            return Err(self.unsupported("an array in shared memory", v.dtype));
+        }
         if k.buffers.len() >= self.d.buffers {
             let dtype = k.buffers[0].dtype;
             return Err(self.unsupported(&format!("a kernel of {} buffers", k.buffers.len()), dtype));
@@ -252,6 +260,7 @@ impl Writer<'_> {
             let mut used = false;
             let is = |e: &Expr| *e == Expr::Special(special);
             visit(&k.body, &mut |s| used |= s.exprs().iter().any(|e| e.any(&is)));
+            used |= special == Special::Thread && k.aside_bytes() > 0;
             if used {
                 let _ = writeln!(self.text, "    const int {name} = {spelling};");
             }
@@ -260,8 +269,35 @@ impl Writer<'_> {
             let (dtype, name) = (d.types[s.dtype as usize], word(&s.name, d));
             let _ = writeln!(self.text, "    {}{dtype} {name}[{}];", d.shared, s.len);
         }
+        self.arrays_aside();
         self.block(&k.body, 1);
         self.text += "}\n";
+    }
+
+    /// Arrays in shared memory: element i of a thread lies beside those of the other threads, so that banks do not clash.
+    fn arrays_aside(&mut self) {
+        let k = self.k;
+        if k.aside_bytes() == 0 {
+            return;
+        }
+        self.line(1, self.d.launch_shared);
+        // the widest first: each starts where its type may
+        let mut aside: Vec<_> = k.vars.iter().filter(|v| v.aside).collect();
+        aside.sort_by_key(|v| std::cmp::Reverse(v.dtype.size_bytes()));
+        let mut at = 0;
+        for v in aside {
+            let (dtype, name) = (self.d.types[v.dtype as usize], word(&v.name, self.d));
+            self.line(1, &format!("{dtype}* const {name} = ({dtype}*)(aside + {at}) + {};", SPECIALS[0]));
+            at += v.lanes as usize * v.dtype.size_bytes() * k.threads as usize;
+        }
+    }
+
+    /// An element of an array.
+    fn lane(&mut self, v: VarId, i: &Expr) -> String {
+        match self.k.vars[v.0 as usize].aside {
+            true => format!("{}[{} * {}]", self.var(v), self.expr(i), self.k.threads),
+            false => format!("{}[{}]", self.var(v), self.top(i)),
+        }
     }
 
     /// Spelling of a type in memory.
@@ -275,6 +311,11 @@ impl Writer<'_> {
 
     fn type_of(&self, v: VarId) -> &'static str {
         self.d.types[self.k.vars[v.0 as usize].dtype as usize]
+    }
+
+    /// The type of a packed array, which is declared as words of 32 bits.
+    fn packed(&self, v: VarId) -> Option<DType> {
+        Some(self.k.vars[v.0 as usize].dtype).filter(|d| matches!(d, DType::F16 | DType::BF16))
     }
 
     fn buffer(&self, k: u32) -> String {
@@ -302,15 +343,27 @@ impl Writer<'_> {
                 let text = format!("{constant}{} {} = {};", self.type_of(*v), self.var(*v), self.top(e));
                 self.line(depth, &text);
             }
+            Stmt::Array(v) if self.k.vars[v.0 as usize].aside => {}
             Stmt::Array(v) => {
                 let lanes = self.k.vars[v.0 as usize].lanes;
-                let text = format!("{} {}[{lanes}];", self.type_of(*v), self.var(*v));
+                let (dtype, lanes) = match self.packed(*v) {
+                    Some(_) => (self.d.types[DType::U32 as usize], lanes / 2),
+                    None => (self.type_of(*v), lanes),
+                };
+                let text = format!("{dtype} {}[{lanes}];", self.var(*v));
+                self.line(depth, &text);
+            }
+            Stmt::Set(Place::Lane(v, i), e) if self.packed(*v).is_some() => {
+                let dtype = self.packed(*v).unwrap_or(DType::F16);
+                self.needs.insert(Need::Put(dtype));
+                let (var, i, e) = (self.var(*v), self.expr(i), self.top(e));
+                let text = format!("{var}[{i} / 2] = put_{dtype}({var}[{i} / 2], {i} & 1, {e});");
                 self.line(depth, &text);
             }
             Stmt::Set(place, e) => {
                 let place = match place {
                     Place::Var(v) => self.var(*v),
-                    Place::Lane(v, i) => format!("{}[{}]", self.var(*v), self.top(i)),
+                    Place::Lane(v, i) => self.lane(*v, i),
                     Place::Shared(k, i) => format!("{}[{}]", self.shared(*k), self.top(i)),
                 };
                 let text = format!("{place} = {};", self.top(e));
@@ -341,6 +394,12 @@ impl Writer<'_> {
                     _ => self.top(e),
                 };
                 let text = format!("{}[{}] = {value};", self.buffer(*k), self.top(at));
+                self.line(depth, &text);
+            }
+            Stmt::Rand4 { var, first, seed, index } => {
+                self.needs.insert(Need::Rand4);
+                let [first, seed, index] = [first, seed, index].map(|e| self.top(e));
+                let text = format!("rand_units({seed}, {index}, &{}[{first}]);", self.var(*var));
                 self.line(depth, &text);
             }
             Stmt::For { var, from, to, step, unroll, body } => {
@@ -375,9 +434,16 @@ impl Writer<'_> {
     #[allow(clippy::too_many_arguments, reason = "the parts of one statement")]
     fn vector(&mut self, load: bool, var: VarId, first: &Expr, lanes: u32, buffer: u32, at: &Expr, depth: usize) {
         let dtype = self.k.buffers[buffer as usize].dtype;
-        self.needs.insert(if load { Need::Load(dtype, lanes) } else { Need::Store(dtype, lanes) });
-        let (name, memory, var) = (if load { "load" } else { "store" }, self.buffer(buffer), self.var(var));
-        let (at, first) = (self.top(at), self.top(first));
+        let packed = load && self.packed(var).is_some();
+        let (name, need) = match (load, packed) {
+            (true, true) => ("copy", Need::Copy(dtype, lanes)),
+            (true, false) => ("load", Need::Load(dtype, lanes)),
+            (false, _) => ("store", Need::Store(dtype, lanes)),
+        };
+        self.needs.insert(need);
+        let (memory, var) = (self.buffer(buffer), self.var(var));
+        let at = self.top(at);
+        let first = if packed { format!("{} / 2", self.expr(first)) } else { self.top(first) };
         self.line(depth, &format!("{name}_{dtype}x{lanes}(&{memory}[{at}], &{var}[{first}]);"));
     }
 }

@@ -16,18 +16,29 @@ pub(super) enum Need {
     Saturate(DType, DType),
     /// `name_dtype`.
     Function(&'static str, DType),
-    /// Random numbers.
+    /// An element of a packed array.
+    Half(DType),
+    /// A word of a packed array, with one element set.
+    Put(DType),
+    /// A block of Philox.
+    Philox,
+    /// A random number.
     Rand,
+    /// Four random numbers.
+    Rand4,
     /// So many elements from memory.
     Load(DType, u32),
     /// So many elements to memory.
     Store(DType, u32),
+    /// So many elements from memory to a packed array.
+    Copy(DType, u32),
 }
 
 /// Could a prelude have a function of this name?
 pub(super) fn is_name(name: &str) -> bool {
     let (_, last) = name.rsplit_once('_').unwrap_or(("", ""));
-    name == "rand_unit" || DType::from_name(last.split('x').next().unwrap_or("")).is_some()
+    matches!(name, "rand_unit" | "rand_units" | "philox")
+        || DType::from_name(last.split('x').next().unwrap_or("")).is_some()
 }
 
 /// The text of these functions and those that they need, each once.
@@ -46,6 +57,9 @@ fn below(n: Need, d: &Dialect) -> Vec<Need> {
     match n {
         Need::Load(t, _) if half(t) => vec![Need::Widen(t)],
         Need::Store(t, _) if half(t) => vec![Need::Narrow(t)],
+        Need::Half(DType::F16) => vec![Need::Widen(DType::F16)],
+        Need::Put(t) => vec![Need::Narrow(t)],
+        Need::Rand | Need::Rand4 => vec![Need::Philox],
         Need::Function("softplus", t) if (d.call)(zmlx_ir::Op::Log1p, t).is_none() => vec![Need::Function("log1p", t)],
         _ => vec![],
     }
@@ -59,7 +73,18 @@ fn function(n: Need, d: &Dialect) -> String {
         Need::Widen(t) => own(d, &format!("{t}_to_f32")),
         Need::Narrow(t) => own(d, &format!("f32_to_{t}")),
         Need::Saturate(from, to) => saturate(from, to, d),
+        Need::Half(DType::BF16) => HALF_BF16.into(),
+        Need::Half(t) => {
+            format!("$fnfloat half_{t}($u32 w, int i) {{\n    return {t}_to_f32(($u16)(w >> (16 * i)));\n}}\n")
+        }
+        Need::Put(t) => format!(
+            "$fn$u32 put_{t}($u32 w, int i, float x) {{\n    const $u32 bits = f32_to_{t}(x);\n    \
+             return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;\n}}\n"
+        ),
+        Need::Philox => PHILOX.into(),
         Need::Rand => RAND.into(),
+        Need::Rand4 => RAND4.into(),
+        Need::Copy(t, lanes) => copy(t, lanes, d),
         Need::Load(t, lanes) => load(t, lanes, d),
         Need::Store(t, lanes) => store(t, lanes, d),
         Need::Function(name, t) => {
@@ -110,11 +135,17 @@ $fn$u16 f32_to_bf16(float x) {
 }
 ";
 
-/// Philox4x32-7.
-const RAND: &str = "\
-// Philox4x32-7: word index % 4 of block index / 4
-$fnfloat rand_unit($i64 seed, $i64 index) {
-    $u32 c0 = ($u32)(index >> 2), c1 = ($u32)(index >> 34), c2 = 0, c3 = 0;
+/// The upper half of a float is a bf16.
+const HALF_BF16: &str = "\
+$fnfloat half_bf16($u32 w, int i) {
+    return $as_f32(i != 0 ? w & 4294901760u : w << 16);
+}
+";
+
+const PHILOX: &str = "\
+// a block of Philox4x32-7
+$fnvoid philox($i64 seed, $i64 block, $loc$u32* w) {
+    $u32 c0 = ($u32)block, c1 = ($u32)(block >> 32), c2 = 0, c3 = 0;
     $u32 k0 = ($u32)seed, k1 = ($u32)(($u64)seed >> 32);
 #pragma unroll
     for (int round = 0; round < 7; round++) {
@@ -126,9 +157,48 @@ $fnfloat rand_unit($i64 seed, $i64 index) {
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
+    w[0] = c0;
+    w[1] = c1;
+    w[2] = c2;
+    w[3] = c3;
+}
+";
+
+const RAND: &str = "\
+// word index % 4 of block index / 4
+$fnfloat rand_unit($i64 seed, $i64 index) {
+    $u32 w[4];
+    philox(seed, index >> 2, w);
     const int word = (int)(index & 3);
-    const $u32 bits = word == 0 ? c0 : word == 1 ? c1 : word == 2 ? c2 : c3;
+    const $u32 bits = word == 0 ? w[0] : word == 1 ? w[1] : word == 2 ? w[2] : w[3];
     return (float)(bits >> 8) * 5.9604645e-8f;
+}
+";
+
+/// Of two blocks where four numbers do not lie in one.
+const RAND4: &str = "\
+$fnvoid rand_units($i64 seed, $i64 index, $locfloat* v) {
+    $u32 w[8];
+    philox(seed, index >> 2, w);
+    if ((index & 3) != 0) {
+        philox(seed, (index >> 2) + 1, &w[4]);
+        if ((index & 1) != 0) {
+#pragma unroll
+            for (int i = 0; i < 7; i++) {
+                w[i] = w[i + 1];
+            }
+        }
+        if ((index & 2) != 0) {
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                w[i] = w[i + 2];
+            }
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        v[i] = (float)(w[i] >> 8) * 5.9604645e-8f;
+    }
 }
 ";
 
@@ -232,6 +302,15 @@ fn load(t: DType, lanes: u32, d: &Dialect) -> String {
          for (int i = 0; i < {lanes}; i++) {{\n        v[i] = {set};\n    }}\n}}\n",
         parts.len(),
         parts.join(", ")
+    )
+}
+
+fn copy(t: DType, lanes: u32, d: &Dialect) -> String {
+    let (vector, parts) = words(lanes * t.size_bytes() as u32);
+    let sets: String = parts.iter().enumerate().map(|(i, p)| format!("    w[{i}] = {p};\n")).collect();
+    format!(
+        "$fnvoid copy_{t}x{lanes}($devconst {}* p, $loc$u32* w) {{\n    const {vector} t = *($devconst {vector}*)p;\n{sets}}}\n",
+        memory(d, t)
     )
 }
 

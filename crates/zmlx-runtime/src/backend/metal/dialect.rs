@@ -23,13 +23,15 @@ pub static METAL: Dialect = Dialect {
     not_numbers: ["INFINITY", "", "NAN", ""],
     call,
     own,
-    // groups smaller than a simdgroup are exchanged within by xor alone
+    // what a lane without a neighbour in its group gets is not used
     shuffles: [
         "simd_shuffle_xor($0, (ushort)$1)",
         "simd_shuffle_up($0, (ushort)$1)",
         "simd_shuffle_down($0, (ushort)$1)",
         "simd_shuffle($0, (ushort)$1)",
     ],
+    launch_shared: "",
+    group_lane: Some("(thread_of_group & (32 - $2)) | $1"),
     shuffles_words: true,
     buffers: 30,
     entry,

@@ -93,21 +93,21 @@ impl Kernel {
         if let Some((what, expected, got)) = counts.into_iter().find(|(_, expected, got)| expected != got) {
             return Err(self.unfit(what, expected, got));
         }
-        let rows = l.row_dims.iter().product::<usize>() as u64;
-        let config = self.chooser.pick(rows, l.cols as u64, l.row_dims.len(), farthest(l));
-        let loaded = match self.loaded.iter().find(|c| c.config == config) {
-            Some(loaded) => loaded,
-            None => self.loaded.find_or_add(self.load(config)?, |c| c.config == config),
-        };
         let strides = l.inputs.iter().zip(&self.program.inputs).map(|(v, i)| Strides {
             rows: v.row_strides,
             col: v.col_stride,
             shift: v.address as usize % 16 / i.dtype.size_bytes(),
         });
         let strides: SmallVec<[Strides<'_>; 8]> = strides.collect();
-        let device = Device { processors: self.context.facts().multiprocessors };
+        let facts = self.context.facts();
+        let device = Device { processors: facts.multiprocessors, shared: facts.shared_per_block };
         let (row_dims, uniforms) = (l.row_dims, l.uniforms);
         let g = Geometry { row_dims, cols: l.cols, inputs: &strides, uniforms, device };
+        let config = self.chooser.pick(g.rows(), l.cols as u64, l.row_dims.len(), g.elements(), device);
+        let loaded = match self.loaded.iter().find(|c| c.config == config) {
+            Some(loaded) => loaded,
+            None => self.loaded.find_or_add(self.load(config)?, |c| c.config == config),
+        };
         let schedule = &loaded.schedule;
         let mut memory: SmallVec<[u64; 4]> = SmallVec::new();
         for (k, s) in schedule.scratch.iter().enumerate() {
@@ -131,9 +131,10 @@ impl Kernel {
                 params.push(args.as_mut_ptr().cast());
             }
             let grid = [schedule.blocks(step, &g), 1, 1];
+            let shared = step.kernel.aside_bytes() as u32;
             // SAFETY: the parameters are those of the step's text, buffers and then the argument block; the rest is the
             // caller's promise.
-            unsafe { launch(function, grid, step.kernel.threads, 0, l.stream, &mut params)? };
+            unsafe { launch(function, grid, step.kernel.threads, shared, l.stream, &mut params)? };
         }
         Ok(())
     }
@@ -169,14 +170,4 @@ impl Kernel {
     pub fn outputs(&self) -> impl Iterator<Item = DType> + '_ {
         self.program.outputs.iter().map(|o| o.dtype)
     }
-}
-
-/// Largest distance in elements between two elements of an input.
-fn farthest(l: &Launch<'_>) -> u64 {
-    let of = |v: &View<'_>| {
-        let rows = l.row_dims.iter().zip(v.row_strides).map(|(d, s)| d.saturating_sub(1).saturating_mul(*s));
-        let cols = l.cols.saturating_sub(1).saturating_mul(v.col_stride);
-        rows.fold(cols, usize::saturating_add) as u64
-    };
-    l.inputs.iter().map(of).max().unwrap_or(0)
 }
