@@ -11,10 +11,16 @@ pub fn open(name: Option<&str>) -> Result<Device, Box<dyn std::error::Error>> {
         Some("cuda") if !cfg!(feature = "cuda") => {
             Err("--device cuda, expected a build with --features cuda, got one without".into())
         }
-        Some("cuda") => Ok(Device::new_cuda(0)?),
-        None if cfg!(feature = "cuda") => Ok(Device::new_cuda(0).unwrap_or(Device::Cpu)),
+        Some("cuda") => prepared(Device::new_cuda(0)?),
+        None if cfg!(feature = "cuda") => prepared(Device::new_cuda(0).unwrap_or(Device::Cpu)),
         _ => Ok(Device::Cpu),
     }
+}
+
+/// A verb has the device to itself, and its memory too.
+fn prepared(device: Device) -> Result<Device, Box<dyn std::error::Error>> {
+    zmlx::keep_freed_memory(&device)?;
+    Ok(device)
 }
 
 /// Its name.

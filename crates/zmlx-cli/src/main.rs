@@ -21,6 +21,7 @@ struct Cli {
 const FIRST: &str = "\
 Try first:
   zmlx show 'x * tanh(log(1 + exp(x)))' --grad x      what the compiler makes of a formula, and of its gradient
+  zmlx show 'softmax(x)' --target cuda                its text for a GPU (or metal)
   zmlx kernels                                        the catalog
   zmlx verify --filter softmax                        values and gradients against the f64 oracle and plain candle
   zmlx bench --filter swiglu                          candle's plain ops beside zmlx, same output checked first

@@ -30,6 +30,21 @@ pub enum Values {
     Column,
 }
 
+impl Values {
+    /// One of them, for rows of `cols` columns, from numbers in [0, 1).
+    pub fn draw(self, cols: usize, unit: &mut dyn FnMut() -> f64) -> f64 {
+        match self {
+            Values::Range(lo, hi) => lo + (hi - lo) * unit(),
+            Values::Mask => f64::from(unit() < 0.7),
+            Values::Column => (unit() * cols as f64).floor(),
+            Values::Normal(sigma) => {
+                let (u, v) = (unit().max(1e-300), unit());
+                sigma * (-2.0 * u.ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos()
+            }
+        }
+    }
+}
+
 /// An argument of a kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Arg {

@@ -99,17 +99,6 @@ impl Random {
     fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
-    fn value(&mut self, values: Values, cols: usize) -> f64 {
-        match values {
-            Values::Range(lo, hi) => lo + (hi - lo) * self.unit(),
-            Values::Mask => f64::from(self.unit() < 0.7),
-            Values::Column => (self.unit() * cols as f64).floor(),
-            Values::Normal(sigma) => {
-                let (u, v) = (self.unit().max(1e-300), self.unit());
-                sigma * (-2.0 * u.ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos()
-            }
-        }
-    }
 }
 
 /// The dtype an argument has when floats are `dtype`.
@@ -154,7 +143,7 @@ fn give(
     let dims = arg_shape(arg, shape);
     let (n, cols) = (dims.iter().product::<usize>(), *shape.last().unwrap_or(&1));
     let cd = candle(arg_dtype(arg, dtype));
-    let mut values: Vec<f64> = (0..n).map(|_| random.value(arg.values, cols)).collect();
+    let mut values: Vec<f64> = (0..n).map(|_| arg.values.draw(cols, &mut || random.unit())).collect();
     if memory == Memory::Broadcast && arg.shape == ArgShape::Full && cols > 0 {
         for i in cols..n {
             values[i] = values[i % cols];
@@ -223,11 +212,12 @@ fn compare(report: &mut Report, what: &str, got: &[f64], want: &Data) -> f64 {
     worst
 }
 
-/// Checks an entry in one dtype on a device.
-pub fn verify(entry: &Entry, dtype: DType, device: &Device) -> Result<Report> {
-    let gradient = (entry.gradient == Gradient::Derived).then_some(0.0);
-    let mut report =
-        Report { name: entry.name, dtype, cases: 0, elements: 0, skipped: 0, value: 0.0, gradient, failures: vec![] };
+/// The Program of an entry whose float arguments have this dtype, and that of its gradient by all of them, if it has one.
+/// The gradient's inputs are the arguments and then a cotangent for each result.
+///
+/// # Errors
+/// A formula that is wrong or cannot be differentiated: a fault of the entry.
+pub fn programs(entry: &Entry, dtype: DType) -> Result<(Program, Option<Program>)> {
     let mut formula = entry.parsed()?;
     for name in &mut formula.names {
         name.uniform = entry.uniforms.iter().find(|u| u.0 == name.name).map(|u| u.1);
@@ -235,10 +225,19 @@ pub fn verify(entry: &Entry, dtype: DType, device: &Device) -> Result<Report> {
     let inputs = entry.args.iter().map(|a| (arg_dtype(a, dtype), extent(a))).collect();
     let program = formula.bind(entry.name, &Signature { inputs })?;
     let wrt: Vec<usize> = (0..entry.args.len()).filter(|k| entry.args[*k].is_float()).collect();
-    let backward = match gradient {
-        Some(_) => Some(vjp(&program, &wrt).map_err(|e| crate::Error::internal(&e.to_string()))?),
-        None => None,
+    let backward = match entry.gradient {
+        Gradient::Derived => Some(vjp(&program, &wrt).map_err(|e| crate::Error::internal(&e.to_string()))?),
+        Gradient::None(_) => None,
     };
+    Ok((program, backward))
+}
+
+/// Checks an entry in one dtype on a device.
+pub fn verify(entry: &Entry, dtype: DType, device: &Device) -> Result<Report> {
+    let gradient = (entry.gradient == Gradient::Derived).then_some(0.0);
+    let mut report =
+        Report { name: entry.name, dtype, cases: 0, elements: 0, skipped: 0, value: 0.0, gradient, failures: vec![] };
+    let (program, backward) = programs(entry, dtype)?;
     let mut random = Random(0x5eed);
     for shape in SHAPES {
         for memory in [Memory::Contiguous, Memory::Strided, Memory::Offset, Memory::Broadcast] {

@@ -26,6 +26,7 @@ pub mod registry;
 pub mod stats;
 pub mod testing;
 
+pub use bridge::keep_freed_memory;
 pub use build::{IntoFormula, Prelude, elementwise, elementwise_fn, prelude, rowwise, rowwise_fn};
 pub use error::{Error, Result};
 pub use float_ext::FloatExt;

@@ -4,8 +4,15 @@ use crate::{
     Outcome,
     named::{Named, parse, parse_uniform},
 };
-use zmlx_ir::{DType, Extent, Formula, Program, Scalar, Signature, grad::vjp, program::Kind};
-use zmlx_runtime::backend::cpu;
+use std::io::Write;
+use zmlx_ir::{
+    DType, Extent, Formula, Program, Scalar, Signature,
+    grad::vjp,
+    kernel::Kernel,
+    program::Kind,
+    schedule::{Config, Schedule, schedule},
+};
+use zmlx_runtime::backend::{c_like, cpu, cuda::dialect::CUDA, metal::dialect::METAL};
 
 /// Show what the compiler makes of a formula
 #[derive(clap::Args)]
@@ -22,9 +29,16 @@ pub struct Args {
     /// Show the gradient by this input instead (may be repeated)
     #[arg(long, value_name = "NAME")]
     grad: Vec<String>,
-    /// program: typed values; kernel: passes over tiles, as the CPU runs them; formula: as parsed
-    #[arg(long, default_value = "program", value_parser = ["formula", "program", "kernel", "cpu"])]
+    /// formula: as parsed; program: typed values; cpu: passes over tiles; kernel: what a thread of a GPU does; cuda and
+    /// metal: the text of all kernels, one unit that compiles
+    #[arg(long, default_value = "program", value_parser = ["formula", "program", "cpu", "kernel", "cuda", "metal"])]
     target: String,
+    /// The rows that kernels are chosen for; the same kernels run any number
+    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    rows: u64,
+    /// The columns that kernels are chosen for
+    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    cols: u64,
 }
 
 pub fn run(args: &Args) -> Outcome {
@@ -56,7 +70,7 @@ pub fn run(args: &Args) -> Outcome {
         let extent = given.and_then(|g| g.extent).unwrap_or(extent);
         inputs.push((dtype, extent));
     }
-    let mut program = formula.bind("show", &Signature { inputs })?;
+    let mut program = formula.bind("formula", &Signature { inputs })?;
     if !args.grad.is_empty() {
         let mut wrt = vec![];
         for name in &args.grad {
@@ -66,11 +80,23 @@ pub fn run(args: &Args) -> Outcome {
             }
         }
         program = vjp(&program, &wrt)?;
+        program.name = "gradient".into();
     }
-    match args.target.as_str() {
-        "program" => print!("{}", program.compact()),
-        _ => print!("{}", kernel(&program)?),
-    }
+    let text = match args.target.as_str() {
+        "program" => program.compact().to_string(),
+        "cpu" => cpu::compile(&program)?.text(),
+        target => {
+            let schedule = scheduled(&program, args.rows, args.cols)?;
+            let kernels: Vec<&Kernel> = schedule.steps.iter().map(|s| &s.kernel).collect();
+            match target {
+                "cuda" => c_like::unit(&kernels, &CUDA)?,
+                "metal" => c_like::unit(&kernels, &METAL)?,
+                _ => kernels.iter().map(|k| k.to_string()).collect::<Vec<_>>().join("\n"),
+            }
+        }
+    };
+    // not `print!`, which panics when `head` has read enough
+    std::io::stdout().write_all(text.trim_start_matches('\n').as_bytes())?;
     Ok(true)
 }
 
@@ -83,6 +109,8 @@ fn default_type(formula: &Formula, name: &str) -> (DType, Extent) {
     if picked { (DType::I64, Extent::ROW) } else { (DType::F32, Extent::ELEM) }
 }
 
-fn kernel(program: &Program) -> Result<String, zmlx_runtime::Error> {
-    Ok(cpu::compile(program)?.text())
+/// The kernels that the heuristic chooses for contiguous tensors of this size.
+fn scheduled(program: &Program, rows: u64, cols: u64) -> Result<Schedule, String> {
+    let config = Config::pick(program, rows, cols, 1, rows.saturating_mul(cols));
+    schedule(program, &config).map_err(|e| format!("show: {e}"))
 }

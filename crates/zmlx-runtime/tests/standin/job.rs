@@ -131,7 +131,7 @@ impl Unit {
         // They are gone already if something failed above.
         let _ = (fs::remove_file(job_file), fs::remove_file(result_file));
         let result = done.map_err(|e| format!("{entry}, {order:?}: {e}"))?;
-        if result.len() != buffers.iter().map(|b| b.data.len()).sum() {
+        if result.len() != buffers.iter().map(|b| b.data.len()).sum::<usize>() {
             return Err(format!("{entry}: the result has {} bytes", result.len()));
         }
         let mut rest = &result[..];

@@ -62,6 +62,11 @@ macro_rules! slices {
 }
 slices!(U8(u8), U32(u32), I16(i16), I32(i32), I64(i64), BF16(half::bf16), F16(half::f16), F32(f32), F64(f64));
 
+/// See `super::keep_freed_memory`.
+pub fn keep_freed_memory(device: &CudaDevice) -> Result<()> {
+    Ok(context(&device.cuda_stream())?.keep_freed_memory()?)
+}
+
 impl Kernels {
     fn on(&self, call: &Call<'_>, stream: &CudaStream) -> Result<&Kernel> {
         let number = stream.context().ordinal();

@@ -48,6 +48,19 @@ pub fn runs_on(device: &Device) -> bool {
     }
 }
 
+/// Lets a device keep the memory that its tensors free, for the tensors that come: on CUDA it is otherwise given back whenever
+/// somebody waits for the device, and mapped anew afterwards. The CPU's allocator is the program's choice.
+///
+/// # Errors
+/// What the driver says.
+pub fn keep_freed_memory(device: &Device) -> Result<()> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => super::cuda::keep_freed_memory(device),
+        _ => Ok(()),
+    }
+}
+
 /// Checks that all tensors are on one device that this build has a backend for.
 fn device<'t>(call: &Call<'_>, tensors: &[&'t Tensor]) -> Result<&'t Device> {
     let Some(first) = tensors.first() else { return Ok(&Device::Cpu) };

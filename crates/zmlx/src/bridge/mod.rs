@@ -6,7 +6,7 @@ mod cuda;
 mod device;
 mod tape;
 
-pub use device::{Call, Kernels, runs_on};
+pub use device::{Call, Kernels, keep_freed_memory, runs_on};
 pub use tape::{Backward, Raw, record};
 
 use crate::{Error, Result};

@@ -6,7 +6,7 @@ use cudarc::driver::{
     CudaContext,
     sys::{self, CUdevice_attribute as Attribute},
 };
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 /// A device that the caller's tensor library works on. Nothing is created: it is the caller's context.
 #[derive(Clone, Debug)]
@@ -38,15 +38,43 @@ pub struct Facts {
     pub driver: (u32, u32),
 }
 
+impl fmt::Display for Facts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ((major, minor), (cuda, point)) = (self.capability, self.driver);
+        let (name, processors, l2) = (&self.name, self.multiprocessors, self.l2_bytes >> 20);
+        write!(
+            f,
+            "{name}, sm_{major}{minor}, {processors} multiprocessors, {l2} MiB L2, driver for CUDA {cuda}.{point}"
+        )
+    }
+}
+
 impl Context {
     /// The device of this context.
     pub fn new(cuda: &Arc<CudaContext>) -> Result<Context, Error> {
-        Ok(Context { facts: facts(cuda)?, cuda: cuda.clone() })
+        Ok(Context { facts: facts_of(cuda)?, cuda: cuda.clone() })
     }
 
     /// What is true of it.
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// Lets the device's memory pool keep what is freed. Otherwise it gives all of it back whenever somebody waits for the
+    /// device, and the next allocations map it again: more than most kernels take.
+    pub fn keep_freed_memory(&self) -> Result<(), Error> {
+        let (mut pool, mut most) = (std::ptr::null_mut(), u64::MAX);
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        // SAFETY: the device is that of a live context, and the places are ours.
+        unsafe {
+            check(
+                "cuda",
+                "cuDeviceGetDefaultMemPool",
+                sys::cuDeviceGetDefaultMemPool(&mut pool, self.cuda.cu_device()),
+            )?;
+            let value = std::ptr::from_mut(&mut most).cast();
+            check("cuda", "cuMemPoolSetAttribute", sys::cuMemPoolSetAttribute(pool, attribute, value))
+        }
     }
 
     /// The caller's context.
@@ -73,7 +101,12 @@ pub fn open(ordinal: usize) -> Result<Context, Error> {
     Context::new(&CudaContext::new(ordinal).map_err(|e| failed("cuda", "cuDevicePrimaryCtxRetain", e))?)
 }
 
-fn facts(cuda: &CudaContext) -> Result<Facts, Error> {
+/// What is true of each device of this machine, in the order of their numbers.
+pub fn facts() -> Result<Vec<Facts>, Error> {
+    (0..count()?).map(|ordinal| Ok(open(ordinal)?.facts)).collect()
+}
+
+fn facts_of(cuda: &CudaContext) -> Result<Facts, Error> {
     let get = |attribute: Attribute| -> Result<u32, Error> {
         let value = cuda.attribute(attribute).map_err(|e| failed("cuda", &format!("{attribute:?}"), e))?;
         Ok(value.max(0) as u32)

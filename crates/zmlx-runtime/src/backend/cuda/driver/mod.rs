@@ -19,7 +19,7 @@ mod launch;
 mod module;
 mod nvrtc;
 
-pub use context::{Context, Facts, count, open};
+pub use context::{Context, Facts, count, facts, open};
 pub use cudarc;
 pub use kernel::{Kernel, Launch, View};
 pub use launch::launch;

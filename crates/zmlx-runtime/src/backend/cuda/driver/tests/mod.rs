@@ -130,6 +130,17 @@ fn a_device_that_is_not_there_is_an_error() {
 }
 
 #[test]
+fn every_device_is_listed_in_words_or_there_is_none() {
+    match facts() {
+        Ok(all) => {
+            assert_eq!(Ok(all.len()), count());
+            assert!(all.iter().all(|facts| facts.to_string().contains(", sm_")), "{all:?}");
+        }
+        Err(error) => assert!(error.to_string().starts_with("cuda: "), "{error}"),
+    }
+}
+
+#[test]
 fn each_text_computes_what_it_says() {
     let Some(device) = Device::new("texts") else { return };
     let n = 100_003;

@@ -1,0 +1,338 @@
+#include <metal_stdlib>
+using namespace metal;
+
+static inline float bf16_to_f32(ushort x) {
+    return as_type<float>((uint)x << 16);
+}
+
+static inline ushort f32_to_bf16(float x) {
+    const uint u = as_type<uint>(x);
+    if (x != x) {
+        return (ushort)((u >> 16) | 64);
+    }
+    return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
+}
+
+static inline void load_bf16x8(device const ushort* p, thread float* v) {
+    const uint4 t = *(device const uint4*)p;
+    const uint w[4] = {t.x, t.y, t.z, t.w};
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        v[i] = bf16_to_f32((ushort)(w[i / 2] >> (16 * (i % 2))));
+    }
+}
+
+static inline void load_f32x4(device const float* p, thread float* v) {
+    const float4 t = *(device const float4*)p;
+    v[0] = t.x;
+    v[1] = t.y;
+    v[2] = t.z;
+    v[3] = t.w;
+}
+
+static inline void store_bf16x8(device ushort* p, const thread float* v) {
+    uint w[4] = {0, 0, 0, 0};
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        w[i / 2] |= (uint)f32_to_bf16(v[i]) << (16 * (i % 2));
+    }
+    uint4 t;
+    t.x = w[0];
+    t.y = w[1];
+    t.z = w[2];
+    t.w = w[3];
+    *(device uint4*)p = t;
+}
+
+static inline void store_f32x4(device float* p, const thread float* v) {
+    float4 t;
+    t.x = v[0];
+    t.y = v[1];
+    t.z = v[2];
+    t.w = v[3];
+    *(device float4*)p = t;
+}
+
+struct adamw_step_f32__args {
+    float lr;
+    float beta1;
+    float rest1;
+    float beta2;
+    float rest2;
+    float eps;
+    float wd;
+    float bias1;
+    float bias2;
+    int chunks;
+    int rows;
+    int p_row_stride_0;
+    int g_row_stride_0;
+    int m0_row_stride_0;
+    int v0_row_stride_0;
+    int cols;
+    int p_shift;
+    int p_col;
+    int g_shift;
+    int g_col;
+    int m0_shift;
+    int m0_col;
+    int v0_shift;
+    int v0_col;
+};
+
+[[max_total_threads_per_threadgroup(256)]]
+kernel void adamw_step_f32_(device const float* p [[buffer(0)]],
+    device const float* g [[buffer(1)]],
+    device const float* m0 [[buffer(2)]],
+    device const float* v0 [[buffer(3)]],
+    device float* param [[buffer(4)]],
+    device float* m1 [[buffer(5)]],
+    device float* v1 [[buffer(6)]],
+    constant adamw_step_f32__args& args [[buffer(7)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    const int total = args.rows * args.chunks;
+    for (int chunk = (bid * 256) + tid; chunk < total; chunk += blocks * 256) {
+        const int row = chunk / args.chunks;
+        const int p_row = row * args.p_row_stride_0;
+        const int g_row = row * args.g_row_stride_0;
+        const int m0_row = row * args.m0_row_stride_0;
+        const int v0_row = row * args.v0_row_stride_0;
+        const int param_row = row * args.cols;
+        const int m1_row = row * args.cols;
+        const int v1_row = row * args.cols;
+        const int shift = param_row & 3;
+        const bool p_vectors = ((((p_row + args.p_shift) - shift) & 3) == 0) && (args.p_col == 1);
+        const bool g_vectors = ((((g_row + args.g_shift) - shift) & 3) == 0) && (args.g_col == 1);
+        const bool m0_vectors = ((((m0_row + args.m0_shift) - shift) & 3) == 0) && (args.m0_col == 1);
+        const bool v0_vectors = ((((v0_row + args.v0_shift) - shift) & 3) == 0) && (args.v0_col == 1);
+        const bool m1_vectors = ((m1_row - shift) & 3) == 0;
+        const bool v1_vectors = ((v1_row - shift) & 3) == 0;
+        const int col = ((chunk % args.chunks) * 4) - shift;
+        const bool full = (0 <= col) && ((col + 4) <= args.cols);
+        float p_chunk[4];
+        if (full && p_vectors) {
+            load_f32x4(&p[p_row + col], &p_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                p_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? p[p_row + ((col + i) * args.p_col)] : 0.0f;
+            }
+        }
+        float g_chunk[4];
+        if (full && g_vectors) {
+            load_f32x4(&g[g_row + col], &g_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i_2 = 0; i_2 < 4; i_2++) {
+                g_chunk[i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? g[g_row + ((col + i_2) * args.g_col)] : 0.0f;
+            }
+        }
+        float m0_chunk[4];
+        if (full && m0_vectors) {
+            load_f32x4(&m0[m0_row + col], &m0_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i_3 = 0; i_3 < 4; i_3++) {
+                m0_chunk[i_3] = ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) ? m0[m0_row + ((col + i_3) * args.m0_col)] : 0.0f;
+            }
+        }
+        float v0_chunk[4];
+        if (full && v0_vectors) {
+            load_f32x4(&v0[v0_row + col], &v0_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i_4 = 0; i_4 < 4; i_4++) {
+                v0_chunk[i_4] = ((0 <= (col + i_4)) && ((col + i_4) < args.cols)) ? v0[v0_row + ((col + i_4) * args.v0_col)] : 0.0f;
+            }
+        }
+        float param_chunk[4];
+        float m1_chunk[4];
+        float v1_chunk[4];
+#pragma unroll
+        for (int i_5 = 0; i_5 < 4; i_5++) {
+            const float add_15 = (m0_chunk[i_5] * args.beta1) + (g_chunk[i_5] * args.rest1);
+            const float add_19 = (v0_chunk[i_5] * args.beta2) + (g_chunk[i_5] * (g_chunk[i_5] * args.rest2));
+            const float add_26 = ((add_15 / args.bias1) / (args.eps + metal::precise::sqrt((add_19 / args.bias2)))) + (p_chunk[i_5] * args.wd);
+            param_chunk[i_5] = p_chunk[i_5] - (args.lr * add_26);
+            m1_chunk[i_5] = add_15;
+            v1_chunk[i_5] = add_19;
+        }
+        if (full) {
+            store_f32x4(&param[param_row + col], &param_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i_6 = 0; i_6 < 4; i_6++) {
+                if ((0 <= (col + i_6)) && ((col + i_6) < args.cols)) {
+                    param[param_row + (col + i_6)] = param_chunk[i_6];
+                }
+            }
+        }
+        if (full && m1_vectors) {
+            store_f32x4(&m1[m1_row + col], &m1_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i_7 = 0; i_7 < 4; i_7++) {
+                if ((0 <= (col + i_7)) && ((col + i_7) < args.cols)) {
+                    m1[m1_row + (col + i_7)] = m1_chunk[i_7];
+                }
+            }
+        }
+        if (full && v1_vectors) {
+            store_f32x4(&v1[v1_row + col], &v1_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i_8 = 0; i_8 < 4; i_8++) {
+                if ((0 <= (col + i_8)) && ((col + i_8) < args.cols)) {
+                    v1[v1_row + (col + i_8)] = v1_chunk[i_8];
+                }
+            }
+        }
+    }
+}
+
+struct adamw_step_bf16__args {
+    float lr;
+    float beta1;
+    float rest1;
+    float beta2;
+    float rest2;
+    float eps;
+    float wd;
+    float bias1;
+    float bias2;
+    int chunks;
+    int rows;
+    int p_row_stride_0;
+    int g_row_stride_0;
+    int m0_row_stride_0;
+    int v0_row_stride_0;
+    int cols;
+    int p_shift;
+    int p_col;
+    int g_shift;
+    int g_col;
+    int m0_shift;
+    int m0_col;
+    int v0_shift;
+    int v0_col;
+};
+
+[[max_total_threads_per_threadgroup(256)]]
+kernel void adamw_step_bf16_(device const ushort* p [[buffer(0)]],
+    device const ushort* g [[buffer(1)]],
+    device const ushort* m0 [[buffer(2)]],
+    device const ushort* v0 [[buffer(3)]],
+    device ushort* param [[buffer(4)]],
+    device ushort* m1 [[buffer(5)]],
+    device ushort* v1 [[buffer(6)]],
+    constant adamw_step_bf16__args& args [[buffer(7)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    const int total = args.rows * args.chunks;
+    for (int chunk = (bid * 256) + tid; chunk < total; chunk += blocks * 256) {
+        const int row = chunk / args.chunks;
+        const int p_row = row * args.p_row_stride_0;
+        const int g_row = row * args.g_row_stride_0;
+        const int m0_row = row * args.m0_row_stride_0;
+        const int v0_row = row * args.v0_row_stride_0;
+        const int param_row = row * args.cols;
+        const int m1_row = row * args.cols;
+        const int v1_row = row * args.cols;
+        const int shift = param_row & 7;
+        const bool p_vectors = ((((p_row + args.p_shift) - shift) & 7) == 0) && (args.p_col == 1);
+        const bool g_vectors = ((((g_row + args.g_shift) - shift) & 7) == 0) && (args.g_col == 1);
+        const bool m0_vectors = ((((m0_row + args.m0_shift) - shift) & 7) == 0) && (args.m0_col == 1);
+        const bool v0_vectors = ((((v0_row + args.v0_shift) - shift) & 7) == 0) && (args.v0_col == 1);
+        const bool m1_vectors = ((m1_row - shift) & 7) == 0;
+        const bool v1_vectors = ((v1_row - shift) & 7) == 0;
+        const int col = ((chunk % args.chunks) * 8) - shift;
+        const bool full = (0 <= col) && ((col + 8) <= args.cols);
+        float p_chunk[8];
+        if (full && p_vectors) {
+            load_bf16x8(&p[p_row + col], &p_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                p_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(p[p_row + ((col + i) * args.p_col)]) : 0.0f;
+            }
+        }
+        float g_chunk[8];
+        if (full && g_vectors) {
+            load_bf16x8(&g[g_row + col], &g_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i_2 = 0; i_2 < 8; i_2++) {
+                g_chunk[i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? bf16_to_f32(g[g_row + ((col + i_2) * args.g_col)]) : 0.0f;
+            }
+        }
+        float m0_chunk[8];
+        if (full && m0_vectors) {
+            load_bf16x8(&m0[m0_row + col], &m0_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i_3 = 0; i_3 < 8; i_3++) {
+                m0_chunk[i_3] = ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) ? bf16_to_f32(m0[m0_row + ((col + i_3) * args.m0_col)]) : 0.0f;
+            }
+        }
+        float v0_chunk[8];
+        if (full && v0_vectors) {
+            load_bf16x8(&v0[v0_row + col], &v0_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i_4 = 0; i_4 < 8; i_4++) {
+                v0_chunk[i_4] = ((0 <= (col + i_4)) && ((col + i_4) < args.cols)) ? bf16_to_f32(v0[v0_row + ((col + i_4) * args.v0_col)]) : 0.0f;
+            }
+        }
+        float param_chunk[8];
+        float m1_chunk[8];
+        float v1_chunk[8];
+#pragma unroll
+        for (int i_5 = 0; i_5 < 8; i_5++) {
+            const float add_15 = (m0_chunk[i_5] * args.beta1) + (g_chunk[i_5] * args.rest1);
+            const float add_19 = (v0_chunk[i_5] * args.beta2) + (g_chunk[i_5] * (g_chunk[i_5] * args.rest2));
+            const float add_26 = ((add_15 / args.bias1) / (args.eps + metal::precise::sqrt((add_19 / args.bias2)))) + (p_chunk[i_5] * args.wd);
+            param_chunk[i_5] = p_chunk[i_5] - (args.lr * add_26);
+            m1_chunk[i_5] = add_15;
+            v1_chunk[i_5] = add_19;
+        }
+        if (full) {
+            store_bf16x8(&param[param_row + col], &param_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i_6 = 0; i_6 < 8; i_6++) {
+                if ((0 <= (col + i_6)) && ((col + i_6) < args.cols)) {
+                    param[param_row + (col + i_6)] = f32_to_bf16(param_chunk[i_6]);
+                }
+            }
+        }
+        if (full && m1_vectors) {
+            store_bf16x8(&m1[m1_row + col], &m1_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i_7 = 0; i_7 < 8; i_7++) {
+                if ((0 <= (col + i_7)) && ((col + i_7) < args.cols)) {
+                    m1[m1_row + (col + i_7)] = f32_to_bf16(m1_chunk[i_7]);
+                }
+            }
+        }
+        if (full && v1_vectors) {
+            store_bf16x8(&v1[v1_row + col], &v1_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i_8 = 0; i_8 < 8; i_8++) {
+                if ((0 <= (col + i_8)) && ((col + i_8) < args.cols)) {
+                    v1[v1_row + (col + i_8)] = f32_to_bf16(v1_chunk[i_8]);
+                }
+            }
+        }
+    }
+}

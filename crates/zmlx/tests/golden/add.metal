@@ -1,0 +1,264 @@
+#include <metal_stdlib>
+using namespace metal;
+
+static inline float bf16_to_f32(ushort x) {
+    return as_type<float>((uint)x << 16);
+}
+
+static inline ushort f32_to_bf16(float x) {
+    const uint u = as_type<uint>(x);
+    if (x != x) {
+        return (ushort)((u >> 16) | 64);
+    }
+    return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
+}
+
+static inline void load_bf16x8(device const ushort* p, thread float* v) {
+    const uint4 t = *(device const uint4*)p;
+    const uint w[4] = {t.x, t.y, t.z, t.w};
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        v[i] = bf16_to_f32((ushort)(w[i / 2] >> (16 * (i % 2))));
+    }
+}
+
+static inline void load_f32x4(device const float* p, thread float* v) {
+    const float4 t = *(device const float4*)p;
+    v[0] = t.x;
+    v[1] = t.y;
+    v[2] = t.z;
+    v[3] = t.w;
+}
+
+static inline void store_bf16x8(device ushort* p, const thread float* v) {
+    uint w[4] = {0, 0, 0, 0};
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        w[i / 2] |= (uint)f32_to_bf16(v[i]) << (16 * (i % 2));
+    }
+    uint4 t;
+    t.x = w[0];
+    t.y = w[1];
+    t.z = w[2];
+    t.w = w[3];
+    *(device uint4*)p = t;
+}
+
+static inline void store_f32x4(device float* p, const thread float* v) {
+    float4 t;
+    t.x = v[0];
+    t.y = v[1];
+    t.z = v[2];
+    t.w = v[3];
+    *(device float4*)p = t;
+}
+
+struct add_f32__args {
+    int chunks;
+    int rows;
+    int a_row_stride_0;
+    int b_row_stride_0;
+    int cols;
+    int a_shift;
+    int a_col;
+    int b_shift;
+    int b_col;
+};
+
+[[max_total_threads_per_threadgroup(256)]]
+kernel void add_f32_(device const float* a [[buffer(0)]],
+    device const float* b [[buffer(1)]],
+    device float* out [[buffer(2)]],
+    constant add_f32__args& args [[buffer(3)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    const int total = args.rows * args.chunks;
+    for (int chunk = (bid * 256) + tid; chunk < total; chunk += blocks * 256) {
+        const int row = chunk / args.chunks;
+        const int a_row = row * args.a_row_stride_0;
+        const int b_row = row * args.b_row_stride_0;
+        const int out_row = row * args.cols;
+        const int shift = out_row & 3;
+        const bool a_vectors = ((((a_row + args.a_shift) - shift) & 3) == 0) && (args.a_col == 1);
+        const bool b_vectors = ((((b_row + args.b_shift) - shift) & 3) == 0) && (args.b_col == 1);
+        const int col = ((chunk % args.chunks) * 4) - shift;
+        const bool full = (0 <= col) && ((col + 4) <= args.cols);
+        float a_chunk[4];
+        if (full && a_vectors) {
+            load_f32x4(&a[a_row + col], &a_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                a_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? a[a_row + ((col + i) * args.a_col)] : 0.0f;
+            }
+        }
+        float b_chunk[4];
+        if (full && b_vectors) {
+            load_f32x4(&b[b_row + col], &b_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i_2 = 0; i_2 < 4; i_2++) {
+                b_chunk[i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? b[b_row + ((col + i_2) * args.b_col)] : 0.0f;
+            }
+        }
+        float out_chunk[4];
+#pragma unroll
+        for (int i_3 = 0; i_3 < 4; i_3++) {
+            out_chunk[i_3] = a_chunk[i_3] + b_chunk[i_3];
+        }
+        if (full) {
+            store_f32x4(&out[out_row + col], &out_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i_4 = 0; i_4 < 4; i_4++) {
+                if ((0 <= (col + i_4)) && ((col + i_4) < args.cols)) {
+                    out[out_row + (col + i_4)] = out_chunk[i_4];
+                }
+            }
+        }
+    }
+}
+
+struct add_bf16__args {
+    int chunks;
+    int rows;
+    int a_row_stride_0;
+    int b_row_stride_0;
+    int cols;
+    int a_shift;
+    int a_col;
+    int b_shift;
+    int b_col;
+};
+
+[[max_total_threads_per_threadgroup(256)]]
+kernel void add_bf16_(device const ushort* a [[buffer(0)]],
+    device const ushort* b [[buffer(1)]],
+    device ushort* out [[buffer(2)]],
+    constant add_bf16__args& args [[buffer(3)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    const int total = args.rows * args.chunks;
+    for (int chunk = (bid * 256) + tid; chunk < total; chunk += blocks * 256) {
+        const int row = chunk / args.chunks;
+        const int a_row = row * args.a_row_stride_0;
+        const int b_row = row * args.b_row_stride_0;
+        const int out_row = row * args.cols;
+        const int shift = out_row & 7;
+        const bool a_vectors = ((((a_row + args.a_shift) - shift) & 7) == 0) && (args.a_col == 1);
+        const bool b_vectors = ((((b_row + args.b_shift) - shift) & 7) == 0) && (args.b_col == 1);
+        const int col = ((chunk % args.chunks) * 8) - shift;
+        const bool full = (0 <= col) && ((col + 8) <= args.cols);
+        float a_chunk[8];
+        if (full && a_vectors) {
+            load_bf16x8(&a[a_row + col], &a_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                a_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(a[a_row + ((col + i) * args.a_col)]) : 0.0f;
+            }
+        }
+        float b_chunk[8];
+        if (full && b_vectors) {
+            load_bf16x8(&b[b_row + col], &b_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i_2 = 0; i_2 < 8; i_2++) {
+                b_chunk[i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? bf16_to_f32(b[b_row + ((col + i_2) * args.b_col)]) : 0.0f;
+            }
+        }
+        float out_chunk[8];
+#pragma unroll
+        for (int i_3 = 0; i_3 < 8; i_3++) {
+            out_chunk[i_3] = a_chunk[i_3] + b_chunk[i_3];
+        }
+        if (full) {
+            store_bf16x8(&out[out_row + col], &out_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i_4 = 0; i_4 < 8; i_4++) {
+                if ((0 <= (col + i_4)) && ((col + i_4) < args.cols)) {
+                    out[out_row + (col + i_4)] = f32_to_bf16(out_chunk[i_4]);
+                }
+            }
+        }
+    }
+}
+
+struct add_vjp_f32__args {
+    int chunks;
+    int rows;
+    int g_out_row_stride_0;
+    int cols;
+    int g_out_shift;
+    int g_out_col;
+};
+
+[[max_total_threads_per_threadgroup(256)]]
+kernel void add_vjp_f32_(device const float* g_out [[buffer(0)]],
+    device float* d_a [[buffer(1)]],
+    device float* d_b [[buffer(2)]],
+    constant add_vjp_f32__args& args [[buffer(3)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    const int total = args.rows * args.chunks;
+    for (int chunk = (bid * 256) + tid; chunk < total; chunk += blocks * 256) {
+        const int row = chunk / args.chunks;
+        const int g_out_row = row * args.g_out_row_stride_0;
+        const int d_a_row = row * args.cols;
+        const int d_b_row = row * args.cols;
+        const int shift = d_a_row & 3;
+        const bool g_out_vectors = ((((g_out_row + args.g_out_shift) - shift) & 3) == 0) && (args.g_out_col == 1);
+        const bool d_b_vectors = ((d_b_row - shift) & 3) == 0;
+        const int col = ((chunk % args.chunks) * 4) - shift;
+        const bool full = (0 <= col) && ((col + 4) <= args.cols);
+        float g_out_chunk[4];
+        if (full && g_out_vectors) {
+            load_f32x4(&g_out[g_out_row + col], &g_out_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                g_out_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? g_out[g_out_row + ((col + i) * args.g_out_col)] : 0.0f;
+            }
+        }
+        float d_a_chunk[4];
+        float d_b_chunk[4];
+#pragma unroll
+        for (int i_2 = 0; i_2 < 4; i_2++) {
+            d_a_chunk[i_2] = g_out_chunk[i_2];
+            d_b_chunk[i_2] = g_out_chunk[i_2];
+        }
+        if (full) {
+            store_f32x4(&d_a[d_a_row + col], &d_a_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i_3 = 0; i_3 < 4; i_3++) {
+                if ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) {
+                    d_a[d_a_row + (col + i_3)] = d_a_chunk[i_3];
+                }
+            }
+        }
+        if (full && d_b_vectors) {
+            store_f32x4(&d_b[d_b_row + col], &d_b_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i_4 = 0; i_4 < 4; i_4++) {
+                if ((0 <= (col + i_4)) && ((col + i_4) < args.cols)) {
+                    d_b[d_b_row + (col + i_4)] = d_b_chunk[i_4];
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,397 @@
+#include <metal_stdlib>
+using namespace metal;
+
+static inline float bf16_to_f32(ushort x) {
+    return as_type<float>((uint)x << 16);
+}
+
+static inline ushort f32_to_bf16(float x) {
+    const uint u = as_type<uint>(x);
+    if (x != x) {
+        return (ushort)((u >> 16) | 64);
+    }
+    return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
+}
+
+static inline void load_bf16x8(device const ushort* p, thread float* v) {
+    const uint4 t = *(device const uint4*)p;
+    const uint w[4] = {t.x, t.y, t.z, t.w};
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        v[i] = bf16_to_f32((ushort)(w[i / 2] >> (16 * (i % 2))));
+    }
+}
+
+static inline void load_f32x4(device const float* p, thread float* v) {
+    const float4 t = *(device const float4*)p;
+    v[0] = t.x;
+    v[1] = t.y;
+    v[2] = t.z;
+    v[3] = t.w;
+}
+
+static inline void store_bf16x8(device ushort* p, const thread float* v) {
+    uint w[4] = {0, 0, 0, 0};
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        w[i / 2] |= (uint)f32_to_bf16(v[i]) << (16 * (i % 2));
+    }
+    uint4 t;
+    t.x = w[0];
+    t.y = w[1];
+    t.z = w[2];
+    t.w = w[3];
+    *(device uint4*)p = t;
+}
+
+static inline void store_f32x4(device float* p, const thread float* v) {
+    float4 t;
+    t.x = v[0];
+    t.y = v[1];
+    t.z = v[2];
+    t.w = v[3];
+    *(device float4*)p = t;
+}
+
+struct cumsum_f32__args {
+    int rows;
+    int x_row_stride_0;
+    int cols;
+    int x_shift;
+    int x_col;
+};
+
+[[max_total_threads_per_threadgroup(128)]]
+kernel void cumsum_f32_(device const float* x [[buffer(0)]],
+    device float* out [[buffer(1)]],
+    constant cumsum_f32__args& args [[buffer(2)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    threadgroup float scan_1_of_warp[4];
+    for (int base = bid; base < args.rows; base += blocks) {
+        const int x_row = base * args.x_row_stride_0;
+        const int out_row = base * args.cols;
+        const int shift = out_row & 3;
+        const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
+        float x_held[32];
+#pragma unroll
+        for (int c = 0; c < 8; c++) {
+            const int col = ((tid + (c * 128)) * 4) - shift;
+            const bool full = (0 <= col) && ((col + 4) <= args.cols);
+            if (full && x_vectors) {
+                load_f32x4(&x[x_row + col], &x_held[c * 4]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                }
+            }
+        }
+        float terms_1[32];
+#pragma unroll
+        for (int c_2 = 0; c_2 < 8; c_2++) {
+            const int col_2 = ((tid + (c_2 * 128)) * 4) - shift;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+#pragma unroll
+            for (int i_2 = 0; i_2 < 4; i_2++) {
+                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
+                terms_1[(c_2 * 4) + i_2] = inside ? x_held[(c_2 * 4) + i_2] : 0.0f;
+            }
+        }
+        float scan_1[32];
+        float carry_1 = 0.0f;
+#pragma unroll
+        for (int c_3 = 0; c_3 < 8; c_3++) {
+            float total = 0.0f;
+#pragma unroll
+            for (int i_3 = 0; i_3 < 4; i_3++) {
+                total = total + terms_1[(c_3 * 4) + i_3];
+            }
+            const int place = tid & 31;
+            const float other = simd_shuffle_up(total, (ushort)1);
+            total = (1 <= place) ? (other + total) : total;
+            const float other_2 = simd_shuffle_up(total, (ushort)2);
+            total = (2 <= place) ? (other_2 + total) : total;
+            const float other_3 = simd_shuffle_up(total, (ushort)4);
+            total = (4 <= place) ? (other_3 + total) : total;
+            const float other_4 = simd_shuffle_up(total, (ushort)8);
+            total = (8 <= place) ? (other_4 + total) : total;
+            const float other_5 = simd_shuffle_up(total, (ushort)16);
+            total = (16 <= place) ? (other_5 + total) : total;
+            const float above = simd_shuffle_up(total, (ushort)1);
+            const int warp = tid / 32;
+            if (place == 31) {
+                scan_1_of_warp[warp] = total;
+            }
+            threadgroup_barrier(mem_flags::mem_threadgroup);
+            const int mine = tid / 32;
+            float run = carry_1;
+#pragma unroll
+            for (int w = 0; w < 4; w++) {
+                const float value = scan_1_of_warp[(warp - mine) + w];
+                run = (w < mine) ? (run + value) : run;
+                carry_1 = carry_1 + value;
+            }
+            run = run + ((1 <= place) ? above : 0.0f);
+            threadgroup_barrier(mem_flags::mem_threadgroup);
+#pragma unroll
+            for (int i_4 = 0; i_4 < 4; i_4++) {
+                run = run + terms_1[(c_3 * 4) + i_4];
+                scan_1[(c_3 * 4) + i_4] = run;
+            }
+        }
+#pragma unroll
+        for (int c_4 = 0; c_4 < 8; c_4++) {
+            const int col_3 = ((tid + (c_4 * 128)) * 4) - shift;
+            const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+            float out_chunk[4];
+#pragma unroll
+            for (int i_5 = 0; i_5 < 4; i_5++) {
+                out_chunk[i_5] = scan_1[(c_4 * 4) + i_5];
+            }
+            if (full_3) {
+                store_f32x4(&out[out_row + col_3], &out_chunk[0]);
+            } else {
+#pragma unroll
+                for (int i_6 = 0; i_6 < 4; i_6++) {
+                    if ((0 <= (col_3 + i_6)) && ((col_3 + i_6) < args.cols)) {
+                        out[out_row + (col_3 + i_6)] = out_chunk[i_6];
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct cumsum_bf16__args {
+    int rows;
+    int x_row_stride_0;
+    int cols;
+    int x_shift;
+    int x_col;
+};
+
+[[max_total_threads_per_threadgroup(128)]]
+kernel void cumsum_bf16_(device const ushort* x [[buffer(0)]],
+    device ushort* out [[buffer(1)]],
+    constant cumsum_bf16__args& args [[buffer(2)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    threadgroup float scan_1_of_warp[4];
+    for (int base = bid; base < args.rows; base += blocks) {
+        const int x_row = base * args.x_row_stride_0;
+        const int out_row = base * args.cols;
+        const int shift = out_row & 7;
+        const bool x_vectors = ((((x_row + args.x_shift) - shift) & 7) == 0) && (args.x_col == 1);
+        float x_held[32];
+#pragma unroll
+        for (int c = 0; c < 4; c++) {
+            const int col = ((tid + (c * 128)) * 8) - shift;
+            const bool full = (0 <= col) && ((col + 8) <= args.cols);
+            if (full && x_vectors) {
+                load_bf16x8(&x[x_row + col], &x_held[c * 8]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 8; i++) {
+                    x_held[(c * 8) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f;
+                }
+            }
+        }
+        float terms_1[32];
+#pragma unroll
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const int col_2 = ((tid + (c_2 * 128)) * 8) - shift;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
+#pragma unroll
+            for (int i_2 = 0; i_2 < 8; i_2++) {
+                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
+                terms_1[(c_2 * 8) + i_2] = inside ? x_held[(c_2 * 8) + i_2] : 0.0f;
+            }
+        }
+        float scan_1[32];
+        float carry_1 = 0.0f;
+#pragma unroll
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            float total = 0.0f;
+#pragma unroll
+            for (int i_3 = 0; i_3 < 8; i_3++) {
+                total = total + terms_1[(c_3 * 8) + i_3];
+            }
+            const int place = tid & 31;
+            const float other = simd_shuffle_up(total, (ushort)1);
+            total = (1 <= place) ? (other + total) : total;
+            const float other_2 = simd_shuffle_up(total, (ushort)2);
+            total = (2 <= place) ? (other_2 + total) : total;
+            const float other_3 = simd_shuffle_up(total, (ushort)4);
+            total = (4 <= place) ? (other_3 + total) : total;
+            const float other_4 = simd_shuffle_up(total, (ushort)8);
+            total = (8 <= place) ? (other_4 + total) : total;
+            const float other_5 = simd_shuffle_up(total, (ushort)16);
+            total = (16 <= place) ? (other_5 + total) : total;
+            const float above = simd_shuffle_up(total, (ushort)1);
+            const int warp = tid / 32;
+            if (place == 31) {
+                scan_1_of_warp[warp] = total;
+            }
+            threadgroup_barrier(mem_flags::mem_threadgroup);
+            const int mine = tid / 32;
+            float run = carry_1;
+#pragma unroll
+            for (int w = 0; w < 4; w++) {
+                const float value = scan_1_of_warp[(warp - mine) + w];
+                run = (w < mine) ? (run + value) : run;
+                carry_1 = carry_1 + value;
+            }
+            run = run + ((1 <= place) ? above : 0.0f);
+            threadgroup_barrier(mem_flags::mem_threadgroup);
+#pragma unroll
+            for (int i_4 = 0; i_4 < 8; i_4++) {
+                run = run + terms_1[(c_3 * 8) + i_4];
+                scan_1[(c_3 * 8) + i_4] = run;
+            }
+        }
+#pragma unroll
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_3 = ((tid + (c_4 * 128)) * 8) - shift;
+            const bool full_3 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
+            float out_chunk[8];
+#pragma unroll
+            for (int i_5 = 0; i_5 < 8; i_5++) {
+                out_chunk[i_5] = scan_1[(c_4 * 8) + i_5];
+            }
+            if (full_3) {
+                store_bf16x8(&out[out_row + col_3], &out_chunk[0]);
+            } else {
+#pragma unroll
+                for (int i_6 = 0; i_6 < 8; i_6++) {
+                    if ((0 <= (col_3 + i_6)) && ((col_3 + i_6) < args.cols)) {
+                        out[out_row + (col_3 + i_6)] = f32_to_bf16(out_chunk[i_6]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct cumsum_vjp_f32__args {
+    int rows;
+    int g_out_row_stride_0;
+    int cols;
+    int g_out_shift;
+    int g_out_col;
+};
+
+[[max_total_threads_per_threadgroup(128)]]
+kernel void cumsum_vjp_f32_(device const float* g_out [[buffer(0)]],
+    device float* d_x [[buffer(1)]],
+    constant cumsum_vjp_f32__args& args [[buffer(2)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    threadgroup float scan_1_of_warp[4];
+    for (int base = bid; base < args.rows; base += blocks) {
+        const int g_out_row = base * args.g_out_row_stride_0;
+        const int d_x_row = base * args.cols;
+        const int shift = d_x_row & 3;
+        const bool g_out_vectors = ((((g_out_row + args.g_out_shift) - shift) & 3) == 0) && (args.g_out_col == 1);
+        float g_out_held[32];
+#pragma unroll
+        for (int c = 0; c < 8; c++) {
+            const int col = ((tid + (c * 128)) * 4) - shift;
+            const bool full = (0 <= col) && ((col + 4) <= args.cols);
+            if (full && g_out_vectors) {
+                load_f32x4(&g_out[g_out_row + col], &g_out_held[c * 4]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    g_out_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? g_out[g_out_row + ((col + i) * args.g_out_col)] : 0.0f;
+                }
+            }
+        }
+        float terms_1[32];
+#pragma unroll
+        for (int c_2 = 0; c_2 < 8; c_2++) {
+            const int col_2 = ((tid + (c_2 * 128)) * 4) - shift;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+#pragma unroll
+            for (int i_2 = 0; i_2 < 4; i_2++) {
+                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
+                terms_1[(c_2 * 4) + i_2] = inside ? g_out_held[(c_2 * 4) + i_2] : 0.0f;
+            }
+        }
+        float scan_1[32];
+        float carry_1 = 0.0f;
+#pragma unroll
+        for (int c_3 = 0; c_3 < 8; c_3++) {
+            float total = 0.0f;
+#pragma unroll
+            for (int i_3 = 0; i_3 < 4; i_3++) {
+                total = total + terms_1[((7 - c_3) * 4) + (3 - i_3)];
+            }
+            const int place = tid & 31;
+            const float other = simd_shuffle_down(total, (ushort)1);
+            total = (place < 31) ? (other + total) : total;
+            const float other_2 = simd_shuffle_down(total, (ushort)2);
+            total = (place < 30) ? (other_2 + total) : total;
+            const float other_3 = simd_shuffle_down(total, (ushort)4);
+            total = (place < 28) ? (other_3 + total) : total;
+            const float other_4 = simd_shuffle_down(total, (ushort)8);
+            total = (place < 24) ? (other_4 + total) : total;
+            const float other_5 = simd_shuffle_down(total, (ushort)16);
+            total = (place < 16) ? (other_5 + total) : total;
+            const float above = simd_shuffle_down(total, (ushort)1);
+            const int warp = tid / 32;
+            if (place == 0) {
+                scan_1_of_warp[warp] = total;
+            }
+            threadgroup_barrier(mem_flags::mem_threadgroup);
+            const int mine = tid / 32;
+            float run = carry_1;
+#pragma unroll
+            for (int w = 0; w < 4; w++) {
+                const int of = 3 - w;
+                const float value = scan_1_of_warp[(warp - mine) + of];
+                run = (mine < of) ? (run + value) : run;
+                carry_1 = carry_1 + value;
+            }
+            run = run + ((place < 31) ? above : 0.0f);
+            threadgroup_barrier(mem_flags::mem_threadgroup);
+#pragma unroll
+            for (int i_4 = 0; i_4 < 4; i_4++) {
+                run = run + terms_1[((7 - c_3) * 4) + (3 - i_4)];
+                scan_1[((7 - c_3) * 4) + (3 - i_4)] = run;
+            }
+        }
+#pragma unroll
+        for (int c_4 = 0; c_4 < 8; c_4++) {
+            const int col_3 = ((tid + (c_4 * 128)) * 4) - shift;
+            const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+            float d_x_chunk[4];
+#pragma unroll
+            for (int i_5 = 0; i_5 < 4; i_5++) {
+                d_x_chunk[i_5] = scan_1[(c_4 * 4) + i_5];
+            }
+            if (full_3) {
+                store_f32x4(&d_x[d_x_row + col_3], &d_x_chunk[0]);
+            } else {
+#pragma unroll
+                for (int i_6 = 0; i_6 < 4; i_6++) {
+                    if ((0 <= (col_3 + i_6)) && ((col_3 + i_6) < args.cols)) {
+                        d_x[d_x_row + (col_3 + i_6)] = d_x_chunk[i_6];
+                    }
+                }
+            }
+        }
+    }
+}

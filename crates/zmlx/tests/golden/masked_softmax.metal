@@ -1,0 +1,591 @@
+#include <metal_stdlib>
+using namespace metal;
+
+static inline float bf16_to_f32(ushort x) {
+    return as_type<float>((uint)x << 16);
+}
+
+static inline ushort f32_to_bf16(float x) {
+    const uint u = as_type<uint>(x);
+    if (x != x) {
+        return (ushort)((u >> 16) | 64);
+    }
+    return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
+}
+
+static inline float max_f32(float a, float b) {
+    return a >= b || a != a ? a : b;
+}
+
+static inline int min_i32(int a, int b) {
+    return a <= b ? a : b;
+}
+
+static inline float mulz_f32(float a, float b) {
+    return a == 0.0f ? 0.0f : a * b;
+}
+
+static inline void load_u8x4(device const uchar* p, thread uchar* v) {
+    const uint t = *(device const uint*)p;
+    const uint w[1] = {t};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        v[i] = (uchar)(w[i / 4] >> (8 * (i % 4)));
+    }
+}
+
+static inline void load_u8x8(device const uchar* p, thread uchar* v) {
+    const uint2 t = *(device const uint2*)p;
+    const uint w[2] = {t.x, t.y};
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        v[i] = (uchar)(w[i / 4] >> (8 * (i % 4)));
+    }
+}
+
+static inline void load_bf16x8(device const ushort* p, thread float* v) {
+    const uint4 t = *(device const uint4*)p;
+    const uint w[4] = {t.x, t.y, t.z, t.w};
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        v[i] = bf16_to_f32((ushort)(w[i / 2] >> (16 * (i % 2))));
+    }
+}
+
+static inline void load_f32x4(device const float* p, thread float* v) {
+    const float4 t = *(device const float4*)p;
+    v[0] = t.x;
+    v[1] = t.y;
+    v[2] = t.z;
+    v[3] = t.w;
+}
+
+static inline void store_bf16x8(device ushort* p, const thread float* v) {
+    uint w[4] = {0, 0, 0, 0};
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        w[i / 2] |= (uint)f32_to_bf16(v[i]) << (16 * (i % 2));
+    }
+    uint4 t;
+    t.x = w[0];
+    t.y = w[1];
+    t.z = w[2];
+    t.w = w[3];
+    *(device uint4*)p = t;
+}
+
+static inline void store_f32x4(device float* p, const thread float* v) {
+    float4 t;
+    t.x = v[0];
+    t.y = v[1];
+    t.z = v[2];
+    t.w = v[3];
+    *(device float4*)p = t;
+}
+
+struct masked_softmax_f32__args {
+    int rows;
+    int x_row_stride_0;
+    int mask_row_stride_0;
+    int cols;
+    int x_shift;
+    int x_col;
+    int mask_shift;
+    int mask_col;
+};
+
+[[max_total_threads_per_threadgroup(128)]]
+kernel void masked_softmax_f32_(device const float* x [[buffer(0)]],
+    device const uchar* mask [[buffer(1)]],
+    device float* out [[buffer(2)]],
+    constant masked_softmax_f32__args& args [[buffer(3)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    threadgroup float max_6_of_warp[4];
+    threadgroup bool any_11_of_warp[4];
+    threadgroup float sum_12_of_warp[4];
+    for (int base = bid; base < args.rows; base += blocks) {
+        const int x_row = base * args.x_row_stride_0;
+        const int mask_row = base * args.mask_row_stride_0;
+        const int out_row = base * args.cols;
+        const int shift = out_row & 3;
+        const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
+        const bool mask_vectors = ((((mask_row + args.mask_shift) - shift) & 3) == 0) && (args.mask_col == 1);
+        float x_held[32];
+        uchar mask_held[32];
+#pragma unroll
+        for (int c = 0; c < 8; c++) {
+            const int col = ((tid + (c * 128)) * 4) - shift;
+            const bool full = (0 <= col) && ((col + 4) <= args.cols);
+            if (full && x_vectors) {
+                load_f32x4(&x[x_row + col], &x_held[c * 4]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                }
+            }
+            if (full && mask_vectors) {
+                load_u8x4(&mask[mask_row + col], &mask_held[c * 4]);
+            } else {
+#pragma unroll
+                for (int i_2 = 0; i_2 < 4; i_2++) {
+                    mask_held[(c * 4) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? mask[mask_row + ((col + i_2) * args.mask_col)] : ((uchar)(0));
+                }
+            }
+        }
+        float max_6 = -INFINITY;
+        bool any_11 = false;
+#pragma unroll
+        for (int c_2 = 0; c_2 < 8; c_2++) {
+            const int col_2 = ((tid + (c_2 * 128)) * 4) - shift;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+#pragma unroll
+            for (int i_3 = 0; i_3 < 4; i_3++) {
+                const bool ne_3 = mask_held[(c_2 * 4) + i_3] != ((uchar)(0));
+                const bool inside = (0 <= (col_2 + i_3)) && ((col_2 + i_3) < args.cols);
+                max_6 = max_f32(max_6, (inside ? (ne_3 ? x_held[(c_2 * 4) + i_3] : (-INFINITY)) : (-INFINITY)));
+                any_11 = any_11 || (inside ? ne_3 : false);
+            }
+        }
+        const float other = simd_shuffle_xor(max_6, (ushort)16);
+        max_6 = max_f32(max_6, other);
+        const bool other_2 = simd_shuffle_xor((int)any_11, (ushort)16) != 0;
+        any_11 = any_11 || other_2;
+        const float other_3 = simd_shuffle_xor(max_6, (ushort)8);
+        max_6 = max_f32(max_6, other_3);
+        const bool other_4 = simd_shuffle_xor((int)any_11, (ushort)8) != 0;
+        any_11 = any_11 || other_4;
+        const float other_5 = simd_shuffle_xor(max_6, (ushort)4);
+        max_6 = max_f32(max_6, other_5);
+        const bool other_6 = simd_shuffle_xor((int)any_11, (ushort)4) != 0;
+        any_11 = any_11 || other_6;
+        const float other_7 = simd_shuffle_xor(max_6, (ushort)2);
+        max_6 = max_f32(max_6, other_7);
+        const bool other_8 = simd_shuffle_xor((int)any_11, (ushort)2) != 0;
+        any_11 = any_11 || other_8;
+        const float other_9 = simd_shuffle_xor(max_6, (ushort)1);
+        max_6 = max_f32(max_6, other_9);
+        const bool other_10 = simd_shuffle_xor((int)any_11, (ushort)1) != 0;
+        any_11 = any_11 || other_10;
+        const int warp = tid / 32;
+        if ((tid & 31) == 0) {
+            max_6_of_warp[warp] = max_6;
+            any_11_of_warp[warp] = any_11;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        max_6 = max_6_of_warp[0];
+        any_11 = any_11_of_warp[0];
+#pragma unroll
+        for (int w = 1; w < 4; w++) {
+            max_6 = max_f32(max_6, max_6_of_warp[w]);
+            any_11 = any_11 || any_11_of_warp[w];
+        }
+        float sum_12 = 0.0f;
+        float v_10_held[32];
+#pragma unroll
+        for (int c_3 = 0; c_3 < 8; c_3++) {
+            const int col_3 = ((tid + (c_3 * 128)) * 4) - shift;
+            const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+#pragma unroll
+            for (int i_4 = 0; i_4 < 4; i_4++) {
+                const float where_10 = (mask_held[(c_3 * 4) + i_4] != ((uchar)(0))) ? metal::precise::exp((x_held[(c_3 * 4) + i_4] - max_6)) : 0.0f;
+                v_10_held[(c_3 * 4) + i_4] = where_10;
+                const bool inside_2 = (0 <= (col_3 + i_4)) && ((col_3 + i_4) < args.cols);
+                sum_12 = sum_12 + (inside_2 ? where_10 : 0.0f);
+            }
+        }
+        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)16);
+        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)8);
+        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)4);
+        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)2);
+        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)1);
+        const int warp_2 = tid / 32;
+        if ((tid & 31) == 0) {
+            sum_12_of_warp[warp_2] = sum_12;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        sum_12 = sum_12_of_warp[0];
+#pragma unroll
+        for (int w_2 = 1; w_2 < 4; w_2++) {
+            sum_12 = sum_12 + sum_12_of_warp[w_2];
+        }
+#pragma unroll
+        for (int c_4 = 0; c_4 < 8; c_4++) {
+            const int col_4 = ((tid + (c_4 * 128)) * 4) - shift;
+            const bool full_4 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
+            float out_chunk[4];
+#pragma unroll
+            for (int i_5 = 0; i_5 < 4; i_5++) {
+                const float where_14 = any_11 ? (v_10_held[(c_4 * 4) + i_5] / sum_12) : 0.0f;
+                out_chunk[i_5] = where_14;
+            }
+            if (full_4) {
+                store_f32x4(&out[out_row + col_4], &out_chunk[0]);
+            } else {
+#pragma unroll
+                for (int i_6 = 0; i_6 < 4; i_6++) {
+                    if ((0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols)) {
+                        out[out_row + (col_4 + i_6)] = out_chunk[i_6];
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct masked_softmax_bf16__args {
+    int rows;
+    int x_row_stride_0;
+    int mask_row_stride_0;
+    int cols;
+    int x_shift;
+    int x_col;
+    int mask_shift;
+    int mask_col;
+};
+
+[[max_total_threads_per_threadgroup(128)]]
+kernel void masked_softmax_bf16_(device const ushort* x [[buffer(0)]],
+    device const uchar* mask [[buffer(1)]],
+    device ushort* out [[buffer(2)]],
+    constant masked_softmax_bf16__args& args [[buffer(3)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    threadgroup float max_6_of_warp[4];
+    threadgroup bool any_11_of_warp[4];
+    threadgroup float sum_12_of_warp[4];
+    const int lane = tid & 63;
+    const int sub = tid / 64;
+    for (int base = bid * 2; base < args.rows; base += blocks * 2) {
+        const int row = base + sub;
+        const bool lives = row < args.rows;
+        const int row_2 = min_i32(row, (args.rows - 1));
+        const int x_row = row_2 * args.x_row_stride_0;
+        const int mask_row = row_2 * args.mask_row_stride_0;
+        const int out_row = row_2 * args.cols;
+        const int shift = out_row & 7;
+        const bool x_vectors = ((((x_row + args.x_shift) - shift) & 7) == 0) && (args.x_col == 1);
+        const bool mask_vectors = ((((mask_row + args.mask_shift) - shift) & 7) == 0) && (args.mask_col == 1);
+        float x_held[64];
+        uchar mask_held[64];
+#pragma unroll
+        for (int c = 0; c < 8; c++) {
+            const int col = ((lane + (c * 64)) * 8) - shift;
+            const bool full = (0 <= col) && ((col + 8) <= args.cols);
+            if (full && x_vectors) {
+                load_bf16x8(&x[x_row + col], &x_held[c * 8]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 8; i++) {
+                    x_held[(c * 8) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f;
+                }
+            }
+            if (full && mask_vectors) {
+                load_u8x8(&mask[mask_row + col], &mask_held[c * 8]);
+            } else {
+#pragma unroll
+                for (int i_2 = 0; i_2 < 8; i_2++) {
+                    mask_held[(c * 8) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? mask[mask_row + ((col + i_2) * args.mask_col)] : ((uchar)(0));
+                }
+            }
+        }
+        float max_6 = -INFINITY;
+        bool any_11 = false;
+#pragma unroll
+        for (int c_2 = 0; c_2 < 8; c_2++) {
+            const int col_2 = ((lane + (c_2 * 64)) * 8) - shift;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
+#pragma unroll
+            for (int i_3 = 0; i_3 < 8; i_3++) {
+                const bool ne_3 = mask_held[(c_2 * 8) + i_3] != ((uchar)(0));
+                const bool inside = (0 <= (col_2 + i_3)) && ((col_2 + i_3) < args.cols);
+                max_6 = max_f32(max_6, (inside ? (ne_3 ? x_held[(c_2 * 8) + i_3] : (-INFINITY)) : (-INFINITY)));
+                any_11 = any_11 || (inside ? ne_3 : false);
+            }
+        }
+        const float other = simd_shuffle_xor(max_6, (ushort)16);
+        max_6 = max_f32(max_6, other);
+        const bool other_2 = simd_shuffle_xor((int)any_11, (ushort)16) != 0;
+        any_11 = any_11 || other_2;
+        const float other_3 = simd_shuffle_xor(max_6, (ushort)8);
+        max_6 = max_f32(max_6, other_3);
+        const bool other_4 = simd_shuffle_xor((int)any_11, (ushort)8) != 0;
+        any_11 = any_11 || other_4;
+        const float other_5 = simd_shuffle_xor(max_6, (ushort)4);
+        max_6 = max_f32(max_6, other_5);
+        const bool other_6 = simd_shuffle_xor((int)any_11, (ushort)4) != 0;
+        any_11 = any_11 || other_6;
+        const float other_7 = simd_shuffle_xor(max_6, (ushort)2);
+        max_6 = max_f32(max_6, other_7);
+        const bool other_8 = simd_shuffle_xor((int)any_11, (ushort)2) != 0;
+        any_11 = any_11 || other_8;
+        const float other_9 = simd_shuffle_xor(max_6, (ushort)1);
+        max_6 = max_f32(max_6, other_9);
+        const bool other_10 = simd_shuffle_xor((int)any_11, (ushort)1) != 0;
+        any_11 = any_11 || other_10;
+        const int warp = tid / 32;
+        if ((tid & 31) == 0) {
+            max_6_of_warp[warp] = max_6;
+            any_11_of_warp[warp] = any_11;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        const int first_warp = (tid / 64) * 2;
+        max_6 = max_6_of_warp[first_warp];
+        any_11 = any_11_of_warp[first_warp];
+#pragma unroll
+        for (int w = 1; w < 2; w++) {
+            max_6 = max_f32(max_6, max_6_of_warp[first_warp + w]);
+            any_11 = any_11 || any_11_of_warp[first_warp + w];
+        }
+        float sum_12 = 0.0f;
+        float v_10_held[64];
+#pragma unroll
+        for (int c_3 = 0; c_3 < 8; c_3++) {
+            const int col_3 = ((lane + (c_3 * 64)) * 8) - shift;
+            const bool full_3 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
+#pragma unroll
+            for (int i_4 = 0; i_4 < 8; i_4++) {
+                const float where_10 = (mask_held[(c_3 * 8) + i_4] != ((uchar)(0))) ? metal::precise::exp((x_held[(c_3 * 8) + i_4] - max_6)) : 0.0f;
+                v_10_held[(c_3 * 8) + i_4] = where_10;
+                const bool inside_2 = (0 <= (col_3 + i_4)) && ((col_3 + i_4) < args.cols);
+                sum_12 = sum_12 + (inside_2 ? where_10 : 0.0f);
+            }
+        }
+        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)16);
+        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)8);
+        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)4);
+        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)2);
+        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)1);
+        const int warp_2 = tid / 32;
+        if ((tid & 31) == 0) {
+            sum_12_of_warp[warp_2] = sum_12;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        const int first_warp_2 = (tid / 64) * 2;
+        sum_12 = sum_12_of_warp[first_warp_2];
+#pragma unroll
+        for (int w_2 = 1; w_2 < 2; w_2++) {
+            sum_12 = sum_12 + sum_12_of_warp[first_warp_2 + w_2];
+        }
+#pragma unroll
+        for (int c_4 = 0; c_4 < 8; c_4++) {
+            const int col_4 = ((lane + (c_4 * 64)) * 8) - shift;
+            const bool full_4 = (0 <= col_4) && ((col_4 + 8) <= args.cols);
+            float out_chunk[8];
+#pragma unroll
+            for (int i_5 = 0; i_5 < 8; i_5++) {
+                const float where_14 = any_11 ? (v_10_held[(c_4 * 8) + i_5] / sum_12) : 0.0f;
+                out_chunk[i_5] = where_14;
+            }
+            if (lives) {
+                if (full_4) {
+                    store_bf16x8(&out[out_row + col_4], &out_chunk[0]);
+                } else {
+#pragma unroll
+                    for (int i_6 = 0; i_6 < 8; i_6++) {
+                        if ((0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols)) {
+                            out[out_row + (col_4 + i_6)] = f32_to_bf16(out_chunk[i_6]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct masked_softmax_vjp_f32__args {
+    int rows;
+    int x_row_stride_0;
+    int mask_row_stride_0;
+    int g_out_row_stride_0;
+    int cols;
+    int x_shift;
+    int x_col;
+    int mask_shift;
+    int mask_col;
+    int g_out_shift;
+    int g_out_col;
+};
+
+[[max_total_threads_per_threadgroup(128)]]
+kernel void masked_softmax_vjp_f32_(device const float* x [[buffer(0)]],
+    device const uchar* mask [[buffer(1)]],
+    device const float* g_out [[buffer(2)]],
+    device float* d_x [[buffer(3)]],
+    constant masked_softmax_vjp_f32__args& args [[buffer(4)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    threadgroup float max_7_of_warp[4];
+    threadgroup bool any_12_of_warp[4];
+    threadgroup float sum_13_of_warp[4];
+    threadgroup float sum_18_of_warp[4];
+    for (int base = bid; base < args.rows; base += blocks) {
+        const int x_row = base * args.x_row_stride_0;
+        const int mask_row = base * args.mask_row_stride_0;
+        const int g_out_row = base * args.g_out_row_stride_0;
+        const int d_x_row = base * args.cols;
+        const int shift = d_x_row & 3;
+        const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
+        const bool mask_vectors = ((((mask_row + args.mask_shift) - shift) & 3) == 0) && (args.mask_col == 1);
+        const bool g_out_vectors = ((((g_out_row + args.g_out_shift) - shift) & 3) == 0) && (args.g_out_col == 1);
+        float x_held[32];
+        uchar mask_held[32];
+        float g_out_held[32];
+#pragma unroll
+        for (int c = 0; c < 8; c++) {
+            const int col = ((tid + (c * 128)) * 4) - shift;
+            const bool full = (0 <= col) && ((col + 4) <= args.cols);
+            if (full && x_vectors) {
+                load_f32x4(&x[x_row + col], &x_held[c * 4]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                }
+            }
+            if (full && mask_vectors) {
+                load_u8x4(&mask[mask_row + col], &mask_held[c * 4]);
+            } else {
+#pragma unroll
+                for (int i_2 = 0; i_2 < 4; i_2++) {
+                    mask_held[(c * 4) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? mask[mask_row + ((col + i_2) * args.mask_col)] : ((uchar)(0));
+                }
+            }
+            if (full && g_out_vectors) {
+                load_f32x4(&g_out[g_out_row + col], &g_out_held[c * 4]);
+            } else {
+#pragma unroll
+                for (int i_3 = 0; i_3 < 4; i_3++) {
+                    g_out_held[(c * 4) + i_3] = ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) ? g_out[g_out_row + ((col + i_3) * args.g_out_col)] : 0.0f;
+                }
+            }
+        }
+        float max_7 = -INFINITY;
+        bool any_12 = false;
+#pragma unroll
+        for (int c_2 = 0; c_2 < 8; c_2++) {
+            const int col_2 = ((tid + (c_2 * 128)) * 4) - shift;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+#pragma unroll
+            for (int i_4 = 0; i_4 < 4; i_4++) {
+                const bool ne_4 = mask_held[(c_2 * 4) + i_4] != ((uchar)(0));
+                const bool inside = (0 <= (col_2 + i_4)) && ((col_2 + i_4) < args.cols);
+                max_7 = max_f32(max_7, (inside ? (ne_4 ? x_held[(c_2 * 4) + i_4] : (-INFINITY)) : (-INFINITY)));
+                any_12 = any_12 || (inside ? ne_4 : false);
+            }
+        }
+        const float other = simd_shuffle_xor(max_7, (ushort)16);
+        max_7 = max_f32(max_7, other);
+        const bool other_2 = simd_shuffle_xor((int)any_12, (ushort)16) != 0;
+        any_12 = any_12 || other_2;
+        const float other_3 = simd_shuffle_xor(max_7, (ushort)8);
+        max_7 = max_f32(max_7, other_3);
+        const bool other_4 = simd_shuffle_xor((int)any_12, (ushort)8) != 0;
+        any_12 = any_12 || other_4;
+        const float other_5 = simd_shuffle_xor(max_7, (ushort)4);
+        max_7 = max_f32(max_7, other_5);
+        const bool other_6 = simd_shuffle_xor((int)any_12, (ushort)4) != 0;
+        any_12 = any_12 || other_6;
+        const float other_7 = simd_shuffle_xor(max_7, (ushort)2);
+        max_7 = max_f32(max_7, other_7);
+        const bool other_8 = simd_shuffle_xor((int)any_12, (ushort)2) != 0;
+        any_12 = any_12 || other_8;
+        const float other_9 = simd_shuffle_xor(max_7, (ushort)1);
+        max_7 = max_f32(max_7, other_9);
+        const bool other_10 = simd_shuffle_xor((int)any_12, (ushort)1) != 0;
+        any_12 = any_12 || other_10;
+        const int warp = tid / 32;
+        if ((tid & 31) == 0) {
+            max_7_of_warp[warp] = max_7;
+            any_12_of_warp[warp] = any_12;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        max_7 = max_7_of_warp[0];
+        any_12 = any_12_of_warp[0];
+#pragma unroll
+        for (int w = 1; w < 4; w++) {
+            max_7 = max_f32(max_7, max_7_of_warp[w]);
+            any_12 = any_12 || any_12_of_warp[w];
+        }
+        float sum_13 = 0.0f;
+        float sum_18 = 0.0f;
+        float v_9_held[32];
+#pragma unroll
+        for (int c_3 = 0; c_3 < 8; c_3++) {
+            const int col_3 = ((tid + (c_3 * 128)) * 4) - shift;
+            const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+#pragma unroll
+            for (int i_5 = 0; i_5 < 4; i_5++) {
+                const float exp_9 = metal::precise::exp((x_held[(c_3 * 4) + i_5] - max_7));
+                const float where_11 = (mask_held[(c_3 * 4) + i_5] != ((uchar)(0))) ? exp_9 : 0.0f;
+                const float mulz_17 = mulz_f32((any_12 ? g_out_held[(c_3 * 4) + i_5] : 0.0f), where_11);
+                v_9_held[(c_3 * 4) + i_5] = exp_9;
+                const bool inside_2 = (0 <= (col_3 + i_5)) && ((col_3 + i_5) < args.cols);
+                sum_13 = sum_13 + (inside_2 ? where_11 : 0.0f);
+                sum_18 = sum_18 + (inside_2 ? mulz_17 : 0.0f);
+            }
+        }
+        sum_13 = sum_13 + simd_shuffle_xor(sum_13, (ushort)16);
+        sum_18 = sum_18 + simd_shuffle_xor(sum_18, (ushort)16);
+        sum_13 = sum_13 + simd_shuffle_xor(sum_13, (ushort)8);
+        sum_18 = sum_18 + simd_shuffle_xor(sum_18, (ushort)8);
+        sum_13 = sum_13 + simd_shuffle_xor(sum_13, (ushort)4);
+        sum_18 = sum_18 + simd_shuffle_xor(sum_18, (ushort)4);
+        sum_13 = sum_13 + simd_shuffle_xor(sum_13, (ushort)2);
+        sum_18 = sum_18 + simd_shuffle_xor(sum_18, (ushort)2);
+        sum_13 = sum_13 + simd_shuffle_xor(sum_13, (ushort)1);
+        sum_18 = sum_18 + simd_shuffle_xor(sum_18, (ushort)1);
+        const int warp_2 = tid / 32;
+        if ((tid & 31) == 0) {
+            sum_13_of_warp[warp_2] = sum_13;
+            sum_18_of_warp[warp_2] = sum_18;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        sum_13 = sum_13_of_warp[0];
+        sum_18 = sum_18_of_warp[0];
+#pragma unroll
+        for (int w_2 = 1; w_2 < 4; w_2++) {
+            sum_13 = sum_13 + sum_13_of_warp[w_2];
+            sum_18 = sum_18 + sum_18_of_warp[w_2];
+        }
+        const float recip_14 = 1.0f / sum_13;
+        const float mul_19 = recip_14 * recip_14;
+        const float neg_20 = -mul_19;
+        const float mulz_21 = mulz_f32(sum_18, neg_20);
+#pragma unroll
+        for (int c_4 = 0; c_4 < 8; c_4++) {
+            const int col_4 = ((tid + (c_4 * 128)) * 4) - shift;
+            const bool full_4 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
+            float d_x_chunk[4];
+#pragma unroll
+            for (int i_6 = 0; i_6 < 4; i_6++) {
+                const float mulz_16 = mulz_f32((any_12 ? g_out_held[(c_4 * 4) + i_6] : 0.0f), recip_14);
+                const float where_23 = (mask_held[(c_4 * 4) + i_6] != ((uchar)(0))) ? (mulz_16 + mulz_21) : 0.0f;
+                d_x_chunk[i_6] = mulz_f32(where_23, v_9_held[(c_4 * 4) + i_6]);
+            }
+            if (full_4) {
+                store_f32x4(&d_x[d_x_row + col_4], &d_x_chunk[0]);
+            } else {
+#pragma unroll
+                for (int i_7 = 0; i_7 < 4; i_7++) {
+                    if ((0 <= (col_4 + i_7)) && ((col_4 + i_7) < args.cols)) {
+                        d_x[d_x_row + (col_4 + i_7)] = d_x_chunk[i_7];
+                    }
+                }
+            }
+        }
+    }
+}

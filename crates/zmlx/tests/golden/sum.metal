@@ -1,0 +1,234 @@
+#include <metal_stdlib>
+using namespace metal;
+
+static inline float bf16_to_f32(ushort x) {
+    return as_type<float>((uint)x << 16);
+}
+
+static inline ushort f32_to_bf16(float x) {
+    const uint u = as_type<uint>(x);
+    if (x != x) {
+        return (ushort)((u >> 16) | 64);
+    }
+    return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
+}
+
+static inline int min_i32(int a, int b) {
+    return a <= b ? a : b;
+}
+
+static inline void load_bf16x8(device const ushort* p, thread float* v) {
+    const uint4 t = *(device const uint4*)p;
+    const uint w[4] = {t.x, t.y, t.z, t.w};
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        v[i] = bf16_to_f32((ushort)(w[i / 2] >> (16 * (i % 2))));
+    }
+}
+
+static inline void load_f32x4(device const float* p, thread float* v) {
+    const float4 t = *(device const float4*)p;
+    v[0] = t.x;
+    v[1] = t.y;
+    v[2] = t.z;
+    v[3] = t.w;
+}
+
+static inline void store_f32x4(device float* p, const thread float* v) {
+    float4 t;
+    t.x = v[0];
+    t.y = v[1];
+    t.z = v[2];
+    t.w = v[3];
+    *(device float4*)p = t;
+}
+
+struct sum_f32__args {
+    int rows;
+    int x_row_stride_0;
+    int x_shift;
+    int x_col;
+    int cols;
+};
+
+[[max_total_threads_per_threadgroup(128)]]
+kernel void sum_f32_(device const float* x [[buffer(0)]],
+    device float* out [[buffer(1)]],
+    constant sum_f32__args& args [[buffer(2)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    threadgroup float sum_1_of_warp[4];
+    for (int base = bid; base < args.rows; base += blocks) {
+        const int x_row = base * args.x_row_stride_0;
+        const int shift = (x_row + args.x_shift) & 3;
+        const bool x_vectors = args.x_col == 1;
+        float x_held[32];
+#pragma unroll
+        for (int c = 0; c < 8; c++) {
+            const int col = ((tid + (c * 128)) * 4) - shift;
+            const bool full = (0 <= col) && ((col + 4) <= args.cols);
+            if (full && x_vectors) {
+                load_f32x4(&x[x_row + col], &x_held[c * 4]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                }
+            }
+        }
+        float sum_1 = 0.0f;
+#pragma unroll
+        for (int c_2 = 0; c_2 < 8; c_2++) {
+            const int col_2 = ((tid + (c_2 * 128)) * 4) - shift;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+#pragma unroll
+            for (int i_2 = 0; i_2 < 4; i_2++) {
+                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
+                sum_1 = sum_1 + (inside ? x_held[(c_2 * 4) + i_2] : 0.0f);
+            }
+        }
+        sum_1 = sum_1 + simd_shuffle_xor(sum_1, (ushort)16);
+        sum_1 = sum_1 + simd_shuffle_xor(sum_1, (ushort)8);
+        sum_1 = sum_1 + simd_shuffle_xor(sum_1, (ushort)4);
+        sum_1 = sum_1 + simd_shuffle_xor(sum_1, (ushort)2);
+        sum_1 = sum_1 + simd_shuffle_xor(sum_1, (ushort)1);
+        const int warp = tid / 32;
+        if ((tid & 31) == 0) {
+            sum_1_of_warp[warp] = sum_1;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        sum_1 = sum_1_of_warp[0];
+#pragma unroll
+        for (int w = 1; w < 4; w++) {
+            sum_1 = sum_1 + sum_1_of_warp[w];
+        }
+        if (tid == 0) {
+            out[base] = sum_1;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+}
+
+struct sum_bf16__args {
+    int rows;
+    int x_row_stride_0;
+    int x_shift;
+    int x_col;
+    int cols;
+};
+
+[[max_total_threads_per_threadgroup(128)]]
+kernel void sum_bf16_(device const ushort* x [[buffer(0)]],
+    device ushort* out [[buffer(1)]],
+    constant sum_bf16__args& args [[buffer(2)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    threadgroup float sum_1_of_warp[4];
+    const int lane = tid & 63;
+    const int sub = tid / 64;
+    for (int base = bid * 2; base < args.rows; base += blocks * 2) {
+        const int row = base + sub;
+        const bool lives = row < args.rows;
+        const int row_2 = min_i32(row, (args.rows - 1));
+        const int x_row = row_2 * args.x_row_stride_0;
+        const int shift = (x_row + args.x_shift) & 7;
+        const bool x_vectors = args.x_col == 1;
+        float x_held[64];
+#pragma unroll
+        for (int c = 0; c < 8; c++) {
+            const int col = ((lane + (c * 64)) * 8) - shift;
+            const bool full = (0 <= col) && ((col + 8) <= args.cols);
+            if (full && x_vectors) {
+                load_bf16x8(&x[x_row + col], &x_held[c * 8]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 8; i++) {
+                    x_held[(c * 8) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f;
+                }
+            }
+        }
+        float sum_1 = 0.0f;
+#pragma unroll
+        for (int c_2 = 0; c_2 < 8; c_2++) {
+            const int col_2 = ((lane + (c_2 * 64)) * 8) - shift;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
+#pragma unroll
+            for (int i_2 = 0; i_2 < 8; i_2++) {
+                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
+                sum_1 = sum_1 + (inside ? x_held[(c_2 * 8) + i_2] : 0.0f);
+            }
+        }
+        sum_1 = sum_1 + simd_shuffle_xor(sum_1, (ushort)16);
+        sum_1 = sum_1 + simd_shuffle_xor(sum_1, (ushort)8);
+        sum_1 = sum_1 + simd_shuffle_xor(sum_1, (ushort)4);
+        sum_1 = sum_1 + simd_shuffle_xor(sum_1, (ushort)2);
+        sum_1 = sum_1 + simd_shuffle_xor(sum_1, (ushort)1);
+        const int warp = tid / 32;
+        if ((tid & 31) == 0) {
+            sum_1_of_warp[warp] = sum_1;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        const int first_warp = (tid / 64) * 2;
+        sum_1 = sum_1_of_warp[first_warp];
+#pragma unroll
+        for (int w = 1; w < 2; w++) {
+            sum_1 = sum_1 + sum_1_of_warp[first_warp + w];
+        }
+        if ((lane == 0) && lives) {
+            out[row_2] = f32_to_bf16(sum_1);
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+}
+
+struct sum_vjp_f32__args {
+    int chunks;
+    int rows;
+    int g_out_row_stride_0;
+    int cols;
+};
+
+[[max_total_threads_per_threadgroup(256)]]
+kernel void sum_vjp_f32_(device const float* g_out [[buffer(0)]],
+    device float* d_x [[buffer(1)]],
+    constant sum_vjp_f32__args& args [[buffer(2)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    const int total = args.rows * args.chunks;
+    for (int chunk = (bid * 256) + tid; chunk < total; chunk += blocks * 256) {
+        const int row = chunk / args.chunks;
+        const int g_out_row = row * args.g_out_row_stride_0;
+        const int d_x_row = row * args.cols;
+        const int shift = d_x_row & 3;
+        const float g_out_2 = g_out[g_out_row];
+        const int col = ((chunk % args.chunks) * 4) - shift;
+        const bool full = (0 <= col) && ((col + 4) <= args.cols);
+        float d_x_chunk[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            d_x_chunk[i] = g_out_2;
+        }
+        if (full) {
+            store_f32x4(&d_x[d_x_row + col], &d_x_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i_2 = 0; i_2 < 4; i_2++) {
+                if ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) {
+                    d_x[d_x_row + (col + i_2)] = d_x_chunk[i_2];
+                }
+            }
+        }
+    }
+}
