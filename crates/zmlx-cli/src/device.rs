@@ -5,20 +5,14 @@ use candle_core::Device;
 /// The names of `--device`.
 pub const NAMES: [&str; 2] = ["cpu", "cuda"];
 
-/// The device of this name; without one, the best that is there.
+/// The device of this name; without one, the best that is there. CUDA is there in a build with the feature `cuda`.
 pub fn open(name: Option<&str>) -> Result<Device, Box<dyn std::error::Error>> {
-    match name {
-        Some("cuda") if !cfg!(feature = "cuda") => {
-            Err("--device cuda, expected a build with --features cuda, got one without".into())
-        }
-        Some("cuda") => prepared(Device::new_cuda(0)?),
-        None if cfg!(feature = "cuda") => prepared(Device::new_cuda(0).unwrap_or(Device::Cpu)),
-        _ => Ok(Device::Cpu),
-    }
-}
-
-/// A verb has the device to itself, and its memory too.
-fn prepared(device: Device) -> Result<Device, Box<dyn std::error::Error>> {
+    let device = match name {
+        Some("cuda") => Device::new_cuda(0).map_err(|e| format!("--device cuda: {e}"))?,
+        None => Device::new_cuda(0).unwrap_or(Device::Cpu),
+        _ => Device::Cpu,
+    };
+    // a verb has the device to itself, and its memory too
     zmlx::keep_freed_memory(&device)?;
     Ok(device)
 }

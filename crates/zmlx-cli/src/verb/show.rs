@@ -10,7 +10,7 @@ use zmlx_ir::{
     grad::vjp,
     kernel::Kernel,
     program::Kind,
-    schedule::{Config, Schedule, schedule},
+    schedule::{Config, Device, Schedule, schedule},
 };
 use zmlx_runtime::backend::{c_like, cpu, cuda::dialect::CUDA, metal::dialect::METAL};
 
@@ -111,6 +111,6 @@ fn default_type(formula: &Formula, name: &str) -> (DType, Extent) {
 
 /// The kernels that the heuristic chooses for contiguous tensors of this size.
 fn scheduled(program: &Program, rows: u64, cols: u64) -> Result<Schedule, String> {
-    let config = Config::pick(program, rows, cols, 1, rows.saturating_mul(cols));
+    let config = Config::pick(program, rows, cols, 1, rows.saturating_mul(cols), Device::default());
     schedule(program, &config).map_err(|e| format!("show: {e}"))
 }

@@ -11,7 +11,7 @@ use zmlx::{catalog::ENTRIES, entry::Entry, harness::programs};
 use zmlx_ir::{
     DType, Program,
     program::random::Random,
-    schedule::{Config, Schedule, Strategy, schedule},
+    schedule::{Config, Device, Schedule, Strategy, schedule},
 };
 
 /// Cases of one entry, each with a schedule of its own or of an earlier case.
@@ -72,7 +72,7 @@ fn jobs(entry: &Entry, r: &mut Random) -> Jobs {
                     continue;
                 }
                 let (rows, cols) = (shape.0.iter().product::<usize>() as u64, shape.1 as u64);
-                let picked = Config::pick(&p, rows, cols, shape.0.len(), 2 * rows * cols);
+                let picked = Config::pick(&p, rows, cols, shape.0.len(), 2 * rows * cols, Device::default());
                 let taken = jobs.add(|p| sample(entry, p, shape, r), &p, picked);
                 assert!(taken, "{p}the heuristic's choice is none: {picked:?}");
                 if dtype == DType::F16 || (k != 0 && k != 2) {

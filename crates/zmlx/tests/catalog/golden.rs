@@ -7,7 +7,7 @@ use zmlx::{catalog::ENTRIES, entry::Entry, harness::programs};
 use zmlx_ir::{
     DType,
     kernel::Kernel,
-    schedule::{Config, schedule},
+    schedule::{Config, Device, schedule},
 };
 use zmlx_runtime::backend::c_like;
 
@@ -22,7 +22,7 @@ fn kernels(entry: &Entry) -> Vec<Kernel> {
     for (p, what) in [(Some(f32), "f32"), (Some(bf16), "bf16"), (backward, "vjp_f32")] {
         let Some(mut p) = p else { continue };
         p.name = format!("{}_{what}", entry.name);
-        let made = schedule(&p, &Config::pick(&p, 4096, 4096, 1, 4096 * 4096));
+        let made = schedule(&p, &Config::pick(&p, 4096, 4096, 1, 4096 * 4096, Device::default()));
         all.extend(made.unwrap_or_else(|e| panic!("{}: {e}", p.name)).steps.into_iter().map(|s| s.kernel));
     }
     all
