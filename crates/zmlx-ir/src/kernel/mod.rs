@@ -25,6 +25,8 @@ pub const WARP: u32 = 32;
 pub const VECTOR_BYTES: u32 = 16;
 /// Most bytes of shared memory a block may ask for: what every target has.
 pub const SHARED_BYTES: usize = 32 * 1024;
+/// Most bytes of shared memory that arrays of threads may take beside that.
+pub const ASIDE_BYTES: usize = 192 * 1024;
 /// Most threads of a block.
 pub const THREADS: u32 = 1024;
 
@@ -121,6 +123,8 @@ pub struct Var {
     pub dtype: DType,
     /// Length of an array, 0 for a scalar; even for a packed one.
     pub lanes: u32,
+    /// Does the array lie in shared memory, beside those of the other threads? For what registers have no room for.
+    pub aside: bool,
 }
 
 /// A variable, by its place in [`Kernel::vars`].
@@ -285,6 +289,12 @@ pub enum Stmt {
 }
 
 impl Kernel {
+    /// Bytes of shared memory that a launch adds, for arrays of threads.
+    pub fn aside_bytes(&self) -> usize {
+        let of = |v: &Var| v.lanes as usize * v.dtype.size_bytes();
+        self.vars.iter().filter(|v| v.aside).map(of).sum::<usize>() * self.threads as usize
+    }
+
     /// Type of a value; of a damaged one, any type.
     pub fn dtype(&self, e: &Expr) -> DType {
         let var = |v: &VarId| self.vars.get(v.0 as usize).map_or(DType::F32, |v| v.dtype);

@@ -78,6 +78,10 @@ impl Checker<'_> {
             self.expect(dtype == dtype.compute(), || format!("{name} has the storage type {dtype}"));
         }
         let bytes: usize = k.shared.iter().map(|s| s.len as usize * s.dtype.size_bytes()).sum();
+        let aside = k.aside_bytes();
+        self.expect(aside <= ASIDE_BYTES, || format!("{aside} bytes of arrays aside, at most {ASIDE_BYTES}"));
+        let odd = k.vars.iter().any(|v| v.aside && (v.lanes == 0 || v.dtype != v.dtype.compute()));
+        self.expect(!odd, || "a scalar or packed array is aside".into());
         self.expect(bytes <= SHARED_BYTES, || format!("{bytes} bytes of shared memory, at most {SHARED_BYTES}"));
     }
 
@@ -160,6 +164,8 @@ impl Checker<'_> {
 
     fn vector(&mut self, var: VarId, first: &Expr, lanes: u32, buffer: u32, at: &Expr, write: bool) {
         let dtype = self.lanes(var, first, lanes);
+        let aside = self.k.vars.get(var.0 as usize).is_some_and(|v| v.aside);
+        self.expect(!aside, || "a vector to or from an array that is aside".into());
         self.index(at);
         self.expr(first);
         if let (Some(memory), Some(dtype)) = (self.buffer(buffer, write), dtype) {
@@ -320,7 +326,7 @@ mod tests {
         Kernel {
             name: "sum".into(),
             buffers: ["x", "out"].map(|n| Buffer { name: n.into(), dtype: DType::BF16, write: n == "out" }).to_vec(),
-            vars: vec![Var { name: "s".into(), dtype: DType::F32, lanes: 0 }],
+            vars: vec![Var { name: "s".into(), dtype: DType::F32, lanes: 0, aside: false }],
             threads: 32,
             body: vec![
                 Stmt::Let(s, Expr::Load(0, Box::new(thread.clone()))),
@@ -374,11 +380,13 @@ mod tests {
         assert!(faults(|k| k.shared.push(big)).contains("bytes of shared memory"));
         let lane = Stmt::Set(Place::Lane(VarId(1), Expr::Int(DType::I32, 4)), Expr::Var(VarId(0)));
         let past = faults(|k| {
-            k.vars.push(Var { name: "r".into(), dtype: DType::F32, lanes: 4 });
+            k.vars.push(Var { name: "r".into(), dtype: DType::F32, lanes: 4, aside: false });
             k.body.extend([Stmt::Array(VarId(1)), lane]);
         });
         assert!(past.contains("r has 4 elements"), "{past}");
-        let odd = Var { name: "r".into(), dtype: DType::BF16, lanes: 3 };
+        let aside = Var { name: "r".into(), dtype: DType::F64, lanes: 1000, aside: true };
+        assert!(faults(|k| k.vars.push(aside)).contains("256000 bytes of arrays aside"));
+        let odd = Var { name: "r".into(), dtype: DType::BF16, lanes: 3, aside: false };
         assert!(faults(|k| k.vars.push(odd)).contains("storage type bf16"));
     }
 }

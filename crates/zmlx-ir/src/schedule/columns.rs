@@ -101,7 +101,18 @@ impl Lower<'_> {
                     let at = add(first, s.e.widen(mul(c.clone(), int(i64::from(row_threads)))));
                     let at = add(start, mul(at, s.e.at(vector)));
                     let at = s.e.named("at", at);
-                    for (var, buffer, lanes) in stores {
+                    for (mut var, buffer, lanes) in stores {
+                        let mut c = c.clone();
+                        if s.cfg.aside {
+                            let (aside, dtype) = (var, s.e.kernel.vars[var.0 as usize].dtype);
+                            var = s.e.array("chunk", dtype, vector);
+                            s.unrolled("i", vector, |s, i| {
+                                let at = add(mul(c.clone(), int(i64::from(vector))), i.clone());
+                                let value = Expr::Lane(aside, Box::new(at));
+                                s.e.push(Stmt::Set(Place::Lane(var, i), value));
+                            });
+                            c = int(0);
+                        }
                         for part in (0..vector).step_by(lanes as usize) {
                             let first = add(mul(c.clone(), int(i64::from(vector))), int(i64::from(part)));
                             let at = add(at.clone(), s.e.at(part));
@@ -141,7 +152,7 @@ impl Schedule {
 }
 
 fn config(cfg: &Config, threads: u32) -> Config {
-    Config { threads, row_threads: threads, vector: 1, chunks: 1, dims: 1, ..*cfg }
+    Config { aside: false, threads, row_threads: threads, vector: 1, chunks: 1, dims: 1, ..*cfg }
 }
 
 /// The kernel that finishes sums of everything and stores uniform outputs. What the columns need of it goes to scratch

@@ -4,7 +4,7 @@
 use super::{Device, ROW_DIMS};
 use crate::{
     DType, Extent, Program,
-    kernel::{VECTOR_BYTES, WARP},
+    kernel::{ASIDE_BYTES, SHARED_BYTES, VECTOR_BYTES, WARP},
     program::{Kind, Over},
 };
 
@@ -35,6 +35,8 @@ pub struct Config {
     pub vector: u32,
     /// Chunks that a thread holds of a row; `Elementwise`: that it takes at a time.
     pub chunks: u32,
+    /// Sums over rows lie in shared memory, and inputs of columns are read row by row: registers have no room.
+    pub aside: bool,
     /// Dimensions that rows are decomposed over, 1 to [`ROW_DIMS`].
     pub dims: u32,
     /// Indices of 64 bits.
@@ -64,6 +66,9 @@ struct Facts {
     inputs: u32,
     /// Bytes of registers that an element takes of a row that is held.
     bytes: u32,
+    /// Those of them that sums take, and inputs of columns.
+    sum_bytes: u32,
+    col_bytes: u32,
     scans: bool,
     elementwise: bool,
     elems: bool,
@@ -78,7 +83,7 @@ impl Facts {
         let stages = nodes().any(|n| along(&n.kind));
         let sums = nodes().filter(|n| down(&n.kind)).count() as u32;
         let scans = nodes().filter(|n| matches!(n.kind, Kind::Scan(_))).count() as u32;
-        let (mut inputs, mut bytes) = (0, 0);
+        let (mut inputs, mut bytes, mut sum_bytes, mut col_bytes) = (0, 0, 0, 0);
         for n in nodes() {
             let size = n.dtype.size_bytes().max(4) as u32;
             match n.kind {
@@ -86,9 +91,14 @@ impl Facts {
                 Kind::Input(k) if n.extent == Extent::ELEM || (n.extent == Extent::COL && sums > 0) => {
                     inputs += u32::from(n.extent == Extent::ELEM);
                     let packed = matches!(p.inputs[k as usize].dtype, DType::F16 | DType::BF16);
-                    bytes += if packed { 2 } else { size };
+                    let own = if packed { 2 } else { size };
+                    bytes += own;
+                    col_bytes += if n.extent == Extent::COL { own } else { 0 };
                 }
-                kind if down(&kind) && n.extent.has_cols() => bytes += size,
+                kind if down(&kind) && n.extent.has_cols() => {
+                    bytes += size;
+                    sum_bytes += size;
+                }
                 Kind::Scan(_) => bytes += 2 * size,
                 _ => {}
             }
@@ -99,6 +109,8 @@ impl Facts {
             sums,
             inputs,
             bytes,
+            sum_bytes,
+            col_bytes,
             elementwise: !stages && sums == 0 && p.outputs.iter().all(|o| o.extent == Extent::ELEM),
             // an output may repeat a value of the row
             elems: nodes().any(|n| n.extent.has_cols()) || p.outputs.iter().any(|o| o.extent.has_cols()),
@@ -137,6 +149,7 @@ impl Chooser {
             row_threads: 1,
             vector,
             chunks: 1,
+            aside: false,
             dims: dims.clamp(1, ROW_DIMS) as u32,
             wide: elements.max(rows.saturating_mul(cols)) >= WIDE,
         };
@@ -156,7 +169,7 @@ impl Chooser {
         match (f.stages, f.sums) {
             (false, 0) => Config { strategy: Strategy::Looped, ..base.looped(chunks) },
             (false, _) => base.tiled(cols),
-            (true, sums) => match base.resident(&f, chunks) {
+            (true, sums) => match base.resident(&f, chunks).or_else(|| base.resident_aside(&f, chunks, device)) {
                 Some(config) => config,
                 None if sums > 0 => base.tiled(cols),
                 None => base.looped(chunks),
@@ -178,6 +191,14 @@ impl Config {
         while row_threads < WARP && chunks > most * u64::from(row_threads) {
             row_threads *= 2;
         }
+        // 16 elements a thread keep registers and texts small
+        while (WARP..512).contains(&row_threads) && chunks * u64::from(self.vector) > 16 * u64::from(row_threads) {
+            let four = chunks <= 4 * u64::from(WARP) && row_threads == WARP;
+            if four {
+                break;
+            }
+            row_threads *= 2;
+        }
         let fits = |t: u32| {
             let held = chunks.div_ceil(u64::from(t));
             let registers = held * u64::from(self.vector * f.bytes).div_ceil(4);
@@ -197,14 +218,51 @@ impl Config {
         Some(Config { strategy: Strategy::Resident, threads, row_threads, chunks: held, ..self })
     }
 
+    /// Rows that registers hold if sums lie in shared memory.
+    fn resident_aside(self, f: &Facts, chunks: u64, device: Device) -> Option<Config> {
+        if f.sum_bytes == 0 {
+            return None;
+        }
+        let bytes = f.bytes - f.sum_bytes - f.col_bytes;
+        let config = Config { aside: true, ..self.resident(&Facts { bytes, ..*f }, chunks)? };
+        let elements = u64::from(config.threads * config.chunks * config.vector);
+        let most = u64::from(device.shared).saturating_sub(SHARED_BYTES as u64).min(ASIDE_BYTES as u64);
+        (elements * u64::from(f.sum_bytes) <= most).then_some(config)
+    }
+
     /// Rows that are walked along.
     pub(super) fn looped(self, chunks: u64) -> Config {
         let row_threads = chunks.div_ceil(2).next_power_of_two().clamp(u64::from(WARP), 512) as u32;
-        Config { strategy: Strategy::Looped, threads: row_threads.max(128), row_threads, chunks: 1, ..self }
+        let threads = row_threads.max(128);
+        Config { strategy: Strategy::Looped, threads, row_threads, chunks: 1, aside: false, ..self }
     }
 
     fn tiled(self, cols: u64) -> Config {
         let row_threads = cols.div_ceil(u64::from(self.vector)).next_power_of_two().clamp(8, 128) as u32;
         Config { strategy: Strategy::Tiled, threads: 256, row_threads, chunks: 1, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Formula, Signature, grad::vjp};
+
+    fn norm_gradient(dtype: DType) -> Program {
+        let formula = Formula::parse("let d = x - mean(x); d * rsqrt(mean(d * d) + 1e-5) * w + b").expect("a formula");
+        let inputs = [Extent::ELEM, Extent::COL, Extent::COL].map(|e| (dtype, e)).to_vec();
+        let p = formula.bind("layer_norm", &Signature { inputs }).expect("a Program");
+        vjp(&p, &[0, 1, 2]).expect("a gradient")
+    }
+
+    #[test]
+    fn rows_stay_in_registers_as_long_as_the_device_has_room() {
+        let p = norm_gradient(DType::F32);
+        let pick = |cols, shared| Config::pick(&p, 4096, cols, 1, 1 << 20, Device { processors: 132, shared });
+        let of = |c: Config| (c.strategy, c.aside);
+        assert_eq!(of(pick(4096, 0)), (Strategy::Resident, false));
+        assert_eq!(of(pick(16384, 0)), (Strategy::Tiled, false));
+        assert_eq!(of(pick(16384, 232_448)), (Strategy::Resident, true));
+        assert_eq!(of(pick(65536, 232_448)), (Strategy::Tiled, false));
     }
 }

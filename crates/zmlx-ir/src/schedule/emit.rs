@@ -95,7 +95,7 @@ impl Emit {
 
     pub fn var(&mut self, name: &str, dtype: DType, lanes: u32) -> VarId {
         let name = self.unique(name);
-        self.kernel.vars.push(Var { name, dtype, lanes });
+        self.kernel.vars.push(Var { name, dtype, lanes, aside: false });
         VarId(self.kernel.vars.len() as u32 - 1)
     }
 
@@ -119,6 +119,13 @@ impl Emit {
     pub fn array(&mut self, name: &str, dtype: DType, lanes: u32) -> VarId {
         let v = self.var(name, dtype, lanes);
         self.push(Stmt::Array(v));
+        v
+    }
+
+    /// Declares an array that lies in shared memory.
+    pub fn array_aside(&mut self, name: &str, dtype: DType, lanes: u32) -> VarId {
+        let v = self.array(name, dtype, lanes);
+        self.kernel.vars[v.0 as usize].aside = true;
         v
     }
 

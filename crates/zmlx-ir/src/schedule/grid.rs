@@ -19,11 +19,13 @@ pub struct Size {
 pub struct Device {
     /// Processors that run blocks side by side.
     pub processors: u32,
+    /// Bytes of shared memory that a launch may ask for, beside what a text declares.
+    pub shared: u32,
 }
 
 impl Default for Device {
     fn default() -> Device {
-        Device { processors: 132 }
+        Device { processors: 132, shared: 0 }
     }
 }
 
@@ -146,7 +148,7 @@ mod tests {
     use super::*;
 
     const SIZE: Size = Size { rows: 1000, cols: 10, shifted: false };
-    const DEVICE: Device = Device { processors: 100 };
+    const DEVICE: Device = Device { processors: 100, shared: 0 };
 
     #[test]
     fn chunks_cover_rows_that_start_anywhere() {

@@ -226,8 +226,13 @@ mod tests {
     #[test]
     fn a_launch_of_nothing_has_one_block_and_no_divisor_of_zero() {
         let (s, strides) = (doubled(2), [Strides { rows: &[0, 0], col: 1, shift: 0 }]);
-        let g =
-            Geometry { row_dims: &[0, 3], cols: 0, inputs: &strides, uniforms: &[], device: Device { processors: 0 } };
+        let g = Geometry {
+            row_dims: &[0, 3],
+            cols: 0,
+            inputs: &strides,
+            uniforms: &[],
+            device: Device { processors: 0, shared: 0 },
+        };
         let step = &s.steps[0];
         let mut args = vec![0xff; step.kernel.layout().size];
         s.pack(step, &g, &mut args);

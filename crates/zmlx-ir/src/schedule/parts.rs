@@ -50,7 +50,15 @@ impl Parts {
             rows_uniform: reads_rows.then(|| once.uniforms.len() as u32 - 1),
             one_row: true,
         };
-        let along = Config { strategy: Strategy::Looped, threads: 512, row_threads: 512, chunks: 1, dims: 1, ..*cfg };
+        let along = Config {
+            strategy: Strategy::Looped,
+            threads: 512,
+            row_threads: 512,
+            chunks: 1,
+            aside: false,
+            dims: 1,
+            ..*cfg
+        };
         self.part(&first, &Config { vector: vector(&once), ..along })?;
         inputs.extend(made);
         self.part(&Part { program: &rest, inputs, outputs, rows_uniform: None, one_row: false }, cfg)

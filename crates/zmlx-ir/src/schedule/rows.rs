@@ -80,7 +80,10 @@ const REGISTERS: u32 = 65536;
 /// leaves a row of partial sums that another kernel reads.
 fn resident(k: &crate::kernel::Kernel) -> u32 {
     let words = |v: &crate::kernel::Var| (v.lanes * v.dtype.size_bytes() as u32).div_ceil(4);
-    let held: u32 = k.vars.iter().map(words).sum();
+    let held: u32 = k.vars.iter().filter(|v| !v.aside).map(words).sum();
+    if k.aside_bytes() > 0 {
+        return 1;
+    }
     let by_registers = REGISTERS / (k.threads * (held + BESIDE)).max(1);
     by_registers.min(1024 / k.threads).max(1)
 }
@@ -125,7 +128,11 @@ impl<'p> Rows<'p> {
             let node = s.p.node(id);
             let down_columns = node.extent.has_cols();
             if down_columns {
-                let var = s.e.array(&format!("sum_{}", id.0), node.dtype, vector * chunks);
+                let name = format!("sum_{}", id.0);
+                let lanes = vector * chunks;
+                let aside = s.cfg.aside;
+                let var =
+                    if aside { s.e.array_aside(&name, node.dtype, lanes) } else { s.e.array(&name, node.dtype, lanes) };
                 s.unrolled("i", vector * chunks, |s, i| {
                     s.e.push(Stmt::Set(Place::Lane(var, i), constant(node.dtype, 0.0)));
                 });
@@ -159,7 +166,7 @@ impl<'p> Rows<'p> {
             grid = self.s.e.named("parts", arith(Arith::Div, grid, tiles));
         }
         self.sums.part = block.clone();
-        if self.stays {
+        if self.stays && !self.s.cfg.aside {
             self.hold_columns();
         }
         let first = mul(block, per_block.clone());

@@ -26,7 +26,7 @@ struct cumsum_args {
     int x_col;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void cumsum(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
     constant cumsum_args& args [[buffer(2)]],
@@ -36,16 +36,16 @@ kernel void cumsum(device const float* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float scan_1_of_warp[4];
+    threadgroup float scan_1_of_warp[8];
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
         const int out_row = base * args.cols;
         const int shift = out_row & 3;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
-        float x_held[32];
+        float x_held[16];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = ((tid + (c * 128)) * 4) - shift;
+        for (int c = 0; c < 4; c++) {
+            const int col = ((tid + (c * 256)) * 4) - shift;
             const bool full = (0 <= col) && ((col + 4) <= args.cols);
             if (full && x_vectors) {
                 load_f32x4(&x[x_row + col], &x_held[c * 4]);
@@ -56,12 +56,12 @@ kernel void cumsum(device const float* x [[buffer(0)]],
                 }
             }
         }
-        float terms_1_0[32];
-        float scan_1[32];
+        float terms_1_0[16];
+        float scan_1[16];
         float carry_1 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = ((tid + (c_2 * 128)) * 4) - shift;
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
             const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
 #pragma unroll
             for (int i_2 = 0; i_2 < 4; i_2++) {
@@ -70,7 +70,7 @@ kernel void cumsum(device const float* x [[buffer(0)]],
             }
         }
 #pragma unroll
-        for (int c_3 = 0; c_3 < 8; c_3++) {
+        for (int c_3 = 0; c_3 < 4; c_3++) {
             float total = 0.0f;
 #pragma unroll
             for (int i_3 = 0; i_3 < 4; i_3++) {
@@ -97,7 +97,7 @@ kernel void cumsum(device const float* x [[buffer(0)]],
             const int mine = tid / 32;
             float run = carry_1;
 #pragma unroll
-            for (int w = 0; w < 4; w++) {
+            for (int w = 0; w < 8; w++) {
                 const float value = scan_1_of_warp[(warp - mine) + w];
                 run = (w < mine) ? (run + value) : run;
                 carry_1 = carry_1 + value;
@@ -111,8 +111,8 @@ kernel void cumsum(device const float* x [[buffer(0)]],
             }
         }
 #pragma unroll
-        for (int c_4 = 0; c_4 < 8; c_4++) {
-            const int col_3 = ((tid + (c_4 * 128)) * 4) - shift;
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_3 = ((tid + (c_4 * 256)) * 4) - shift;
             const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
             float out_chunk[4];
 #pragma unroll

@@ -17,10 +17,6 @@ static inline float max_f32(float a, float b) {
     return a >= b || a != a ? a : b;
 }
 
-static inline int min_i32(int a, int b) {
-    return a <= b ? a : b;
-}
-
 static inline float half_bf16(uint w, int i) {
     return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
 }
@@ -60,7 +56,7 @@ struct softmax_args {
     int x_col;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void softmax(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
     constant softmax_args& args [[buffer(2)]],
@@ -70,22 +66,17 @@ kernel void softmax(device const ushort* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float max_1_of_warp[4];
-    threadgroup float sum_4_of_warp[4];
-    const int lane = tid & 63;
-    const int sub = tid / 64;
-    for (int base = bid * 2; base < args.rows; base += blocks * 2) {
-        const int row = base + sub;
-        const bool lives = row < args.rows;
-        const int row_2 = min_i32(row, (args.rows - 1));
-        const int x_row = row_2 * args.x_row_stride_0;
-        const int out_row = row_2 * args.cols;
+    threadgroup float max_1_of_warp[8];
+    threadgroup float sum_4_of_warp[8];
+    for (int base = bid; base < args.rows; base += blocks) {
+        const int x_row = base * args.x_row_stride_0;
+        const int out_row = base * args.cols;
         const int shift = out_row & 7;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 7) == 0) && (args.x_col == 1);
-        uint x_held[32];
+        uint x_held[8];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = ((lane + (c * 64)) * 8) - shift;
+        for (int c = 0; c < 2; c++) {
+            const int col = ((tid + (c * 256)) * 8) - shift;
             const bool full = (0 <= col) && ((col + 8) <= args.cols);
             if (full && x_vectors) {
                 copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
@@ -98,8 +89,8 @@ kernel void softmax(device const ushort* x [[buffer(0)]],
         }
         float max_1 = -INFINITY;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = ((lane + (c_2 * 64)) * 8) - shift;
+        for (int c_2 = 0; c_2 < 2; c_2++) {
+            const int col_2 = ((tid + (c_2 * 256)) * 8) - shift;
             const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
 #pragma unroll
             for (int i_2 = 0; i_2 < 8; i_2++) {
@@ -122,17 +113,16 @@ kernel void softmax(device const ushort* x [[buffer(0)]],
             max_1_of_warp[warp] = max_1;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        const int first_warp = (tid / 64) * 2;
-        max_1 = max_1_of_warp[first_warp];
+        max_1 = max_1_of_warp[0];
 #pragma unroll
-        for (int w = 1; w < 2; w++) {
-            max_1 = max_f32(max_1, max_1_of_warp[first_warp + w]);
+        for (int w = 1; w < 8; w++) {
+            max_1 = max_f32(max_1, max_1_of_warp[w]);
         }
         float sum_4 = 0.0f;
-        float v_3_held[64];
+        float v_3_held[16];
 #pragma unroll
-        for (int c_3 = 0; c_3 < 8; c_3++) {
-            const int col_3 = ((lane + (c_3 * 64)) * 8) - shift;
+        for (int c_3 = 0; c_3 < 2; c_3++) {
+            const int col_3 = ((tid + (c_3 * 256)) * 8) - shift;
             const bool full_3 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
 #pragma unroll
             for (int i_3 = 0; i_3 < 8; i_3++) {
@@ -152,30 +142,27 @@ kernel void softmax(device const ushort* x [[buffer(0)]],
             sum_4_of_warp[warp_2] = sum_4;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        const int first_warp_2 = (tid / 64) * 2;
-        sum_4 = sum_4_of_warp[first_warp_2];
+        sum_4 = sum_4_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 2; w_2++) {
-            sum_4 = sum_4 + sum_4_of_warp[first_warp_2 + w_2];
+        for (int w_2 = 1; w_2 < 8; w_2++) {
+            sum_4 = sum_4 + sum_4_of_warp[w_2];
         }
 #pragma unroll
-        for (int c_4 = 0; c_4 < 8; c_4++) {
-            const int col_4 = ((lane + (c_4 * 64)) * 8) - shift;
+        for (int c_4 = 0; c_4 < 2; c_4++) {
+            const int col_4 = ((tid + (c_4 * 256)) * 8) - shift;
             const bool full_4 = (0 <= col_4) && ((col_4 + 8) <= args.cols);
             float out_chunk[8];
 #pragma unroll
             for (int i_4 = 0; i_4 < 8; i_4++) {
                 out_chunk[i_4] = v_3_held[(c_4 * 8) + i_4] / sum_4;
             }
-            if (lives) {
-                if (full_4) {
-                    store_bf16x8(&out[out_row + col_4], &out_chunk[0]);
-                } else {
+            if (full_4) {
+                store_bf16x8(&out[out_row + col_4], &out_chunk[0]);
+            } else {
 #pragma unroll
-                    for (int i_5 = 0; i_5 < 8; i_5++) {
-                        if ((0 <= (col_4 + i_5)) && ((col_4 + i_5) < args.cols)) {
-                            out[out_row + (col_4 + i_5)] = f32_to_bf16(out_chunk[i_5]);
-                        }
+                for (int i_5 = 0; i_5 < 8; i_5++) {
+                    if ((0 <= (col_4 + i_5)) && ((col_4 + i_5) < args.cols)) {
+                        out[out_row + (col_4 + i_5)] = f32_to_bf16(out_chunk[i_5]);
                     }
                 }
             }

@@ -70,11 +70,23 @@ fn row_kernels(dialect: Dialect) {
         for p in [gradient(&p), p] {
             for (rows, cols) in [(37, 20), (5, 1030), (0, 7), (3, 0)] {
                 // a case decomposes its rows over up to three dimensions
-                let picked =
-                    Config::pick(&p, rows as u64, cols as u64, 3, (rows * cols) as u64, Device { processors: 3 });
+                let picked = Config::pick(
+                    &p,
+                    rows as u64,
+                    cols as u64,
+                    3,
+                    (rows * cols) as u64,
+                    Device { processors: 3, shared: 0 },
+                );
                 let looped = Config { strategy: Strategy::Looped, threads: 64, row_threads: 64, ..picked };
                 let tiled = Config { strategy: Strategy::Tiled, threads: 64, row_threads: 32, chunks: 1, ..picked };
-                for (k, cfg) in [picked, looped, tiled].into_iter().enumerate() {
+                let aside = Config { aside: true, ..picked };
+                let sums = p.outputs.iter().any(|o| o.extent == Extent::COL);
+                let mut configs = vec![picked, looped, tiled];
+                if sums && picked.strategy == Strategy::Resident && dialect == Dialect::Cuda {
+                    configs.push(aside);
+                }
+                for (k, cfg) in configs.into_iter().enumerate() {
                     let p = named(p.clone(), format!("{}_{dtype}_{cols}_{k}", p.name));
                     // sums of columns are no business of a walk along rows
                     let Ok(schedule) = schedule(&p, &cfg) else {

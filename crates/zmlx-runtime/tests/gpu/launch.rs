@@ -89,7 +89,7 @@ pub fn run(
         cols,
         inputs: &strides,
         uniforms: &case.uniforms,
-        device: Device { processors: 3 },
+        device: Device { processors: 3, shared: 0 },
     };
     schedule.admits(&geometry).map_err(|(what, most, got)| format!("{got} {what}, at most {most}"))?;
     let length = |k: usize| {
@@ -113,7 +113,8 @@ pub fn run(
         schedule.pack(step, &geometry, &mut args);
         let name = c_like::entry_name(&step.kernel, table(dialect));
         let (grid, block) = ([schedule.blocks(step, &geometry), 1, 1], [step.kernel.threads, 1, 1]);
-        unit.run(&name, grid, block, 0, &mut buffers, &args, order).map_err(|e| format!("{e}\n{}", step.kernel))?;
+        unit.run(&name, grid, block, step.kernel.aside_bytes(), &mut buffers, &args, order)
+            .map_err(|e| format!("{e}\n{}", step.kernel))?;
         for (source, made) in step.buffers.iter().zip(buffers) {
             match *source {
                 Source::Input(_) => {}

@@ -21,7 +21,7 @@ struct Job {
 /// A configuration that holds the case, of a strategy drawn at random.
 fn config(p: &Program, case: &Case, r: &mut Random) -> Config {
     let (rows, cols) = (case.rows() as u64, case.cols as u64);
-    let picked = Config::pick(p, rows, cols, case.row_dims.len(), rows * cols * 4, Device { processors: 3 });
+    let picked = Config::pick(p, rows, cols, case.row_dims.len(), rows * cols * 4, Device { processors: 3, shared: 0 });
     let vector = picked.vector;
     let chunks = (cols + u64::from(vector) - 1).div_ceil(u64::from(vector)) as u32;
     let row_threads = r.pick(&[1, 4, 32, 64, 128]);

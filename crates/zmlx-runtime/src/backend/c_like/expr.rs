@@ -37,7 +37,7 @@ impl Writer<'_> {
                     let i = self.expr(i);
                     format!("half_{dtype}({}[{i} / 2], {i} & 1)", self.var(*v))
                 }
-                None => format!("{}[{}]", self.var(*v), self.top(i)),
+                None => self.lane(*v, i),
             },
             Expr::Field(k) => format!("args.{}", word(&self.k.fields[*k as usize].name, self.d)),
             Expr::Special(s) => match s {

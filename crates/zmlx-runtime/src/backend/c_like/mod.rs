@@ -57,6 +57,8 @@ pub struct Dialect {
     pub group_lane: Option<&'static str>,
     /// Are shuffles of 64 bits a function of the prelude?
     pub shuffles_words: bool,
+    /// Declares the shared memory that a launch adds, as bytes of this name; empty where arrays cannot lie there.
+    pub launch_shared: &'static str,
     /// Most buffers of an entry.
     pub buffers: usize,
     /// The parts of an entry up to the opening brace, from its name, parameters, argument type and threads.
@@ -106,6 +108,7 @@ fn word(name: &str, d: &Dialect) -> String {
 
 /// Words of C++, and names that entries use themselves.
 const RESERVED: &[&str] = &[
+    "aside",
     "alignas",
     "alignof",
     "and",
@@ -220,6 +223,9 @@ impl Writer<'_> {
         if let Some(d) = dtypes.into_iter().find(missing) {
             return Err(self.unsupported("arithmetic", d));
         }
+        if let (Some(v), "") = (k.vars.iter().find(|v| v.aside), self.d.launch_shared) {
+            return Err(self.unsupported("an array in shared memory", v.dtype));
+        }
         if k.buffers.len() >= self.d.buffers {
             let dtype = k.buffers[0].dtype;
             return Err(self.unsupported(&format!("a kernel of {} buffers", k.buffers.len()), dtype));
@@ -254,6 +260,7 @@ impl Writer<'_> {
             let mut used = false;
             let is = |e: &Expr| *e == Expr::Special(special);
             visit(&k.body, &mut |s| used |= s.exprs().iter().any(|e| e.any(&is)));
+            used |= special == Special::Thread && k.aside_bytes() > 0;
             if used {
                 let _ = writeln!(self.text, "    const int {name} = {spelling};");
             }
@@ -262,8 +269,35 @@ impl Writer<'_> {
             let (dtype, name) = (d.types[s.dtype as usize], word(&s.name, d));
             let _ = writeln!(self.text, "    {}{dtype} {name}[{}];", d.shared, s.len);
         }
+        self.arrays_aside();
         self.block(&k.body, 1);
         self.text += "}\n";
+    }
+
+    /// Arrays in shared memory: element i of a thread lies beside those of the other threads, so that banks do not clash.
+    fn arrays_aside(&mut self) {
+        let k = self.k;
+        if k.aside_bytes() == 0 {
+            return;
+        }
+        self.line(1, self.d.launch_shared);
+        // the widest first: each starts where its type may
+        let mut aside: Vec<_> = k.vars.iter().filter(|v| v.aside).collect();
+        aside.sort_by_key(|v| std::cmp::Reverse(v.dtype.size_bytes()));
+        let mut at = 0;
+        for v in aside {
+            let (dtype, name) = (self.d.types[v.dtype as usize], word(&v.name, self.d));
+            self.line(1, &format!("{dtype}* const {name} = ({dtype}*)(aside + {at}) + {};", SPECIALS[0]));
+            at += v.lanes as usize * v.dtype.size_bytes() * k.threads as usize;
+        }
+    }
+
+    /// An element of an array.
+    fn lane(&mut self, v: VarId, i: &Expr) -> String {
+        match self.k.vars[v.0 as usize].aside {
+            true => format!("{}[{} * {}]", self.var(v), self.expr(i), self.k.threads),
+            false => format!("{}[{}]", self.var(v), self.top(i)),
+        }
     }
 
     /// Spelling of a type in memory.
@@ -309,6 +343,7 @@ impl Writer<'_> {
                 let text = format!("{constant}{} {} = {};", self.type_of(*v), self.var(*v), self.top(e));
                 self.line(depth, &text);
             }
+            Stmt::Array(v) if self.k.vars[v.0 as usize].aside => {}
             Stmt::Array(v) => {
                 let lanes = self.k.vars[v.0 as usize].lanes;
                 let (dtype, lanes) = match self.packed(*v) {
@@ -328,7 +363,7 @@ impl Writer<'_> {
             Stmt::Set(place, e) => {
                 let place = match place {
                     Place::Var(v) => self.var(*v),
-                    Place::Lane(v, i) => format!("{}[{}]", self.var(*v), self.top(i)),
+                    Place::Lane(v, i) => self.lane(*v, i),
                     Place::Shared(k, i) => format!("{}[{}]", self.shared(*k), self.top(i)),
                 };
                 let text = format!("{place} = {};", self.top(e));

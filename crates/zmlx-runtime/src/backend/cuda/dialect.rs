@@ -44,6 +44,7 @@ pub static CUDA: Dialect = Dialect {
         "__shfl_sync(0xffffffffu, $0, $1, $2)",
     ],
     group_lane: None,
+    launch_shared: "extern __shared__ __align__(16) unsigned char aside[];",
     shuffles_words: false,
     buffers: 256,
     entry,

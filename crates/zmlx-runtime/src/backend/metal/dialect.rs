@@ -30,6 +30,7 @@ pub static METAL: Dialect = Dialect {
         "simd_shuffle_down($0, (ushort)$1)",
         "simd_shuffle($0, (ushort)$1)",
     ],
+    launch_shared: "",
     group_lane: Some("(thread_of_group & (32 - $2)) | $1"),
     shuffles_words: true,
     buffers: 30,

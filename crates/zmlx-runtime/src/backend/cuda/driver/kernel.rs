@@ -99,7 +99,8 @@ impl Kernel {
             shift: v.address as usize % 16 / i.dtype.size_bytes(),
         });
         let strides: SmallVec<[Strides<'_>; 8]> = strides.collect();
-        let device = Device { processors: self.context.facts().multiprocessors };
+        let facts = self.context.facts();
+        let device = Device { processors: facts.multiprocessors, shared: facts.shared_per_block };
         let (row_dims, uniforms) = (l.row_dims, l.uniforms);
         let g = Geometry { row_dims, cols: l.cols, inputs: &strides, uniforms, device };
         let config = self.chooser.pick(g.rows(), l.cols as u64, l.row_dims.len(), g.elements(), device);
@@ -130,9 +131,10 @@ impl Kernel {
                 params.push(args.as_mut_ptr().cast());
             }
             let grid = [schedule.blocks(step, &g), 1, 1];
+            let shared = step.kernel.aside_bytes() as u32;
             // SAFETY: the parameters are those of the step's text, buffers and then the argument block; the rest is the
             // caller's promise.
-            unsafe { launch(function, grid, step.kernel.threads, 0, l.stream, &mut params)? };
+            unsafe { launch(function, grid, step.kernel.threads, shared, l.stream, &mut params)? };
         }
         Ok(())
     }
