@@ -51,6 +51,30 @@ fn each_text_becomes_code_for_both_architectures() {
     }
 }
 
+/// The texts that the printer makes, of the catalog too, are those that the drivers' tests do not write by hand.
+#[test]
+fn every_golden_text_becomes_code() {
+    if !nvrtc() {
+        return;
+    }
+    let mut compiled = 0;
+    for folder in ["tests/golden", "../zmlx/tests/golden"] {
+        let folder = format!("{}/{folder}", env!("CARGO_MANIFEST_DIR"));
+        for file in std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{folder}: {e}")).flatten() {
+            let path = file.path();
+            if path.extension().is_some_and(|e| e == "cuda") {
+                let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+                let name = path.display().to_string();
+                // with the option that the driver gives
+                let source = Source { options: &["--minimal"], ..source(&name, &text) };
+                compile(&source, (9, 0)).unwrap_or_else(|error| panic!("{error}"));
+                compiled += 1;
+            }
+        }
+    }
+    assert!(compiled > 25, "{compiled} files");
+}
+
 #[test]
 fn the_same_text_becomes_the_same_code() {
     if nvrtc() {

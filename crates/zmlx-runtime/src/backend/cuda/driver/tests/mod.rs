@@ -1,6 +1,6 @@
 //! The CUDA driver on a device. On a machine without one nothing is run, and that is said.
 
-use super::{Context, Function, Source, launch, load, open};
+use super::{Context, Function, Source, count, facts, launch, load, open};
 use crate::{
     Error,
     cache::{Cache, Key, LIMIT_BYTES},
@@ -133,7 +133,7 @@ fn a_device_that_is_not_there_is_an_error() {
 fn every_device_is_listed_in_words_or_there_is_none() {
     match facts() {
         Ok(all) => {
-            assert_eq!(Ok(all.len()), count());
+            assert_eq!(count(), Ok(all.len()));
             assert!(all.iter().all(|facts| facts.to_string().contains(", sm_")), "{all:?}");
         }
         Err(error) => assert!(error.to_string().starts_with("cuda: "), "{error}"),
