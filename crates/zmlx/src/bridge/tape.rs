@@ -264,7 +264,7 @@ pub fn record(name: Arc<str>, results: Vec<Raw>, tracked: &[&Tensor], backward: 
     let mut end = if floats.is_empty() { 0 } else { tracked.len() };
     while end > 0 {
         let room = INPUTS - usize::from(chain.is_some());
-        let start = if end <= room { 0 } else { end - room };
+        let start = end.saturating_sub(room);
         let link = Link(tape.clone(), start..end);
         chain = Some(match (&tracked[start..end], &chain) {
             ([a], None) => a.apply_op1(link)?,

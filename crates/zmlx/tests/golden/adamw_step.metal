@@ -96,8 +96,12 @@ kernel void adamw_step_f32_(device const float* p [[buffer(0)]],
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
     const int total = args.rows * args.chunks;
-    for (int chunk = (bid * 256) + tid; chunk < total; chunk += blocks * 256) {
-        const int row = chunk / args.chunks;
+    for (int first = (bid * 256) + tid; first < total; first += blocks * 256) {
+        float p_chunk[4];
+        float g_chunk[4];
+        float m0_chunk[4];
+        float v0_chunk[4];
+        const int row = (args.rows == 1) ? 0 : (first / args.chunks);
         const int p_row = row * args.p_row_stride_0;
         const int g_row = row * args.g_row_stride_0;
         const int m0_row = row * args.m0_row_stride_0;
@@ -112,9 +116,8 @@ kernel void adamw_step_f32_(device const float* p [[buffer(0)]],
         const bool v0_vectors = ((((v0_row + args.v0_shift) - shift) & 3) == 0) && (args.v0_col == 1);
         const bool m1_vectors = ((m1_row - shift) & 3) == 0;
         const bool v1_vectors = ((v1_row - shift) & 3) == 0;
-        const int col = ((chunk % args.chunks) * 4) - shift;
+        const int col = ((first - (row * args.chunks)) * 4) - shift;
         const bool full = (0 <= col) && ((col + 4) <= args.cols);
-        float p_chunk[4];
         if (full && p_vectors) {
             load_f32x4(&p[p_row + col], &p_chunk[0]);
         } else {
@@ -123,7 +126,6 @@ kernel void adamw_step_f32_(device const float* p [[buffer(0)]],
                 p_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? p[p_row + ((col + i) * args.p_col)] : 0.0f;
             }
         }
-        float g_chunk[4];
         if (full && g_vectors) {
             load_f32x4(&g[g_row + col], &g_chunk[0]);
         } else {
@@ -132,7 +134,6 @@ kernel void adamw_step_f32_(device const float* p [[buffer(0)]],
                 g_chunk[i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? g[g_row + ((col + i_2) * args.g_col)] : 0.0f;
             }
         }
-        float m0_chunk[4];
         if (full && m0_vectors) {
             load_f32x4(&m0[m0_row + col], &m0_chunk[0]);
         } else {
@@ -141,7 +142,6 @@ kernel void adamw_step_f32_(device const float* p [[buffer(0)]],
                 m0_chunk[i_3] = ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) ? m0[m0_row + ((col + i_3) * args.m0_col)] : 0.0f;
             }
         }
-        float v0_chunk[4];
         if (full && v0_vectors) {
             load_f32x4(&v0[v0_row + col], &v0_chunk[0]);
         } else {
@@ -238,8 +238,12 @@ kernel void adamw_step_bf16_(device const ushort* p [[buffer(0)]],
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
     const int total = args.rows * args.chunks;
-    for (int chunk = (bid * 256) + tid; chunk < total; chunk += blocks * 256) {
-        const int row = chunk / args.chunks;
+    for (int first = (bid * 256) + tid; first < total; first += blocks * 256) {
+        float p_chunk[8];
+        float g_chunk[8];
+        float m0_chunk[8];
+        float v0_chunk[8];
+        const int row = (args.rows == 1) ? 0 : (first / args.chunks);
         const int p_row = row * args.p_row_stride_0;
         const int g_row = row * args.g_row_stride_0;
         const int m0_row = row * args.m0_row_stride_0;
@@ -254,9 +258,8 @@ kernel void adamw_step_bf16_(device const ushort* p [[buffer(0)]],
         const bool v0_vectors = ((((v0_row + args.v0_shift) - shift) & 7) == 0) && (args.v0_col == 1);
         const bool m1_vectors = ((m1_row - shift) & 7) == 0;
         const bool v1_vectors = ((v1_row - shift) & 7) == 0;
-        const int col = ((chunk % args.chunks) * 8) - shift;
+        const int col = ((first - (row * args.chunks)) * 8) - shift;
         const bool full = (0 <= col) && ((col + 8) <= args.cols);
-        float p_chunk[8];
         if (full && p_vectors) {
             load_bf16x8(&p[p_row + col], &p_chunk[0]);
         } else {
@@ -265,7 +268,6 @@ kernel void adamw_step_bf16_(device const ushort* p [[buffer(0)]],
                 p_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(p[p_row + ((col + i) * args.p_col)]) : 0.0f;
             }
         }
-        float g_chunk[8];
         if (full && g_vectors) {
             load_bf16x8(&g[g_row + col], &g_chunk[0]);
         } else {
@@ -274,7 +276,6 @@ kernel void adamw_step_bf16_(device const ushort* p [[buffer(0)]],
                 g_chunk[i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? bf16_to_f32(g[g_row + ((col + i_2) * args.g_col)]) : 0.0f;
             }
         }
-        float m0_chunk[8];
         if (full && m0_vectors) {
             load_bf16x8(&m0[m0_row + col], &m0_chunk[0]);
         } else {
@@ -283,7 +284,6 @@ kernel void adamw_step_bf16_(device const ushort* p [[buffer(0)]],
                 m0_chunk[i_3] = ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) ? bf16_to_f32(m0[m0_row + ((col + i_3) * args.m0_col)]) : 0.0f;
             }
         }
-        float v0_chunk[8];
         if (full && v0_vectors) {
             load_bf16x8(&v0[v0_row + col], &v0_chunk[0]);
         } else {

@@ -13,13 +13,17 @@ static inline ushort f32_to_bf16(float x) {
     return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
 }
 
-static inline void load_bf16x8(device const ushort* p, thread float* v) {
-    const uint4 t = *(device const uint4*)p;
-    const uint w[4] = {t.x, t.y, t.z, t.w};
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        v[i] = bf16_to_f32((ushort)(w[i / 2] >> (16 * (i % 2))));
-    }
+static inline int min_i32(int a, int b) {
+    return a <= b ? a : b;
+}
+
+static inline float half_bf16(uint w, int i) {
+    return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
+}
+
+static inline uint put_bf16(uint w, int i, float x) {
+    const uint bits = f32_to_bf16(x);
+    return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;
 }
 
 static inline void load_f32x4(device const float* p, thread float* v) {
@@ -53,6 +57,14 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
+static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
+    const uint4 t = *(device const uint4*)p;
+    w[0] = t.x;
+    w[1] = t.y;
+    w[2] = t.z;
+    w[3] = t.w;
+}
+
 struct add_f32__args {
     int chunks;
     int rows;
@@ -77,46 +89,68 @@ kernel void add_f32_(device const float* a [[buffer(0)]],
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
     const int total = args.rows * args.chunks;
-    for (int chunk = (bid * 256) + tid; chunk < total; chunk += blocks * 256) {
-        const int row = chunk / args.chunks;
-        const int a_row = row * args.a_row_stride_0;
-        const int b_row = row * args.b_row_stride_0;
-        const int out_row = row * args.cols;
-        const int shift = out_row & 3;
-        const bool a_vectors = ((((a_row + args.a_shift) - shift) & 3) == 0) && (args.a_col == 1);
-        const bool b_vectors = ((((b_row + args.b_shift) - shift) & 3) == 0) && (args.b_col == 1);
-        const int col = ((chunk % args.chunks) * 4) - shift;
-        const bool full = (0 <= col) && ((col + 4) <= args.cols);
-        float a_chunk[4];
-        if (full && a_vectors) {
-            load_f32x4(&a[a_row + col], &a_chunk[0]);
-        } else {
+    for (int first = (bid * 512) + tid; first < total; first += blocks * 512) {
+        float a_chunk[8];
+        float b_chunk[8];
 #pragma unroll
-            for (int i = 0; i < 4; i++) {
-                a_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? a[a_row + ((col + i) * args.a_col)] : 0.0f;
+        for (int c = 0; c < 2; c++) {
+            const bool lives = (first + (c * 256)) < total;
+            const int chunk = min_i32((first + (c * 256)), (total - 1));
+            const int row = (args.rows == 1) ? 0 : (chunk / args.chunks);
+            const int a_row = row * args.a_row_stride_0;
+            const int b_row = row * args.b_row_stride_0;
+            const int out_row = row * args.cols;
+            const int shift = out_row & 3;
+            const bool a_vectors = ((((a_row + args.a_shift) - shift) & 3) == 0) && (args.a_col == 1);
+            const bool b_vectors = ((((b_row + args.b_shift) - shift) & 3) == 0) && (args.b_col == 1);
+            const int col = ((chunk - (row * args.chunks)) * 4) - shift;
+            const bool full = (0 <= col) && ((col + 4) <= args.cols);
+            if (full && a_vectors) {
+                load_f32x4(&a[a_row + col], &a_chunk[c * 4]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    a_chunk[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? a[a_row + ((col + i) * args.a_col)] : 0.0f;
+                }
+            }
+            if (full && b_vectors) {
+                load_f32x4(&b[b_row + col], &b_chunk[c * 4]);
+            } else {
+#pragma unroll
+                for (int i_2 = 0; i_2 < 4; i_2++) {
+                    b_chunk[(c * 4) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? b[b_row + ((col + i_2) * args.b_col)] : 0.0f;
+                }
             }
         }
-        float b_chunk[4];
-        if (full && b_vectors) {
-            load_f32x4(&b[b_row + col], &b_chunk[0]);
-        } else {
 #pragma unroll
-            for (int i_2 = 0; i_2 < 4; i_2++) {
-                b_chunk[i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? b[b_row + ((col + i_2) * args.b_col)] : 0.0f;
+        for (int c_2 = 0; c_2 < 2; c_2++) {
+            const bool lives_2 = (first + (c_2 * 256)) < total;
+            const int chunk_2 = min_i32((first + (c_2 * 256)), (total - 1));
+            const int row_2 = (args.rows == 1) ? 0 : (chunk_2 / args.chunks);
+            const int a_row_2 = row_2 * args.a_row_stride_0;
+            const int b_row_2 = row_2 * args.b_row_stride_0;
+            const int out_row_2 = row_2 * args.cols;
+            const int shift_2 = out_row_2 & 3;
+            const bool a_vectors_2 = ((((a_row_2 + args.a_shift) - shift_2) & 3) == 0) && (args.a_col == 1);
+            const bool b_vectors_2 = ((((b_row_2 + args.b_shift) - shift_2) & 3) == 0) && (args.b_col == 1);
+            const int col_2 = ((chunk_2 - (row_2 * args.chunks)) * 4) - shift_2;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+            float out_chunk[4];
+#pragma unroll
+            for (int i_3 = 0; i_3 < 4; i_3++) {
+                const float add_2 = a_chunk[(c_2 * 4) + i_3] + b_chunk[(c_2 * 4) + i_3];
+                out_chunk[i_3] = add_2;
             }
-        }
-        float out_chunk[4];
+            if (lives_2) {
+                if (full_2) {
+                    store_f32x4(&out[out_row_2 + col_2], &out_chunk[0]);
+                } else {
 #pragma unroll
-        for (int i_3 = 0; i_3 < 4; i_3++) {
-            out_chunk[i_3] = a_chunk[i_3] + b_chunk[i_3];
-        }
-        if (full) {
-            store_f32x4(&out[out_row + col], &out_chunk[0]);
-        } else {
-#pragma unroll
-            for (int i_4 = 0; i_4 < 4; i_4++) {
-                if ((0 <= (col + i_4)) && ((col + i_4) < args.cols)) {
-                    out[out_row + (col + i_4)] = out_chunk[i_4];
+                    for (int i_4 = 0; i_4 < 4; i_4++) {
+                        if ((0 <= (col_2 + i_4)) && ((col_2 + i_4) < args.cols)) {
+                            out[out_row_2 + (col_2 + i_4)] = out_chunk[i_4];
+                        }
+                    }
                 }
             }
         }
@@ -147,46 +181,68 @@ kernel void add_bf16_(device const ushort* a [[buffer(0)]],
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
     const int total = args.rows * args.chunks;
-    for (int chunk = (bid * 256) + tid; chunk < total; chunk += blocks * 256) {
-        const int row = chunk / args.chunks;
-        const int a_row = row * args.a_row_stride_0;
-        const int b_row = row * args.b_row_stride_0;
-        const int out_row = row * args.cols;
-        const int shift = out_row & 7;
-        const bool a_vectors = ((((a_row + args.a_shift) - shift) & 7) == 0) && (args.a_col == 1);
-        const bool b_vectors = ((((b_row + args.b_shift) - shift) & 7) == 0) && (args.b_col == 1);
-        const int col = ((chunk % args.chunks) * 8) - shift;
-        const bool full = (0 <= col) && ((col + 8) <= args.cols);
-        float a_chunk[8];
-        if (full && a_vectors) {
-            load_bf16x8(&a[a_row + col], &a_chunk[0]);
-        } else {
+    for (int first = (bid * 512) + tid; first < total; first += blocks * 512) {
+        uint a_chunk[8];
+        uint b_chunk[8];
 #pragma unroll
-            for (int i = 0; i < 8; i++) {
-                a_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(a[a_row + ((col + i) * args.a_col)]) : 0.0f;
+        for (int c = 0; c < 2; c++) {
+            const bool lives = (first + (c * 256)) < total;
+            const int chunk = min_i32((first + (c * 256)), (total - 1));
+            const int row = (args.rows == 1) ? 0 : (chunk / args.chunks);
+            const int a_row = row * args.a_row_stride_0;
+            const int b_row = row * args.b_row_stride_0;
+            const int out_row = row * args.cols;
+            const int shift = out_row & 7;
+            const bool a_vectors = ((((a_row + args.a_shift) - shift) & 7) == 0) && (args.a_col == 1);
+            const bool b_vectors = ((((b_row + args.b_shift) - shift) & 7) == 0) && (args.b_col == 1);
+            const int col = ((chunk - (row * args.chunks)) * 8) - shift;
+            const bool full = (0 <= col) && ((col + 8) <= args.cols);
+            if (full && a_vectors) {
+                copy_bf16x8(&a[a_row + col], &a_chunk[(c * 8) / 2]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 8; i++) {
+                    a_chunk[((c * 8) + i) / 2] = put_bf16(a_chunk[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(a[a_row + ((col + i) * args.a_col)]) : 0.0f);
+                }
+            }
+            if (full && b_vectors) {
+                copy_bf16x8(&b[b_row + col], &b_chunk[(c * 8) / 2]);
+            } else {
+#pragma unroll
+                for (int i_2 = 0; i_2 < 8; i_2++) {
+                    b_chunk[((c * 8) + i_2) / 2] = put_bf16(b_chunk[((c * 8) + i_2) / 2], ((c * 8) + i_2) & 1, ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? bf16_to_f32(b[b_row + ((col + i_2) * args.b_col)]) : 0.0f);
+                }
             }
         }
-        float b_chunk[8];
-        if (full && b_vectors) {
-            load_bf16x8(&b[b_row + col], &b_chunk[0]);
-        } else {
 #pragma unroll
-            for (int i_2 = 0; i_2 < 8; i_2++) {
-                b_chunk[i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? bf16_to_f32(b[b_row + ((col + i_2) * args.b_col)]) : 0.0f;
+        for (int c_2 = 0; c_2 < 2; c_2++) {
+            const bool lives_2 = (first + (c_2 * 256)) < total;
+            const int chunk_2 = min_i32((first + (c_2 * 256)), (total - 1));
+            const int row_2 = (args.rows == 1) ? 0 : (chunk_2 / args.chunks);
+            const int a_row_2 = row_2 * args.a_row_stride_0;
+            const int b_row_2 = row_2 * args.b_row_stride_0;
+            const int out_row_2 = row_2 * args.cols;
+            const int shift_2 = out_row_2 & 7;
+            const bool a_vectors_2 = ((((a_row_2 + args.a_shift) - shift_2) & 7) == 0) && (args.a_col == 1);
+            const bool b_vectors_2 = ((((b_row_2 + args.b_shift) - shift_2) & 7) == 0) && (args.b_col == 1);
+            const int col_2 = ((chunk_2 - (row_2 * args.chunks)) * 8) - shift_2;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
+            float out_chunk[8];
+#pragma unroll
+            for (int i_3 = 0; i_3 < 8; i_3++) {
+                const float add_2 = half_bf16(a_chunk[((c_2 * 8) + i_3) / 2], ((c_2 * 8) + i_3) & 1) + half_bf16(b_chunk[((c_2 * 8) + i_3) / 2], ((c_2 * 8) + i_3) & 1);
+                out_chunk[i_3] = add_2;
             }
-        }
-        float out_chunk[8];
+            if (lives_2) {
+                if (full_2) {
+                    store_bf16x8(&out[out_row_2 + col_2], &out_chunk[0]);
+                } else {
 #pragma unroll
-        for (int i_3 = 0; i_3 < 8; i_3++) {
-            out_chunk[i_3] = a_chunk[i_3] + b_chunk[i_3];
-        }
-        if (full) {
-            store_bf16x8(&out[out_row + col], &out_chunk[0]);
-        } else {
-#pragma unroll
-            for (int i_4 = 0; i_4 < 8; i_4++) {
-                if ((0 <= (col + i_4)) && ((col + i_4) < args.cols)) {
-                    out[out_row + (col + i_4)] = f32_to_bf16(out_chunk[i_4]);
+                    for (int i_4 = 0; i_4 < 8; i_4++) {
+                        if ((0 <= (col_2 + i_4)) && ((col_2 + i_4) < args.cols)) {
+                            out[out_row_2 + (col_2 + i_4)] = f32_to_bf16(out_chunk[i_4]);
+                        }
+                    }
                 }
             }
         }
@@ -214,49 +270,70 @@ kernel void add_vjp_f32_(device const float* g_out [[buffer(0)]],
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
     const int total = args.rows * args.chunks;
-    for (int chunk = (bid * 256) + tid; chunk < total; chunk += blocks * 256) {
-        const int row = chunk / args.chunks;
-        const int g_out_row = row * args.g_out_row_stride_0;
-        const int d_a_row = row * args.cols;
-        const int d_b_row = row * args.cols;
-        const int shift = d_a_row & 3;
-        const bool g_out_vectors = ((((g_out_row + args.g_out_shift) - shift) & 3) == 0) && (args.g_out_col == 1);
-        const bool d_b_vectors = ((d_b_row - shift) & 3) == 0;
-        const int col = ((chunk % args.chunks) * 4) - shift;
-        const bool full = (0 <= col) && ((col + 4) <= args.cols);
-        float g_out_chunk[4];
-        if (full && g_out_vectors) {
-            load_f32x4(&g_out[g_out_row + col], &g_out_chunk[0]);
-        } else {
+    for (int first = (bid * 1024) + tid; first < total; first += blocks * 1024) {
+        float g_out_chunk[16];
 #pragma unroll
-            for (int i = 0; i < 4; i++) {
-                g_out_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? g_out[g_out_row + ((col + i) * args.g_out_col)] : 0.0f;
-            }
-        }
-        float d_a_chunk[4];
-        float d_b_chunk[4];
+        for (int c = 0; c < 4; c++) {
+            const bool lives = (first + (c * 256)) < total;
+            const int chunk = min_i32((first + (c * 256)), (total - 1));
+            const int row = (args.rows == 1) ? 0 : (chunk / args.chunks);
+            const int g_out_row = row * args.g_out_row_stride_0;
+            const int d_a_row = row * args.cols;
+            const int d_b_row = row * args.cols;
+            const int shift = d_a_row & 3;
+            const bool g_out_vectors = ((((g_out_row + args.g_out_shift) - shift) & 3) == 0) && (args.g_out_col == 1);
+            const bool d_b_vectors = ((d_b_row - shift) & 3) == 0;
+            const int col = ((chunk - (row * args.chunks)) * 4) - shift;
+            const bool full = (0 <= col) && ((col + 4) <= args.cols);
+            if (full && g_out_vectors) {
+                load_f32x4(&g_out[g_out_row + col], &g_out_chunk[c * 4]);
+            } else {
 #pragma unroll
-        for (int i_2 = 0; i_2 < 4; i_2++) {
-            d_a_chunk[i_2] = g_out_chunk[i_2];
-            d_b_chunk[i_2] = g_out_chunk[i_2];
-        }
-        if (full) {
-            store_f32x4(&d_a[d_a_row + col], &d_a_chunk[0]);
-        } else {
-#pragma unroll
-            for (int i_3 = 0; i_3 < 4; i_3++) {
-                if ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) {
-                    d_a[d_a_row + (col + i_3)] = d_a_chunk[i_3];
+                for (int i = 0; i < 4; i++) {
+                    g_out_chunk[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? g_out[g_out_row + ((col + i) * args.g_out_col)] : 0.0f;
                 }
             }
         }
-        if (full && d_b_vectors) {
-            store_f32x4(&d_b[d_b_row + col], &d_b_chunk[0]);
-        } else {
 #pragma unroll
-            for (int i_4 = 0; i_4 < 4; i_4++) {
-                if ((0 <= (col + i_4)) && ((col + i_4) < args.cols)) {
-                    d_b[d_b_row + (col + i_4)] = d_b_chunk[i_4];
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const bool lives_2 = (first + (c_2 * 256)) < total;
+            const int chunk_2 = min_i32((first + (c_2 * 256)), (total - 1));
+            const int row_2 = (args.rows == 1) ? 0 : (chunk_2 / args.chunks);
+            const int g_out_row_2 = row_2 * args.g_out_row_stride_0;
+            const int d_a_row_2 = row_2 * args.cols;
+            const int d_b_row_2 = row_2 * args.cols;
+            const int shift_2 = d_a_row_2 & 3;
+            const bool g_out_vectors_2 = ((((g_out_row_2 + args.g_out_shift) - shift_2) & 3) == 0) && (args.g_out_col == 1);
+            const bool d_b_vectors_2 = ((d_b_row_2 - shift_2) & 3) == 0;
+            const int col_2 = ((chunk_2 - (row_2 * args.chunks)) * 4) - shift_2;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+            float d_a_chunk[4];
+            float d_b_chunk[4];
+#pragma unroll
+            for (int i_2 = 0; i_2 < 4; i_2++) {
+                d_a_chunk[i_2] = g_out_chunk[(c_2 * 4) + i_2];
+                d_b_chunk[i_2] = g_out_chunk[(c_2 * 4) + i_2];
+            }
+            if (lives_2) {
+                if (full_2) {
+                    store_f32x4(&d_a[d_a_row_2 + col_2], &d_a_chunk[0]);
+                } else {
+#pragma unroll
+                    for (int i_3 = 0; i_3 < 4; i_3++) {
+                        if ((0 <= (col_2 + i_3)) && ((col_2 + i_3) < args.cols)) {
+                            d_a[d_a_row_2 + (col_2 + i_3)] = d_a_chunk[i_3];
+                        }
+                    }
+                }
+                if (full_2 && d_b_vectors_2) {
+                    store_f32x4(&d_b[d_b_row_2 + col_2], &d_b_chunk[0]);
+                } else {
+#pragma unroll
+                    for (int i_4 = 0; i_4 < 4; i_4++) {
+                        if ((0 <= (col_2 + i_4)) && ((col_2 + i_4) < args.cols)) {
+                            d_b[d_b_row_2 + (col_2 + i_4)] = d_b_chunk[i_4];
+                        }
+                    }
                 }
             }
         }

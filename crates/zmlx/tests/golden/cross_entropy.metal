@@ -5,21 +5,25 @@ static inline float bf16_to_f32(ushort x) {
     return as_type<float>((uint)x << 16);
 }
 
+static inline ushort f32_to_bf16(float x) {
+    const uint u = as_type<uint>(x);
+    if (x != x) {
+        return (ushort)((u >> 16) | 64);
+    }
+    return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
+}
+
 static inline float max_f32(float a, float b) {
     return a >= b || a != a ? a : b;
 }
 
-static inline int min_i32(int a, int b) {
-    return a <= b ? a : b;
+static inline float half_bf16(uint w, int i) {
+    return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
 }
 
-static inline void load_bf16x8(device const ushort* p, thread float* v) {
-    const uint4 t = *(device const uint4*)p;
-    const uint w[4] = {t.x, t.y, t.z, t.w};
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        v[i] = bf16_to_f32((ushort)(w[i / 2] >> (16 * (i % 2))));
-    }
+static inline uint put_bf16(uint w, int i, float x) {
+    const uint bits = f32_to_bf16(x);
+    return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;
 }
 
 static inline void load_f32x4(device const float* p, thread float* v) {
@@ -39,6 +43,14 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
+static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
+    const uint4 t = *(device const uint4*)p;
+    w[0] = t.x;
+    w[1] = t.y;
+    w[2] = t.z;
+    w[3] = t.w;
+}
+
 struct cross_entropy_f32__args {
     int rows;
     int x_row_stride_0;
@@ -48,7 +60,7 @@ struct cross_entropy_f32__args {
     int cols;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void cross_entropy_f32_(device const float* x [[buffer(0)]],
     device const uint* t [[buffer(1)]],
     device float* loss [[buffer(2)]],
@@ -59,17 +71,17 @@ kernel void cross_entropy_f32_(device const float* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float max_2_of_warp[4];
-    threadgroup float sum_10_of_warp[4];
+    threadgroup float max_2_of_warp[8];
+    threadgroup float sum_10_of_warp[8];
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
         const int t_row = base * args.t_row_stride_0;
         const int shift = (x_row + args.x_shift) & 3;
         const bool x_vectors = args.x_col == 1;
-        float x_held[32];
+        float x_held[16];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = ((tid + (c * 128)) * 4) - shift;
+        for (int c = 0; c < 4; c++) {
+            const int col = ((tid + (c * 256)) * 4) - shift;
             const bool full = (0 <= col) && ((col + 4) <= args.cols);
             if (full && x_vectors) {
                 load_f32x4(&x[x_row + col], &x_held[c * 4]);
@@ -85,8 +97,8 @@ kernel void cross_entropy_f32_(device const float* x [[buffer(0)]],
         const float x_at = ((0L <= i64_13) && (i64_13 < ((long)args.cols))) ? x[x_row + (((int)i64_13) * args.x_col)] : NAN;
         float max_2 = -INFINITY;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = ((tid + (c_2 * 128)) * 4) - shift;
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
             const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
 #pragma unroll
             for (int i_2 = 0; i_2 < 4; i_2++) {
@@ -111,7 +123,7 @@ kernel void cross_entropy_f32_(device const float* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         max_2 = max_2_of_warp[0];
 #pragma unroll
-        for (int w = 1; w < 4; w++) {
+        for (int w = 1; w < 8; w++) {
             max_2 = max_f32(max_2, max_2_of_warp[w]);
         }
         const float abs_3 = metal::fabs(max_2);
@@ -119,8 +131,8 @@ kernel void cross_entropy_f32_(device const float* x [[buffer(0)]],
         const float where_7 = lt_5 ? max_2 : 0.0f;
         float sum_10 = 0.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 8; c_3++) {
-            const int col_3 = ((tid + (c_3 * 128)) * 4) - shift;
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((tid + (c_3 * 256)) * 4) - shift;
             const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
 #pragma unroll
             for (int i_3 = 0; i_3 < 4; i_3++) {
@@ -140,7 +152,7 @@ kernel void cross_entropy_f32_(device const float* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         sum_10 = sum_10_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 4; w_2++) {
+        for (int w_2 = 1; w_2 < 8; w_2++) {
             sum_10 = sum_10 + sum_10_of_warp[w_2];
         }
         const float log_11 = metal::precise::log(sum_10);
@@ -161,7 +173,7 @@ struct cross_entropy_bf16__args {
     int cols;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void cross_entropy_bf16_(device const ushort* x [[buffer(0)]],
     device const uint* t [[buffer(1)]],
     device float* loss [[buffer(2)]],
@@ -172,29 +184,24 @@ kernel void cross_entropy_bf16_(device const ushort* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float max_2_of_warp[4];
-    threadgroup float sum_10_of_warp[4];
-    const int lane = tid & 63;
-    const int sub = tid / 64;
-    for (int base = bid * 2; base < args.rows; base += blocks * 2) {
-        const int row = base + sub;
-        const bool lives = row < args.rows;
-        const int row_2 = min_i32(row, (args.rows - 1));
-        const int x_row = row_2 * args.x_row_stride_0;
-        const int t_row = row_2 * args.t_row_stride_0;
+    threadgroup float max_2_of_warp[8];
+    threadgroup float sum_10_of_warp[8];
+    for (int base = bid; base < args.rows; base += blocks) {
+        const int x_row = base * args.x_row_stride_0;
+        const int t_row = base * args.t_row_stride_0;
         const int shift = (x_row + args.x_shift) & 7;
         const bool x_vectors = args.x_col == 1;
-        float x_held[64];
+        uint x_held[8];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = ((lane + (c * 64)) * 8) - shift;
+        for (int c = 0; c < 2; c++) {
+            const int col = ((tid + (c * 256)) * 8) - shift;
             const bool full = (0 <= col) && ((col + 8) <= args.cols);
             if (full && x_vectors) {
-                load_bf16x8(&x[x_row + col], &x_held[c * 8]);
+                copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
             } else {
 #pragma unroll
                 for (int i = 0; i < 8; i++) {
-                    x_held[(c * 8) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f;
+                    x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
                 }
             }
         }
@@ -203,13 +210,13 @@ kernel void cross_entropy_bf16_(device const ushort* x [[buffer(0)]],
         const float x_at = ((0L <= i64_13) && (i64_13 < ((long)args.cols))) ? bf16_to_f32(x[x_row + (((int)i64_13) * args.x_col)]) : NAN;
         float max_2 = -INFINITY;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = ((lane + (c_2 * 64)) * 8) - shift;
+        for (int c_2 = 0; c_2 < 2; c_2++) {
+            const int col_2 = ((tid + (c_2 * 256)) * 8) - shift;
             const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
 #pragma unroll
             for (int i_2 = 0; i_2 < 8; i_2++) {
                 const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                max_2 = max_f32(max_2, (inside ? x_held[(c_2 * 8) + i_2] : (-INFINITY)));
+                max_2 = max_f32(max_2, (inside ? half_bf16(x_held[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1) : (-INFINITY)));
             }
         }
         const float other = simd_shuffle_xor(max_2, (ushort)16);
@@ -227,24 +234,23 @@ kernel void cross_entropy_bf16_(device const ushort* x [[buffer(0)]],
             max_2_of_warp[warp] = max_2;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        const int first_warp = (tid / 64) * 2;
-        max_2 = max_2_of_warp[first_warp];
+        max_2 = max_2_of_warp[0];
 #pragma unroll
-        for (int w = 1; w < 2; w++) {
-            max_2 = max_f32(max_2, max_2_of_warp[first_warp + w]);
+        for (int w = 1; w < 8; w++) {
+            max_2 = max_f32(max_2, max_2_of_warp[w]);
         }
         const float abs_3 = metal::fabs(max_2);
         const bool lt_5 = abs_3 < INFINITY;
         const float where_7 = lt_5 ? max_2 : 0.0f;
         float sum_10 = 0.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 8; c_3++) {
-            const int col_3 = ((lane + (c_3 * 64)) * 8) - shift;
+        for (int c_3 = 0; c_3 < 2; c_3++) {
+            const int col_3 = ((tid + (c_3 * 256)) * 8) - shift;
             const bool full_3 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
 #pragma unroll
             for (int i_3 = 0; i_3 < 8; i_3++) {
                 const bool inside_2 = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
-                sum_10 = sum_10 + (inside_2 ? metal::precise::exp((x_held[(c_3 * 8) + i_3] - where_7)) : 0.0f);
+                sum_10 = sum_10 + (inside_2 ? metal::precise::exp((half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1) - where_7)) : 0.0f);
             }
         }
         sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)16);
@@ -257,17 +263,16 @@ kernel void cross_entropy_bf16_(device const ushort* x [[buffer(0)]],
             sum_10_of_warp[warp_2] = sum_10;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        const int first_warp_2 = (tid / 64) * 2;
-        sum_10 = sum_10_of_warp[first_warp_2];
+        sum_10 = sum_10_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 2; w_2++) {
-            sum_10 = sum_10 + sum_10_of_warp[first_warp_2 + w_2];
+        for (int w_2 = 1; w_2 < 8; w_2++) {
+            sum_10 = sum_10 + sum_10_of_warp[w_2];
         }
         const float log_11 = metal::precise::log(sum_10);
         const float add_12 = where_7 + log_11;
         const float sub_15 = add_12 - x_at;
-        if ((lane == 0) && lives) {
-            loss[row_2] = sub_15;
+        if (tid == 0) {
+            loss[base] = sub_15;
         }
     }
 }
@@ -282,7 +287,7 @@ struct cross_entropy_vjp_f32__args {
     int x_col;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void cross_entropy_vjp_f32_(device const float* x [[buffer(0)]],
     device const uint* t [[buffer(1)]],
     device const float* g_loss [[buffer(2)]],
@@ -294,8 +299,8 @@ kernel void cross_entropy_vjp_f32_(device const float* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float max_3_of_warp[4];
-    threadgroup float sum_11_of_warp[4];
+    threadgroup float max_3_of_warp[8];
+    threadgroup float sum_11_of_warp[8];
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
         const int t_row = base * args.t_row_stride_0;
@@ -303,10 +308,10 @@ kernel void cross_entropy_vjp_f32_(device const float* x [[buffer(0)]],
         const int d_x_row = base * args.cols;
         const int shift = d_x_row & 3;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
-        float x_held[32];
+        float x_held[16];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = ((tid + (c * 128)) * 4) - shift;
+        for (int c = 0; c < 4; c++) {
+            const int col = ((tid + (c * 256)) * 4) - shift;
             const bool full = (0 <= col) && ((col + 4) <= args.cols);
             if (full && x_vectors) {
                 load_f32x4(&x[x_row + col], &x_held[c * 4]);
@@ -323,8 +328,8 @@ kernel void cross_entropy_vjp_f32_(device const float* x [[buffer(0)]],
         const float neg_13 = -g_loss_2;
         float max_3 = -INFINITY;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = ((tid + (c_2 * 128)) * 4) - shift;
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
             const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
 #pragma unroll
             for (int i_2 = 0; i_2 < 4; i_2++) {
@@ -349,17 +354,17 @@ kernel void cross_entropy_vjp_f32_(device const float* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         max_3 = max_3_of_warp[0];
 #pragma unroll
-        for (int w = 1; w < 4; w++) {
+        for (int w = 1; w < 8; w++) {
             max_3 = max_f32(max_3, max_3_of_warp[w]);
         }
         const float abs_4 = metal::fabs(max_3);
         const bool lt_6 = abs_4 < INFINITY;
         const float where_8 = lt_6 ? max_3 : 0.0f;
         float sum_11 = 0.0f;
-        float v_10_held[32];
+        float v_10_held[16];
 #pragma unroll
-        for (int c_3 = 0; c_3 < 8; c_3++) {
-            const int col_3 = ((tid + (c_3 * 128)) * 4) - shift;
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((tid + (c_3 * 256)) * 4) - shift;
             const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
 #pragma unroll
             for (int i_3 = 0; i_3 < 4; i_3++) {
@@ -381,13 +386,13 @@ kernel void cross_entropy_vjp_f32_(device const float* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         sum_11 = sum_11_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 4; w_2++) {
+        for (int w_2 = 1; w_2 < 8; w_2++) {
             sum_11 = sum_11 + sum_11_of_warp[w_2];
         }
         const float div_17 = g_loss_2 / sum_11;
 #pragma unroll
-        for (int c_4 = 0; c_4 < 8; c_4++) {
-            const int col_4 = ((tid + (c_4 * 128)) * 4) - shift;
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((tid + (c_4 * 256)) * 4) - shift;
             const bool full_4 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
             float d_x_chunk[4];
 #pragma unroll

@@ -13,13 +13,13 @@ static inline ushort f32_to_bf16(float x) {
     return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
 }
 
-static inline void load_bf16x8(device const ushort* p, thread float* v) {
-    const uint4 t = *(device const uint4*)p;
-    const uint w[4] = {t.x, t.y, t.z, t.w};
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        v[i] = bf16_to_f32((ushort)(w[i / 2] >> (16 * (i % 2))));
-    }
+static inline float half_bf16(uint w, int i) {
+    return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
+}
+
+static inline uint put_bf16(uint w, int i, float x) {
+    const uint bits = f32_to_bf16(x);
+    return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;
 }
 
 static inline void load_f32x4(device const float* p, thread float* v) {
@@ -53,6 +53,14 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
+static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
+    const uint4 t = *(device const uint4*)p;
+    w[0] = t.x;
+    w[1] = t.y;
+    w[2] = t.z;
+    w[3] = t.w;
+}
+
 struct cumsum_f32__args {
     int rows;
     int x_row_stride_0;
@@ -61,7 +69,7 @@ struct cumsum_f32__args {
     int x_col;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void cumsum_f32_(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
     constant cumsum_f32__args& args [[buffer(2)]],
@@ -71,16 +79,16 @@ kernel void cumsum_f32_(device const float* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float scan_1_of_warp[4];
+    threadgroup float scan_1_of_warp[8];
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
         const int out_row = base * args.cols;
         const int shift = out_row & 3;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
-        float x_held[32];
+        float x_held[16];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = ((tid + (c * 128)) * 4) - shift;
+        for (int c = 0; c < 4; c++) {
+            const int col = ((tid + (c * 256)) * 4) - shift;
             const bool full = (0 <= col) && ((col + 4) <= args.cols);
             if (full && x_vectors) {
                 load_f32x4(&x[x_row + col], &x_held[c * 4]);
@@ -91,25 +99,25 @@ kernel void cumsum_f32_(device const float* x [[buffer(0)]],
                 }
             }
         }
-        float terms_1[32];
+        float terms_1_0[16];
+        float scan_1[16];
+        float carry_1 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = ((tid + (c_2 * 128)) * 4) - shift;
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
             const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
 #pragma unroll
             for (int i_2 = 0; i_2 < 4; i_2++) {
                 const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                terms_1[(c_2 * 4) + i_2] = inside ? x_held[(c_2 * 4) + i_2] : 0.0f;
+                terms_1_0[(c_2 * 4) + i_2] = inside ? x_held[(c_2 * 4) + i_2] : 0.0f;
             }
         }
-        float scan_1[32];
-        float carry_1 = 0.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 8; c_3++) {
+        for (int c_3 = 0; c_3 < 4; c_3++) {
             float total = 0.0f;
 #pragma unroll
             for (int i_3 = 0; i_3 < 4; i_3++) {
-                total = total + terms_1[(c_3 * 4) + i_3];
+                total = total + terms_1_0[(c_3 * 4) + i_3];
             }
             const int place = tid & 31;
             const float other = simd_shuffle_up(total, (ushort)1);
@@ -123,6 +131,7 @@ kernel void cumsum_f32_(device const float* x [[buffer(0)]],
             const float other_5 = simd_shuffle_up(total, (ushort)16);
             total = (16 <= place) ? (other_5 + total) : total;
             const float above = simd_shuffle_up(total, (ushort)1);
+            const float above_2 = (1 <= place) ? above : 0.0f;
             const int warp = tid / 32;
             if (place == 31) {
                 scan_1_of_warp[warp] = total;
@@ -131,22 +140,22 @@ kernel void cumsum_f32_(device const float* x [[buffer(0)]],
             const int mine = tid / 32;
             float run = carry_1;
 #pragma unroll
-            for (int w = 0; w < 4; w++) {
+            for (int w = 0; w < 8; w++) {
                 const float value = scan_1_of_warp[(warp - mine) + w];
                 run = (w < mine) ? (run + value) : run;
                 carry_1 = carry_1 + value;
             }
-            run = run + ((1 <= place) ? above : 0.0f);
+            run = run + above_2;
             threadgroup_barrier(mem_flags::mem_threadgroup);
 #pragma unroll
             for (int i_4 = 0; i_4 < 4; i_4++) {
-                run = run + terms_1[(c_3 * 4) + i_4];
+                run = run + terms_1_0[(c_3 * 4) + i_4];
                 scan_1[(c_3 * 4) + i_4] = run;
             }
         }
 #pragma unroll
-        for (int c_4 = 0; c_4 < 8; c_4++) {
-            const int col_3 = ((tid + (c_4 * 128)) * 4) - shift;
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_3 = ((tid + (c_4 * 256)) * 4) - shift;
             const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
             float out_chunk[4];
 #pragma unroll
@@ -175,7 +184,7 @@ struct cumsum_bf16__args {
     int x_col;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void cumsum_bf16_(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
     constant cumsum_bf16__args& args [[buffer(2)]],
@@ -185,45 +194,45 @@ kernel void cumsum_bf16_(device const ushort* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float scan_1_of_warp[4];
+    threadgroup float scan_1_of_warp[8];
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
         const int out_row = base * args.cols;
         const int shift = out_row & 7;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 7) == 0) && (args.x_col == 1);
-        float x_held[32];
+        uint x_held[8];
 #pragma unroll
-        for (int c = 0; c < 4; c++) {
-            const int col = ((tid + (c * 128)) * 8) - shift;
+        for (int c = 0; c < 2; c++) {
+            const int col = ((tid + (c * 256)) * 8) - shift;
             const bool full = (0 <= col) && ((col + 8) <= args.cols);
             if (full && x_vectors) {
-                load_bf16x8(&x[x_row + col], &x_held[c * 8]);
+                copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
             } else {
 #pragma unroll
                 for (int i = 0; i < 8; i++) {
-                    x_held[(c * 8) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f;
+                    x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
                 }
             }
         }
-        float terms_1[32];
+        float terms_1_0[16];
+        float scan_1[16];
+        float carry_1 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 4; c_2++) {
-            const int col_2 = ((tid + (c_2 * 128)) * 8) - shift;
+        for (int c_2 = 0; c_2 < 2; c_2++) {
+            const int col_2 = ((tid + (c_2 * 256)) * 8) - shift;
             const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
 #pragma unroll
             for (int i_2 = 0; i_2 < 8; i_2++) {
                 const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                terms_1[(c_2 * 8) + i_2] = inside ? x_held[(c_2 * 8) + i_2] : 0.0f;
+                terms_1_0[(c_2 * 8) + i_2] = inside ? half_bf16(x_held[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1) : 0.0f;
             }
         }
-        float scan_1[32];
-        float carry_1 = 0.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 4; c_3++) {
+        for (int c_3 = 0; c_3 < 2; c_3++) {
             float total = 0.0f;
 #pragma unroll
             for (int i_3 = 0; i_3 < 8; i_3++) {
-                total = total + terms_1[(c_3 * 8) + i_3];
+                total = total + terms_1_0[(c_3 * 8) + i_3];
             }
             const int place = tid & 31;
             const float other = simd_shuffle_up(total, (ushort)1);
@@ -237,6 +246,7 @@ kernel void cumsum_bf16_(device const ushort* x [[buffer(0)]],
             const float other_5 = simd_shuffle_up(total, (ushort)16);
             total = (16 <= place) ? (other_5 + total) : total;
             const float above = simd_shuffle_up(total, (ushort)1);
+            const float above_2 = (1 <= place) ? above : 0.0f;
             const int warp = tid / 32;
             if (place == 31) {
                 scan_1_of_warp[warp] = total;
@@ -245,22 +255,22 @@ kernel void cumsum_bf16_(device const ushort* x [[buffer(0)]],
             const int mine = tid / 32;
             float run = carry_1;
 #pragma unroll
-            for (int w = 0; w < 4; w++) {
+            for (int w = 0; w < 8; w++) {
                 const float value = scan_1_of_warp[(warp - mine) + w];
                 run = (w < mine) ? (run + value) : run;
                 carry_1 = carry_1 + value;
             }
-            run = run + ((1 <= place) ? above : 0.0f);
+            run = run + above_2;
             threadgroup_barrier(mem_flags::mem_threadgroup);
 #pragma unroll
             for (int i_4 = 0; i_4 < 8; i_4++) {
-                run = run + terms_1[(c_3 * 8) + i_4];
+                run = run + terms_1_0[(c_3 * 8) + i_4];
                 scan_1[(c_3 * 8) + i_4] = run;
             }
         }
 #pragma unroll
-        for (int c_4 = 0; c_4 < 4; c_4++) {
-            const int col_3 = ((tid + (c_4 * 128)) * 8) - shift;
+        for (int c_4 = 0; c_4 < 2; c_4++) {
+            const int col_3 = ((tid + (c_4 * 256)) * 8) - shift;
             const bool full_3 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
             float out_chunk[8];
 #pragma unroll
@@ -289,7 +299,7 @@ struct cumsum_vjp_f32__args {
     int g_out_col;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void cumsum_vjp_f32_(device const float* g_out [[buffer(0)]],
     device float* d_x [[buffer(1)]],
     constant cumsum_vjp_f32__args& args [[buffer(2)]],
@@ -299,16 +309,16 @@ kernel void cumsum_vjp_f32_(device const float* g_out [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float scan_1_of_warp[4];
+    threadgroup float scan_1_of_warp[8];
     for (int base = bid; base < args.rows; base += blocks) {
         const int g_out_row = base * args.g_out_row_stride_0;
         const int d_x_row = base * args.cols;
         const int shift = d_x_row & 3;
         const bool g_out_vectors = ((((g_out_row + args.g_out_shift) - shift) & 3) == 0) && (args.g_out_col == 1);
-        float g_out_held[32];
+        float g_out_held[16];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = ((tid + (c * 128)) * 4) - shift;
+        for (int c = 0; c < 4; c++) {
+            const int col = ((tid + (c * 256)) * 4) - shift;
             const bool full = (0 <= col) && ((col + 4) <= args.cols);
             if (full && g_out_vectors) {
                 load_f32x4(&g_out[g_out_row + col], &g_out_held[c * 4]);
@@ -319,25 +329,25 @@ kernel void cumsum_vjp_f32_(device const float* g_out [[buffer(0)]],
                 }
             }
         }
-        float terms_1[32];
+        float terms_1_0[16];
+        float scan_1[16];
+        float carry_1 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = ((tid + (c_2 * 128)) * 4) - shift;
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
             const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
 #pragma unroll
             for (int i_2 = 0; i_2 < 4; i_2++) {
                 const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                terms_1[(c_2 * 4) + i_2] = inside ? g_out_held[(c_2 * 4) + i_2] : 0.0f;
+                terms_1_0[(c_2 * 4) + i_2] = inside ? g_out_held[(c_2 * 4) + i_2] : 0.0f;
             }
         }
-        float scan_1[32];
-        float carry_1 = 0.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 8; c_3++) {
+        for (int c_3 = 0; c_3 < 4; c_3++) {
             float total = 0.0f;
 #pragma unroll
             for (int i_3 = 0; i_3 < 4; i_3++) {
-                total = total + terms_1[((7 - c_3) * 4) + (3 - i_3)];
+                total = total + terms_1_0[((3 - c_3) * 4) + (3 - i_3)];
             }
             const int place = tid & 31;
             const float other = simd_shuffle_down(total, (ushort)1);
@@ -351,6 +361,7 @@ kernel void cumsum_vjp_f32_(device const float* g_out [[buffer(0)]],
             const float other_5 = simd_shuffle_down(total, (ushort)16);
             total = (place < 16) ? (other_5 + total) : total;
             const float above = simd_shuffle_down(total, (ushort)1);
+            const float above_2 = (place < 31) ? above : 0.0f;
             const int warp = tid / 32;
             if (place == 0) {
                 scan_1_of_warp[warp] = total;
@@ -359,23 +370,23 @@ kernel void cumsum_vjp_f32_(device const float* g_out [[buffer(0)]],
             const int mine = tid / 32;
             float run = carry_1;
 #pragma unroll
-            for (int w = 0; w < 4; w++) {
-                const int of = 3 - w;
+            for (int w = 0; w < 8; w++) {
+                const int of = 7 - w;
                 const float value = scan_1_of_warp[(warp - mine) + of];
                 run = (mine < of) ? (run + value) : run;
                 carry_1 = carry_1 + value;
             }
-            run = run + ((place < 31) ? above : 0.0f);
+            run = run + above_2;
             threadgroup_barrier(mem_flags::mem_threadgroup);
 #pragma unroll
             for (int i_4 = 0; i_4 < 4; i_4++) {
-                run = run + terms_1[((7 - c_3) * 4) + (3 - i_4)];
-                scan_1[((7 - c_3) * 4) + (3 - i_4)] = run;
+                run = run + terms_1_0[((3 - c_3) * 4) + (3 - i_4)];
+                scan_1[((3 - c_3) * 4) + (3 - i_4)] = run;
             }
         }
 #pragma unroll
-        for (int c_4 = 0; c_4 < 8; c_4++) {
-            const int col_3 = ((tid + (c_4 * 128)) * 4) - shift;
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_3 = ((tid + (c_4 * 256)) * 4) - shift;
             const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
             float d_x_chunk[4];
 #pragma unroll

@@ -13,13 +13,26 @@ static inline ushort f32_to_bf16(float x) {
     return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
 }
 
+static inline int min_i32(int a, int b) {
+    return a <= b ? a : b;
+}
+
 static inline float mulz_f32(float a, float b) {
     return a == 0.0f ? 0.0f : a * b;
 }
 
-// Philox4x32-7: word index % 4 of block index / 4
-static inline float rand_unit(long seed, long index) {
-    uint c0 = (uint)(index >> 2), c1 = (uint)(index >> 34), c2 = 0, c3 = 0;
+static inline float half_bf16(uint w, int i) {
+    return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
+}
+
+static inline uint put_bf16(uint w, int i, float x) {
+    const uint bits = f32_to_bf16(x);
+    return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;
+}
+
+// a block of Philox4x32-7
+static inline void philox(long seed, long block, thread uint* w) {
+    uint c0 = (uint)block, c1 = (uint)(block >> 32), c2 = 0, c3 = 0;
     uint k0 = (uint)seed, k1 = (uint)((ulong)seed >> 32);
 #pragma unroll
     for (int round = 0; round < 7; round++) {
@@ -31,17 +44,33 @@ static inline float rand_unit(long seed, long index) {
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
-    const int word = (int)(index & 3);
-    const uint bits = word == 0 ? c0 : word == 1 ? c1 : word == 2 ? c2 : c3;
-    return (float)(bits >> 8) * 5.9604645e-8f;
+    w[0] = c0;
+    w[1] = c1;
+    w[2] = c2;
+    w[3] = c3;
 }
 
-static inline void load_bf16x8(device const ushort* p, thread float* v) {
-    const uint4 t = *(device const uint4*)p;
-    const uint w[4] = {t.x, t.y, t.z, t.w};
+static inline void rand_units(long seed, long index, thread float* v) {
+    uint w[8];
+    philox(seed, index >> 2, w);
+    if ((index & 3) != 0) {
+        philox(seed, (index >> 2) + 1, &w[4]);
+        if ((index & 1) != 0) {
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-        v[i] = bf16_to_f32((ushort)(w[i / 2] >> (16 * (i % 2))));
+            for (int i = 0; i < 7; i++) {
+                w[i] = w[i + 1];
+            }
+        }
+        if ((index & 2) != 0) {
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                w[i] = w[i + 2];
+            }
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        v[i] = (float)(w[i] >> 8) * 5.9604645e-8f;
     }
 }
 
@@ -76,6 +105,14 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
+static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
+    const uint4 t = *(device const uint4*)p;
+    w[0] = t.x;
+    w[1] = t.y;
+    w[2] = t.z;
+    w[3] = t.w;
+}
+
 struct dropout_f32__args {
     float p;
     long seed;
@@ -99,36 +136,57 @@ kernel void dropout_f32_(device const float* x [[buffer(0)]],
     const int blocks = (int)groups_of_grid;
     const float sub_6 = 1.0f - args.p;
     const int total = args.rows * args.chunks;
-    for (int chunk = (bid * 256) + tid; chunk < total; chunk += blocks * 256) {
-        const int row = chunk / args.chunks;
-        const int x_row = row * args.x_row_stride_0;
-        const int out_row = row * args.cols;
-        const int shift = out_row & 3;
-        const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
-        const int col = ((chunk % args.chunks) * 4) - shift;
-        const bool full = (0 <= col) && ((col + 4) <= args.cols);
-        float x_chunk[4];
-        if (full && x_vectors) {
-            load_f32x4(&x[x_row + col], &x_chunk[0]);
-        } else {
+    for (int first = (bid * 1024) + tid; first < total; first += blocks * 1024) {
+        float x_chunk[16];
 #pragma unroll
-            for (int i = 0; i < 4; i++) {
-                x_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+        for (int c = 0; c < 4; c++) {
+            const bool lives = (first + (c * 256)) < total;
+            const int chunk = min_i32((first + (c * 256)), (total - 1));
+            const int row = (args.rows == 1) ? 0 : (chunk / args.chunks);
+            const int x_row = row * args.x_row_stride_0;
+            const int out_row = row * args.cols;
+            const int shift = out_row & 3;
+            const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
+            const int col = ((chunk - (row * args.chunks)) * 4) - shift;
+            const bool full = (0 <= col) && ((col + 4) <= args.cols);
+            if (full && x_vectors) {
+                load_f32x4(&x[x_row + col], &x_chunk[c * 4]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    x_chunk[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                }
             }
         }
-        float out_chunk[4];
 #pragma unroll
-        for (int i_2 = 0; i_2 < 4; i_2++) {
-            const float v_3 = rand_unit(args.seed, (((long)row) * ((long)args.cols)) + ((long)(col + i_2)));
-            out_chunk[i_2] = (v_3 < args.p) ? 0.0f : (x_chunk[i_2] / sub_6);
-        }
-        if (full) {
-            store_f32x4(&out[out_row + col], &out_chunk[0]);
-        } else {
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const bool lives_2 = (first + (c_2 * 256)) < total;
+            const int chunk_2 = min_i32((first + (c_2 * 256)), (total - 1));
+            const int row_2 = (args.rows == 1) ? 0 : (chunk_2 / args.chunks);
+            const int x_row_2 = row_2 * args.x_row_stride_0;
+            const int out_row_2 = row_2 * args.cols;
+            const int shift_2 = out_row_2 & 3;
+            const bool x_vectors_2 = ((((x_row_2 + args.x_shift) - shift_2) & 3) == 0) && (args.x_col == 1);
+            const int col_2 = ((chunk_2 - (row_2 * args.chunks)) * 4) - shift_2;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+            float rand_3[4];
+            rand_units(args.seed, (((long)row_2) * ((long)args.cols)) + ((long)col_2), &rand_3[0]);
+            float out_chunk[4];
 #pragma unroll
-            for (int i_3 = 0; i_3 < 4; i_3++) {
-                if ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) {
-                    out[out_row + (col + i_3)] = out_chunk[i_3];
+            for (int i_2 = 0; i_2 < 4; i_2++) {
+                const float where_9 = (rand_3[i_2] < args.p) ? 0.0f : (x_chunk[(c_2 * 4) + i_2] / sub_6);
+                out_chunk[i_2] = where_9;
+            }
+            if (lives_2) {
+                if (full_2) {
+                    store_f32x4(&out[out_row_2 + col_2], &out_chunk[0]);
+                } else {
+#pragma unroll
+                    for (int i_3 = 0; i_3 < 4; i_3++) {
+                        if ((0 <= (col_2 + i_3)) && ((col_2 + i_3) < args.cols)) {
+                            out[out_row_2 + (col_2 + i_3)] = out_chunk[i_3];
+                        }
+                    }
                 }
             }
         }
@@ -158,36 +216,58 @@ kernel void dropout_bf16_(device const ushort* x [[buffer(0)]],
     const int blocks = (int)groups_of_grid;
     const float sub_6 = 1.0f - args.p;
     const int total = args.rows * args.chunks;
-    for (int chunk = (bid * 256) + tid; chunk < total; chunk += blocks * 256) {
-        const int row = chunk / args.chunks;
-        const int x_row = row * args.x_row_stride_0;
-        const int out_row = row * args.cols;
-        const int shift = out_row & 7;
-        const bool x_vectors = ((((x_row + args.x_shift) - shift) & 7) == 0) && (args.x_col == 1);
-        const int col = ((chunk % args.chunks) * 8) - shift;
-        const bool full = (0 <= col) && ((col + 8) <= args.cols);
-        float x_chunk[8];
-        if (full && x_vectors) {
-            load_bf16x8(&x[x_row + col], &x_chunk[0]);
-        } else {
+    for (int first = (bid * 1024) + tid; first < total; first += blocks * 1024) {
+        uint x_chunk[16];
 #pragma unroll
-            for (int i = 0; i < 8; i++) {
-                x_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f;
+        for (int c = 0; c < 4; c++) {
+            const bool lives = (first + (c * 256)) < total;
+            const int chunk = min_i32((first + (c * 256)), (total - 1));
+            const int row = (args.rows == 1) ? 0 : (chunk / args.chunks);
+            const int x_row = row * args.x_row_stride_0;
+            const int out_row = row * args.cols;
+            const int shift = out_row & 7;
+            const bool x_vectors = ((((x_row + args.x_shift) - shift) & 7) == 0) && (args.x_col == 1);
+            const int col = ((chunk - (row * args.chunks)) * 8) - shift;
+            const bool full = (0 <= col) && ((col + 8) <= args.cols);
+            if (full && x_vectors) {
+                copy_bf16x8(&x[x_row + col], &x_chunk[(c * 8) / 2]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 8; i++) {
+                    x_chunk[((c * 8) + i) / 2] = put_bf16(x_chunk[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
+                }
             }
         }
-        float out_chunk[8];
 #pragma unroll
-        for (int i_2 = 0; i_2 < 8; i_2++) {
-            const float v_3 = rand_unit(args.seed, (((long)row) * ((long)args.cols)) + ((long)(col + i_2)));
-            out_chunk[i_2] = (v_3 < args.p) ? 0.0f : (x_chunk[i_2] / sub_6);
-        }
-        if (full) {
-            store_bf16x8(&out[out_row + col], &out_chunk[0]);
-        } else {
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const bool lives_2 = (first + (c_2 * 256)) < total;
+            const int chunk_2 = min_i32((first + (c_2 * 256)), (total - 1));
+            const int row_2 = (args.rows == 1) ? 0 : (chunk_2 / args.chunks);
+            const int x_row_2 = row_2 * args.x_row_stride_0;
+            const int out_row_2 = row_2 * args.cols;
+            const int shift_2 = out_row_2 & 7;
+            const bool x_vectors_2 = ((((x_row_2 + args.x_shift) - shift_2) & 7) == 0) && (args.x_col == 1);
+            const int col_2 = ((chunk_2 - (row_2 * args.chunks)) * 8) - shift_2;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
+            float rand_3[8];
+            rand_units(args.seed, (((long)row_2) * ((long)args.cols)) + ((long)col_2), &rand_3[0]);
+            rand_units(args.seed, (((long)row_2) * ((long)args.cols)) + ((long)(col_2 + 4)), &rand_3[4]);
+            float out_chunk[8];
 #pragma unroll
-            for (int i_3 = 0; i_3 < 8; i_3++) {
-                if ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) {
-                    out[out_row + (col + i_3)] = f32_to_bf16(out_chunk[i_3]);
+            for (int i_2 = 0; i_2 < 8; i_2++) {
+                const float where_9 = (rand_3[i_2] < args.p) ? 0.0f : (half_bf16(x_chunk[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1) / sub_6);
+                out_chunk[i_2] = where_9;
+            }
+            if (lives_2) {
+                if (full_2) {
+                    store_bf16x8(&out[out_row_2 + col_2], &out_chunk[0]);
+                } else {
+#pragma unroll
+                    for (int i_3 = 0; i_3 < 8; i_3++) {
+                        if ((0 <= (col_2 + i_3)) && ((col_2 + i_3) < args.cols)) {
+                            out[out_row_2 + (col_2 + i_3)] = f32_to_bf16(out_chunk[i_3]);
+                        }
+                    }
                 }
             }
         }
@@ -218,36 +298,57 @@ kernel void dropout_vjp_f32_(device const float* g_out [[buffer(0)]],
     const float sub_6 = 1.0f - args.p;
     const float recip_7 = 1.0f / sub_6;
     const int total = args.rows * args.chunks;
-    for (int chunk = (bid * 256) + tid; chunk < total; chunk += blocks * 256) {
-        const int row = chunk / args.chunks;
-        const int g_out_row = row * args.g_out_row_stride_0;
-        const int d_x_row = row * args.cols;
-        const int shift = d_x_row & 3;
-        const bool g_out_vectors = ((((g_out_row + args.g_out_shift) - shift) & 3) == 0) && (args.g_out_col == 1);
-        const int col = ((chunk % args.chunks) * 4) - shift;
-        const bool full = (0 <= col) && ((col + 4) <= args.cols);
-        float g_out_chunk[4];
-        if (full && g_out_vectors) {
-            load_f32x4(&g_out[g_out_row + col], &g_out_chunk[0]);
-        } else {
+    for (int first = (bid * 1024) + tid; first < total; first += blocks * 1024) {
+        float g_out_chunk[16];
 #pragma unroll
-            for (int i = 0; i < 4; i++) {
-                g_out_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? g_out[g_out_row + ((col + i) * args.g_out_col)] : 0.0f;
+        for (int c = 0; c < 4; c++) {
+            const bool lives = (first + (c * 256)) < total;
+            const int chunk = min_i32((first + (c * 256)), (total - 1));
+            const int row = (args.rows == 1) ? 0 : (chunk / args.chunks);
+            const int g_out_row = row * args.g_out_row_stride_0;
+            const int d_x_row = row * args.cols;
+            const int shift = d_x_row & 3;
+            const bool g_out_vectors = ((((g_out_row + args.g_out_shift) - shift) & 3) == 0) && (args.g_out_col == 1);
+            const int col = ((chunk - (row * args.chunks)) * 4) - shift;
+            const bool full = (0 <= col) && ((col + 4) <= args.cols);
+            if (full && g_out_vectors) {
+                load_f32x4(&g_out[g_out_row + col], &g_out_chunk[c * 4]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    g_out_chunk[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? g_out[g_out_row + ((col + i) * args.g_out_col)] : 0.0f;
+                }
             }
         }
-        float d_x_chunk[4];
 #pragma unroll
-        for (int i_2 = 0; i_2 < 4; i_2++) {
-            const float v_3 = rand_unit(args.seed, (((long)row) * ((long)args.cols)) + ((long)(col + i_2)));
-            d_x_chunk[i_2] = mulz_f32(((v_3 < args.p) ? 0.0f : g_out_chunk[i_2]), recip_7);
-        }
-        if (full) {
-            store_f32x4(&d_x[d_x_row + col], &d_x_chunk[0]);
-        } else {
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const bool lives_2 = (first + (c_2 * 256)) < total;
+            const int chunk_2 = min_i32((first + (c_2 * 256)), (total - 1));
+            const int row_2 = (args.rows == 1) ? 0 : (chunk_2 / args.chunks);
+            const int g_out_row_2 = row_2 * args.g_out_row_stride_0;
+            const int d_x_row_2 = row_2 * args.cols;
+            const int shift_2 = d_x_row_2 & 3;
+            const bool g_out_vectors_2 = ((((g_out_row_2 + args.g_out_shift) - shift_2) & 3) == 0) && (args.g_out_col == 1);
+            const int col_2 = ((chunk_2 - (row_2 * args.chunks)) * 4) - shift_2;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+            float rand_3[4];
+            rand_units(args.seed, (((long)row_2) * ((long)args.cols)) + ((long)col_2), &rand_3[0]);
+            float d_x_chunk[4];
 #pragma unroll
-            for (int i_3 = 0; i_3 < 4; i_3++) {
-                if ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) {
-                    d_x[d_x_row + (col + i_3)] = d_x_chunk[i_3];
+            for (int i_2 = 0; i_2 < 4; i_2++) {
+                const float where_9 = (rand_3[i_2] < args.p) ? 0.0f : g_out_chunk[(c_2 * 4) + i_2];
+                d_x_chunk[i_2] = mulz_f32(where_9, recip_7);
+            }
+            if (lives_2) {
+                if (full_2) {
+                    store_f32x4(&d_x[d_x_row_2 + col_2], &d_x_chunk[0]);
+                } else {
+#pragma unroll
+                    for (int i_3 = 0; i_3 < 4; i_3++) {
+                        if ((0 <= (col_2 + i_3)) && ((col_2 + i_3) < args.cols)) {
+                            d_x[d_x_row_2 + (col_2 + i_3)] = d_x_chunk[i_3];
+                        }
+                    }
                 }
             }
         }

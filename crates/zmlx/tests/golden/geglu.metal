@@ -13,19 +13,23 @@ static inline ushort f32_to_bf16(float x) {
     return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
 }
 
+static inline int min_i32(int a, int b) {
+    return a <= b ? a : b;
+}
+
 static inline float sigmoid_f32(float x) {
     const float e = metal::precise::exp(-metal::fabs(x));
     const float r = 1.0f / (1.0f + e);
     return x >= 0.0f ? r : e * r;
 }
 
-static inline void load_bf16x8(device const ushort* p, thread float* v) {
-    const uint4 t = *(device const uint4*)p;
-    const uint w[4] = {t.x, t.y, t.z, t.w};
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        v[i] = bf16_to_f32((ushort)(w[i / 2] >> (16 * (i % 2))));
-    }
+static inline float half_bf16(uint w, int i) {
+    return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
+}
+
+static inline uint put_bf16(uint w, int i, float x) {
+    const uint bits = f32_to_bf16(x);
+    return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;
 }
 
 static inline void load_f32x4(device const float* p, thread float* v) {
@@ -59,6 +63,14 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
+static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
+    const uint4 t = *(device const uint4*)p;
+    w[0] = t.x;
+    w[1] = t.y;
+    w[2] = t.z;
+    w[3] = t.w;
+}
+
 struct geglu_f32__args {
     int chunks;
     int rows;
@@ -83,47 +95,70 @@ kernel void geglu_f32_(device const float* gate [[buffer(0)]],
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
     const int total = args.rows * args.chunks;
-    for (int chunk = (bid * 256) + tid; chunk < total; chunk += blocks * 256) {
-        const int row = chunk / args.chunks;
-        const int gate_row = row * args.gate_row_stride_0;
-        const int up_row = row * args.up_row_stride_0;
-        const int out_row = row * args.cols;
-        const int shift = out_row & 3;
-        const bool gate_vectors = ((((gate_row + args.gate_shift) - shift) & 3) == 0) && (args.gate_col == 1);
-        const bool up_vectors = ((((up_row + args.up_shift) - shift) & 3) == 0) && (args.up_col == 1);
-        const int col = ((chunk % args.chunks) * 4) - shift;
-        const bool full = (0 <= col) && ((col + 4) <= args.cols);
-        float gate_chunk[4];
-        if (full && gate_vectors) {
-            load_f32x4(&gate[gate_row + col], &gate_chunk[0]);
-        } else {
+    for (int first = (bid * 512) + tid; first < total; first += blocks * 512) {
+        float gate_chunk[8];
+        float up_chunk[8];
 #pragma unroll
-            for (int i = 0; i < 4; i++) {
-                gate_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? gate[gate_row + ((col + i) * args.gate_col)] : 0.0f;
+        for (int c = 0; c < 2; c++) {
+            const bool lives = (first + (c * 256)) < total;
+            const int chunk = min_i32((first + (c * 256)), (total - 1));
+            const int row = (args.rows == 1) ? 0 : (chunk / args.chunks);
+            const int gate_row = row * args.gate_row_stride_0;
+            const int up_row = row * args.up_row_stride_0;
+            const int out_row = row * args.cols;
+            const int shift = out_row & 3;
+            const bool gate_vectors = ((((gate_row + args.gate_shift) - shift) & 3) == 0) && (args.gate_col == 1);
+            const bool up_vectors = ((((up_row + args.up_shift) - shift) & 3) == 0) && (args.up_col == 1);
+            const int col = ((chunk - (row * args.chunks)) * 4) - shift;
+            const bool full = (0 <= col) && ((col + 4) <= args.cols);
+            if (full && gate_vectors) {
+                load_f32x4(&gate[gate_row + col], &gate_chunk[c * 4]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    gate_chunk[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? gate[gate_row + ((col + i) * args.gate_col)] : 0.0f;
+                }
+            }
+            if (full && up_vectors) {
+                load_f32x4(&up[up_row + col], &up_chunk[c * 4]);
+            } else {
+#pragma unroll
+                for (int i_2 = 0; i_2 < 4; i_2++) {
+                    up_chunk[(c * 4) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? up[up_row + ((col + i_2) * args.up_col)] : 0.0f;
+                }
             }
         }
-        float up_chunk[4];
-        if (full && up_vectors) {
-            load_f32x4(&up[up_row + col], &up_chunk[0]);
-        } else {
 #pragma unroll
-            for (int i_2 = 0; i_2 < 4; i_2++) {
-                up_chunk[i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? up[up_row + ((col + i_2) * args.up_col)] : 0.0f;
+        for (int c_2 = 0; c_2 < 2; c_2++) {
+            const bool lives_2 = (first + (c_2 * 256)) < total;
+            const int chunk_2 = min_i32((first + (c_2 * 256)), (total - 1));
+            const int row_2 = (args.rows == 1) ? 0 : (chunk_2 / args.chunks);
+            const int gate_row_2 = row_2 * args.gate_row_stride_0;
+            const int up_row_2 = row_2 * args.up_row_stride_0;
+            const int out_row_2 = row_2 * args.cols;
+            const int shift_2 = out_row_2 & 3;
+            const bool gate_vectors_2 = ((((gate_row_2 + args.gate_shift) - shift_2) & 3) == 0) && (args.gate_col == 1);
+            const bool up_vectors_2 = ((((up_row_2 + args.up_shift) - shift_2) & 3) == 0) && (args.up_col == 1);
+            const int col_2 = ((chunk_2 - (row_2 * args.chunks)) * 4) - shift_2;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+            float out_chunk[4];
+#pragma unroll
+            for (int i_3 = 0; i_3 < 4; i_3++) {
+                const float mul_2 = gate_chunk[(c_2 * 4) + i_3] * gate_chunk[(c_2 * 4) + i_3];
+                const float add_6 = gate_chunk[(c_2 * 4) + i_3] + ((gate_chunk[(c_2 * 4) + i_3] * mul_2) * 0.044715f);
+                const float mul_10 = gate_chunk[(c_2 * 4) + i_3] * sigmoid_f32((add_6 * 1.5957692f));
+                out_chunk[i_3] = up_chunk[(c_2 * 4) + i_3] * mul_10;
             }
-        }
-        float out_chunk[4];
+            if (lives_2) {
+                if (full_2) {
+                    store_f32x4(&out[out_row_2 + col_2], &out_chunk[0]);
+                } else {
 #pragma unroll
-        for (int i_3 = 0; i_3 < 4; i_3++) {
-            const float add_6 = gate_chunk[i_3] + ((gate_chunk[i_3] * (gate_chunk[i_3] * gate_chunk[i_3])) * 0.044715f);
-            out_chunk[i_3] = up_chunk[i_3] * (gate_chunk[i_3] * sigmoid_f32((add_6 * 1.5957692f)));
-        }
-        if (full) {
-            store_f32x4(&out[out_row + col], &out_chunk[0]);
-        } else {
-#pragma unroll
-            for (int i_4 = 0; i_4 < 4; i_4++) {
-                if ((0 <= (col + i_4)) && ((col + i_4) < args.cols)) {
-                    out[out_row + (col + i_4)] = out_chunk[i_4];
+                    for (int i_4 = 0; i_4 < 4; i_4++) {
+                        if ((0 <= (col_2 + i_4)) && ((col_2 + i_4) < args.cols)) {
+                            out[out_row_2 + (col_2 + i_4)] = out_chunk[i_4];
+                        }
+                    }
                 }
             }
         }
@@ -154,47 +189,70 @@ kernel void geglu_bf16_(device const ushort* gate [[buffer(0)]],
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
     const int total = args.rows * args.chunks;
-    for (int chunk = (bid * 256) + tid; chunk < total; chunk += blocks * 256) {
-        const int row = chunk / args.chunks;
-        const int gate_row = row * args.gate_row_stride_0;
-        const int up_row = row * args.up_row_stride_0;
-        const int out_row = row * args.cols;
-        const int shift = out_row & 7;
-        const bool gate_vectors = ((((gate_row + args.gate_shift) - shift) & 7) == 0) && (args.gate_col == 1);
-        const bool up_vectors = ((((up_row + args.up_shift) - shift) & 7) == 0) && (args.up_col == 1);
-        const int col = ((chunk % args.chunks) * 8) - shift;
-        const bool full = (0 <= col) && ((col + 8) <= args.cols);
-        float gate_chunk[8];
-        if (full && gate_vectors) {
-            load_bf16x8(&gate[gate_row + col], &gate_chunk[0]);
-        } else {
+    for (int first = (bid * 512) + tid; first < total; first += blocks * 512) {
+        uint gate_chunk[8];
+        uint up_chunk[8];
 #pragma unroll
-            for (int i = 0; i < 8; i++) {
-                gate_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(gate[gate_row + ((col + i) * args.gate_col)]) : 0.0f;
+        for (int c = 0; c < 2; c++) {
+            const bool lives = (first + (c * 256)) < total;
+            const int chunk = min_i32((first + (c * 256)), (total - 1));
+            const int row = (args.rows == 1) ? 0 : (chunk / args.chunks);
+            const int gate_row = row * args.gate_row_stride_0;
+            const int up_row = row * args.up_row_stride_0;
+            const int out_row = row * args.cols;
+            const int shift = out_row & 7;
+            const bool gate_vectors = ((((gate_row + args.gate_shift) - shift) & 7) == 0) && (args.gate_col == 1);
+            const bool up_vectors = ((((up_row + args.up_shift) - shift) & 7) == 0) && (args.up_col == 1);
+            const int col = ((chunk - (row * args.chunks)) * 8) - shift;
+            const bool full = (0 <= col) && ((col + 8) <= args.cols);
+            if (full && gate_vectors) {
+                copy_bf16x8(&gate[gate_row + col], &gate_chunk[(c * 8) / 2]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 8; i++) {
+                    gate_chunk[((c * 8) + i) / 2] = put_bf16(gate_chunk[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(gate[gate_row + ((col + i) * args.gate_col)]) : 0.0f);
+                }
+            }
+            if (full && up_vectors) {
+                copy_bf16x8(&up[up_row + col], &up_chunk[(c * 8) / 2]);
+            } else {
+#pragma unroll
+                for (int i_2 = 0; i_2 < 8; i_2++) {
+                    up_chunk[((c * 8) + i_2) / 2] = put_bf16(up_chunk[((c * 8) + i_2) / 2], ((c * 8) + i_2) & 1, ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? bf16_to_f32(up[up_row + ((col + i_2) * args.up_col)]) : 0.0f);
+                }
             }
         }
-        float up_chunk[8];
-        if (full && up_vectors) {
-            load_bf16x8(&up[up_row + col], &up_chunk[0]);
-        } else {
 #pragma unroll
-            for (int i_2 = 0; i_2 < 8; i_2++) {
-                up_chunk[i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? bf16_to_f32(up[up_row + ((col + i_2) * args.up_col)]) : 0.0f;
+        for (int c_2 = 0; c_2 < 2; c_2++) {
+            const bool lives_2 = (first + (c_2 * 256)) < total;
+            const int chunk_2 = min_i32((first + (c_2 * 256)), (total - 1));
+            const int row_2 = (args.rows == 1) ? 0 : (chunk_2 / args.chunks);
+            const int gate_row_2 = row_2 * args.gate_row_stride_0;
+            const int up_row_2 = row_2 * args.up_row_stride_0;
+            const int out_row_2 = row_2 * args.cols;
+            const int shift_2 = out_row_2 & 7;
+            const bool gate_vectors_2 = ((((gate_row_2 + args.gate_shift) - shift_2) & 7) == 0) && (args.gate_col == 1);
+            const bool up_vectors_2 = ((((up_row_2 + args.up_shift) - shift_2) & 7) == 0) && (args.up_col == 1);
+            const int col_2 = ((chunk_2 - (row_2 * args.chunks)) * 8) - shift_2;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
+            float out_chunk[8];
+#pragma unroll
+            for (int i_3 = 0; i_3 < 8; i_3++) {
+                const float mul_2 = half_bf16(gate_chunk[((c_2 * 8) + i_3) / 2], ((c_2 * 8) + i_3) & 1) * half_bf16(gate_chunk[((c_2 * 8) + i_3) / 2], ((c_2 * 8) + i_3) & 1);
+                const float add_6 = half_bf16(gate_chunk[((c_2 * 8) + i_3) / 2], ((c_2 * 8) + i_3) & 1) + ((half_bf16(gate_chunk[((c_2 * 8) + i_3) / 2], ((c_2 * 8) + i_3) & 1) * mul_2) * 0.044715f);
+                const float mul_10 = half_bf16(gate_chunk[((c_2 * 8) + i_3) / 2], ((c_2 * 8) + i_3) & 1) * sigmoid_f32((add_6 * 1.5957692f));
+                out_chunk[i_3] = half_bf16(up_chunk[((c_2 * 8) + i_3) / 2], ((c_2 * 8) + i_3) & 1) * mul_10;
             }
-        }
-        float out_chunk[8];
+            if (lives_2) {
+                if (full_2) {
+                    store_bf16x8(&out[out_row_2 + col_2], &out_chunk[0]);
+                } else {
 #pragma unroll
-        for (int i_3 = 0; i_3 < 8; i_3++) {
-            const float add_6 = gate_chunk[i_3] + ((gate_chunk[i_3] * (gate_chunk[i_3] * gate_chunk[i_3])) * 0.044715f);
-            out_chunk[i_3] = up_chunk[i_3] * (gate_chunk[i_3] * sigmoid_f32((add_6 * 1.5957692f)));
-        }
-        if (full) {
-            store_bf16x8(&out[out_row + col], &out_chunk[0]);
-        } else {
-#pragma unroll
-            for (int i_4 = 0; i_4 < 8; i_4++) {
-                if ((0 <= (col + i_4)) && ((col + i_4) < args.cols)) {
-                    out[out_row + (col + i_4)] = f32_to_bf16(out_chunk[i_4]);
+                    for (int i_4 = 0; i_4 < 8; i_4++) {
+                        if ((0 <= (col_2 + i_4)) && ((col_2 + i_4) < args.cols)) {
+                            out[out_row_2 + (col_2 + i_4)] = f32_to_bf16(out_chunk[i_4]);
+                        }
+                    }
                 }
             }
         }
@@ -230,8 +288,11 @@ kernel void geglu_vjp_f32_(device const float* gate [[buffer(0)]],
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
     const int total = args.rows * args.chunks;
-    for (int chunk = (bid * 256) + tid; chunk < total; chunk += blocks * 256) {
-        const int row = chunk / args.chunks;
+    for (int first = (bid * 256) + tid; first < total; first += blocks * 256) {
+        float gate_chunk[4];
+        float up_chunk[4];
+        float g_out_chunk[4];
+        const int row = (args.rows == 1) ? 0 : (first / args.chunks);
         const int gate_row = row * args.gate_row_stride_0;
         const int up_row = row * args.up_row_stride_0;
         const int g_out_row = row * args.g_out_row_stride_0;
@@ -242,9 +303,8 @@ kernel void geglu_vjp_f32_(device const float* gate [[buffer(0)]],
         const bool up_vectors = ((((up_row + args.up_shift) - shift) & 3) == 0) && (args.up_col == 1);
         const bool g_out_vectors = ((((g_out_row + args.g_out_shift) - shift) & 3) == 0) && (args.g_out_col == 1);
         const bool d_up_vectors = ((d_up_row - shift) & 3) == 0;
-        const int col = ((chunk % args.chunks) * 4) - shift;
+        const int col = ((first - (row * args.chunks)) * 4) - shift;
         const bool full = (0 <= col) && ((col + 4) <= args.cols);
-        float gate_chunk[4];
         if (full && gate_vectors) {
             load_f32x4(&gate[gate_row + col], &gate_chunk[0]);
         } else {
@@ -253,7 +313,6 @@ kernel void geglu_vjp_f32_(device const float* gate [[buffer(0)]],
                 gate_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? gate[gate_row + ((col + i) * args.gate_col)] : 0.0f;
             }
         }
-        float up_chunk[4];
         if (full && up_vectors) {
             load_f32x4(&up[up_row + col], &up_chunk[0]);
         } else {
@@ -262,7 +321,6 @@ kernel void geglu_vjp_f32_(device const float* gate [[buffer(0)]],
                 up_chunk[i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? up[up_row + ((col + i_2) * args.up_col)] : 0.0f;
             }
         }
-        float g_out_chunk[4];
         if (full && g_out_vectors) {
             load_f32x4(&g_out[g_out_row + col], &g_out_chunk[0]);
         } else {

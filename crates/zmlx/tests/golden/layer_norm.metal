@@ -17,6 +17,15 @@ static inline int min_i32(int a, int b) {
     return a <= b ? a : b;
 }
 
+static inline float half_bf16(uint w, int i) {
+    return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
+}
+
+static inline uint put_bf16(uint w, int i, float x) {
+    const uint bits = f32_to_bf16(x);
+    return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;
+}
+
 static inline void load_bf16x8(device const ushort* p, thread float* v) {
     const uint4 t = *(device const uint4*)p;
     const uint w[4] = {t.x, t.y, t.z, t.w};
@@ -57,6 +66,14 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
+static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
+    const uint4 t = *(device const uint4*)p;
+    w[0] = t.x;
+    w[1] = t.y;
+    w[2] = t.z;
+    w[3] = t.w;
+}
+
 struct layer_norm_f32__args {
     float eps;
     int cols;
@@ -70,7 +87,7 @@ struct layer_norm_f32__args {
     int b_col;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void layer_norm_f32_(device const float* x [[buffer(0)]],
     device const float* w [[buffer(1)]],
     device const float* b [[buffer(2)]],
@@ -82,8 +99,8 @@ kernel void layer_norm_f32_(device const float* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float sum_4_of_warp[4];
-    threadgroup float sum_10_of_warp[4];
+    threadgroup float sum_4_of_warp[8];
+    threadgroup float sum_10_of_warp[8];
     const long cols = (long)args.cols;
     const float f32_6 = (float)cols;
     for (int base = bid; base < args.rows; base += blocks) {
@@ -93,10 +110,10 @@ kernel void layer_norm_f32_(device const float* x [[buffer(0)]],
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
         const bool w_vectors = (((args.w_shift - shift) & 3) == 0) && (args.w_col == 1);
         const bool b_vectors = (((args.b_shift - shift) & 3) == 0) && (args.b_col == 1);
-        float x_held[32];
+        float x_held[16];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = ((tid + (c * 128)) * 4) - shift;
+        for (int c = 0; c < 4; c++) {
+            const int col = ((tid + (c * 256)) * 4) - shift;
             const bool full = (0 <= col) && ((col + 4) <= args.cols);
             if (full && x_vectors) {
                 load_f32x4(&x[x_row + col], &x_held[c * 4]);
@@ -109,8 +126,8 @@ kernel void layer_norm_f32_(device const float* x [[buffer(0)]],
         }
         float sum_4 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = ((tid + (c_2 * 128)) * 4) - shift;
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
             const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
 #pragma unroll
             for (int i_2 = 0; i_2 < 4; i_2++) {
@@ -130,14 +147,14 @@ kernel void layer_norm_f32_(device const float* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         sum_4 = sum_4_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 4; w_2++) {
+        for (int w_2 = 1; w_2 < 8; w_2++) {
             sum_4 = sum_4 + sum_4_of_warp[w_2];
         }
         const float div_7 = sum_4 / f32_6;
         float sum_10 = 0.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 8; c_3++) {
-            const int col_3 = ((tid + (c_3 * 128)) * 4) - shift;
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((tid + (c_3 * 256)) * 4) - shift;
             const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
 #pragma unroll
             for (int i_3 = 0; i_3 < 4; i_3++) {
@@ -158,17 +175,18 @@ kernel void layer_norm_f32_(device const float* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         sum_10 = sum_10_of_warp[0];
 #pragma unroll
-        for (int w_3 = 1; w_3 < 4; w_3++) {
+        for (int w_3 = 1; w_3 < 8; w_3++) {
             sum_10 = sum_10 + sum_10_of_warp[w_3];
         }
         const float div_11 = sum_10 / f32_6;
         const float add_12 = args.eps + div_11;
         const float rsqrt_13 = metal::precise::rsqrt(add_12);
 #pragma unroll
-        for (int c_4 = 0; c_4 < 8; c_4++) {
-            const int col_4 = ((tid + (c_4 * 128)) * 4) - shift;
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((tid + (c_4 * 256)) * 4) - shift;
             const bool full_4 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
             float w_chunk[4];
+            float b_chunk[4];
             if (full_4 && w_vectors) {
                 load_f32x4(&w[col_4], &w_chunk[0]);
             } else {
@@ -177,7 +195,6 @@ kernel void layer_norm_f32_(device const float* x [[buffer(0)]],
                     w_chunk[i_4] = ((0 <= (col_4 + i_4)) && ((col_4 + i_4) < args.cols)) ? w[(col_4 + i_4) * args.w_col] : 0.0f;
                 }
             }
-            float b_chunk[4];
             if (full_4 && b_vectors) {
                 load_f32x4(&b[col_4], &b_chunk[0]);
             } else {
@@ -219,7 +236,7 @@ struct layer_norm_bf16__args {
     int b_col;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void layer_norm_bf16_(device const ushort* x [[buffer(0)]],
     device const ushort* w [[buffer(1)]],
     device const ushort* b [[buffer(2)]],
@@ -231,45 +248,40 @@ kernel void layer_norm_bf16_(device const ushort* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float sum_4_of_warp[4];
-    threadgroup float sum_10_of_warp[4];
+    threadgroup float sum_4_of_warp[8];
+    threadgroup float sum_10_of_warp[8];
     const long cols = (long)args.cols;
     const float f32_6 = (float)cols;
-    const int lane = tid & 63;
-    const int sub = tid / 64;
-    for (int base = bid * 2; base < args.rows; base += blocks * 2) {
-        const int row = base + sub;
-        const bool lives = row < args.rows;
-        const int row_2 = min_i32(row, (args.rows - 1));
-        const int x_row = row_2 * args.x_row_stride_0;
-        const int out_row = row_2 * args.cols;
+    for (int base = bid; base < args.rows; base += blocks) {
+        const int x_row = base * args.x_row_stride_0;
+        const int out_row = base * args.cols;
         const int shift = out_row & 7;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 7) == 0) && (args.x_col == 1);
         const bool w_vectors = (((args.w_shift - shift) & 7) == 0) && (args.w_col == 1);
         const bool b_vectors = (((args.b_shift - shift) & 7) == 0) && (args.b_col == 1);
-        float x_held[64];
+        uint x_held[8];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = ((lane + (c * 64)) * 8) - shift;
+        for (int c = 0; c < 2; c++) {
+            const int col = ((tid + (c * 256)) * 8) - shift;
             const bool full = (0 <= col) && ((col + 8) <= args.cols);
             if (full && x_vectors) {
-                load_bf16x8(&x[x_row + col], &x_held[c * 8]);
+                copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
             } else {
 #pragma unroll
                 for (int i = 0; i < 8; i++) {
-                    x_held[(c * 8) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f;
+                    x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
                 }
             }
         }
         float sum_4 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = ((lane + (c_2 * 64)) * 8) - shift;
+        for (int c_2 = 0; c_2 < 2; c_2++) {
+            const int col_2 = ((tid + (c_2 * 256)) * 8) - shift;
             const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
 #pragma unroll
             for (int i_2 = 0; i_2 < 8; i_2++) {
                 const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                sum_4 = sum_4 + (inside ? x_held[(c_2 * 8) + i_2] : 0.0f);
+                sum_4 = sum_4 + (inside ? half_bf16(x_held[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1) : 0.0f);
             }
         }
         sum_4 = sum_4 + simd_shuffle_xor(sum_4, (ushort)16);
@@ -282,21 +294,20 @@ kernel void layer_norm_bf16_(device const ushort* x [[buffer(0)]],
             sum_4_of_warp[warp] = sum_4;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        const int first_warp = (tid / 64) * 2;
-        sum_4 = sum_4_of_warp[first_warp];
+        sum_4 = sum_4_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 2; w_2++) {
-            sum_4 = sum_4 + sum_4_of_warp[first_warp + w_2];
+        for (int w_2 = 1; w_2 < 8; w_2++) {
+            sum_4 = sum_4 + sum_4_of_warp[w_2];
         }
         const float div_7 = sum_4 / f32_6;
         float sum_10 = 0.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 8; c_3++) {
-            const int col_3 = ((lane + (c_3 * 64)) * 8) - shift;
+        for (int c_3 = 0; c_3 < 2; c_3++) {
+            const int col_3 = ((tid + (c_3 * 256)) * 8) - shift;
             const bool full_3 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
 #pragma unroll
             for (int i_3 = 0; i_3 < 8; i_3++) {
-                const float sub_8 = x_held[(c_3 * 8) + i_3] - div_7;
+                const float sub_8 = half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1) - div_7;
                 const bool inside_2 = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
                 sum_10 = sum_10 + (inside_2 ? (sub_8 * sub_8) : 0.0f);
             }
@@ -311,20 +322,20 @@ kernel void layer_norm_bf16_(device const ushort* x [[buffer(0)]],
             sum_10_of_warp[warp_2] = sum_10;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        const int first_warp_2 = (tid / 64) * 2;
-        sum_10 = sum_10_of_warp[first_warp_2];
+        sum_10 = sum_10_of_warp[0];
 #pragma unroll
-        for (int w_3 = 1; w_3 < 2; w_3++) {
-            sum_10 = sum_10 + sum_10_of_warp[first_warp_2 + w_3];
+        for (int w_3 = 1; w_3 < 8; w_3++) {
+            sum_10 = sum_10 + sum_10_of_warp[w_3];
         }
         const float div_11 = sum_10 / f32_6;
         const float add_12 = args.eps + div_11;
         const float rsqrt_13 = metal::precise::rsqrt(add_12);
 #pragma unroll
-        for (int c_4 = 0; c_4 < 8; c_4++) {
-            const int col_4 = ((lane + (c_4 * 64)) * 8) - shift;
+        for (int c_4 = 0; c_4 < 2; c_4++) {
+            const int col_4 = ((tid + (c_4 * 256)) * 8) - shift;
             const bool full_4 = (0 <= col_4) && ((col_4 + 8) <= args.cols);
             float w_chunk[8];
+            float b_chunk[8];
             if (full_4 && w_vectors) {
                 load_bf16x8(&w[col_4], &w_chunk[0]);
             } else {
@@ -333,7 +344,6 @@ kernel void layer_norm_bf16_(device const ushort* x [[buffer(0)]],
                     w_chunk[i_4] = ((0 <= (col_4 + i_4)) && ((col_4 + i_4) < args.cols)) ? bf16_to_f32(w[(col_4 + i_4) * args.w_col]) : 0.0f;
                 }
             }
-            float b_chunk[8];
             if (full_4 && b_vectors) {
                 load_bf16x8(&b[col_4], &b_chunk[0]);
             } else {
@@ -345,18 +355,16 @@ kernel void layer_norm_bf16_(device const ushort* x [[buffer(0)]],
             float out_chunk[8];
 #pragma unroll
             for (int i_6 = 0; i_6 < 8; i_6++) {
-                const float mul_15 = w_chunk[i_6] * ((x_held[(c_4 * 8) + i_6] - div_7) * rsqrt_13);
+                const float mul_15 = w_chunk[i_6] * ((half_bf16(x_held[((c_4 * 8) + i_6) / 2], ((c_4 * 8) + i_6) & 1) - div_7) * rsqrt_13);
                 out_chunk[i_6] = b_chunk[i_6] + mul_15;
             }
-            if (lives) {
-                if (full_4) {
-                    store_bf16x8(&out[out_row + col_4], &out_chunk[0]);
-                } else {
+            if (full_4) {
+                store_bf16x8(&out[out_row + col_4], &out_chunk[0]);
+            } else {
 #pragma unroll
-                    for (int i_7 = 0; i_7 < 8; i_7++) {
-                        if ((0 <= (col_4 + i_7)) && ((col_4 + i_7) < args.cols)) {
-                            out[out_row + (col_4 + i_7)] = f32_to_bf16(out_chunk[i_7]);
-                        }
+                for (int i_7 = 0; i_7 < 8; i_7++) {
+                    if ((0 <= (col_4 + i_7)) && ((col_4 + i_7) < args.cols)) {
+                        out[out_row + (col_4 + i_7)] = f32_to_bf16(out_chunk[i_7]);
                     }
                 }
             }
@@ -367,19 +375,19 @@ kernel void layer_norm_bf16_(device const ushort* x [[buffer(0)]],
 struct layer_norm_vjp_f32__args {
     float eps;
     int cols;
+    int w_shift;
+    int w_col;
     int rows;
     int x_row_stride_0;
     int g_out_row_stride_0;
     int x_shift;
     int x_col;
-    int w_shift;
-    int w_col;
     int g_out_shift;
     int g_out_col;
     int pitch;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(512)]]
 kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
     device const float* w [[buffer(1)]],
     device const float* g_out [[buffer(2)]],
@@ -393,76 +401,88 @@ kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float sum_4_of_warp[4];
-    threadgroup float sum_31_of_warp[4];
-    threadgroup float sum_11_of_warp[4];
-    threadgroup float sum_21_of_warp[4];
-    threadgroup float sum_33_of_warp[4];
+    threadgroup float sum_4_of_warp[16];
+    threadgroup float sum_31_of_warp[16];
+    threadgroup float sum_11_of_warp[16];
+    threadgroup float sum_21_of_warp[16];
+    threadgroup float sum_33_of_warp[16];
+    threadgroup float meeting[2048];
     const long cols = (long)args.cols;
     const float f32_6 = (float)cols;
     const float recip_7 = 1.0f / f32_6;
-    float sum_15[32];
+    const int lane = tid & 255;
+    const int sub = tid / 256;
+    float sum_15[16];
 #pragma unroll
-    for (int i = 0; i < 32; i++) {
+    for (int i = 0; i < 16; i++) {
         sum_15[i] = 0.0f;
     }
-    float sum_18[32];
+    float sum_18[16];
 #pragma unroll
-    for (int i_2 = 0; i_2 < 32; i_2++) {
+    for (int i_2 = 0; i_2 < 16; i_2++) {
         sum_18[i_2] = 0.0f;
     }
-    for (int base = bid; base < args.rows; base += blocks) {
-        const int x_row = base * args.x_row_stride_0;
-        const int g_out_row = base * args.g_out_row_stride_0;
-        const int d_x_row = base * args.cols;
+    float w_held[16];
+    const bool w_vectors = ((args.w_shift & 3) == 0) && (args.w_col == 1);
+#pragma unroll
+    for (int c = 0; c < 4; c++) {
+        const int col = (lane + (c * 256)) * 4;
+        const bool full = (col + 4) <= args.cols;
+        if (full && w_vectors) {
+            load_f32x4(&w[col], &w_held[c * 4]);
+        } else {
+#pragma unroll
+            for (int i_3 = 0; i_3 < 4; i_3++) {
+                w_held[(c * 4) + i_3] = ((col + i_3) < args.cols) ? w[(col + i_3) * args.w_col] : 0.0f;
+            }
+        }
+    }
+    for (int base = bid * 2; base < args.rows; base += blocks * 2) {
+        const int row = base + sub;
+        const bool lives = row < args.rows;
+        const int row_2 = min_i32(row, (args.rows - 1));
+        const int x_row = row_2 * args.x_row_stride_0;
+        const int g_out_row = row_2 * args.g_out_row_stride_0;
+        const int d_x_row = row_2 * args.cols;
         const bool x_vectors = (((x_row + args.x_shift) & 3) == 0) && (args.x_col == 1);
-        const bool w_vectors = ((args.w_shift & 3) == 0) && (args.w_col == 1);
         const bool g_out_vectors = (((g_out_row + args.g_out_shift) & 3) == 0) && (args.g_out_col == 1);
         const bool d_x_vectors = (d_x_row & 3) == 0;
-        float x_held[32];
-        float g_out_held[32];
+        float x_held[16];
+        float g_out_held[16];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = (tid + (c * 128)) * 4;
-            const bool full = (col + 4) <= args.cols;
-            if (full && x_vectors) {
-                load_f32x4(&x[x_row + col], &x_held[c * 4]);
-            } else {
-#pragma unroll
-                for (int i_3 = 0; i_3 < 4; i_3++) {
-                    x_held[(c * 4) + i_3] = ((col + i_3) < args.cols) ? x[x_row + ((col + i_3) * args.x_col)] : 0.0f;
-                }
-            }
-            if (full && g_out_vectors) {
-                load_f32x4(&g_out[g_out_row + col], &g_out_held[c * 4]);
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const int col_2 = (lane + (c_2 * 256)) * 4;
+            const bool full_2 = (col_2 + 4) <= args.cols;
+            if (full_2 && x_vectors) {
+                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
             } else {
 #pragma unroll
                 for (int i_4 = 0; i_4 < 4; i_4++) {
-                    g_out_held[(c * 4) + i_4] = ((col + i_4) < args.cols) ? g_out[g_out_row + ((col + i_4) * args.g_out_col)] : 0.0f;
+                    x_held[(c_2 * 4) + i_4] = ((col_2 + i_4) < args.cols) ? x[x_row + ((col_2 + i_4) * args.x_col)] : 0.0f;
+                }
+            }
+            if (full_2 && g_out_vectors) {
+                load_f32x4(&g_out[g_out_row + col_2], &g_out_held[c_2 * 4]);
+            } else {
+#pragma unroll
+                for (int i_5 = 0; i_5 < 4; i_5++) {
+                    g_out_held[(c_2 * 4) + i_5] = ((col_2 + i_5) < args.cols) ? g_out[g_out_row + ((col_2 + i_5) * args.g_out_col)] : 0.0f;
                 }
             }
         }
         float sum_4 = 0.0f;
         float sum_31 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = (tid + (c_2 * 128)) * 4;
-            const bool full_2 = (col_2 + 4) <= args.cols;
-            float w_chunk[4];
-            if (full_2 && w_vectors) {
-                load_f32x4(&w[col_2], &w_chunk[0]);
-            } else {
-#pragma unroll
-                for (int i_5 = 0; i_5 < 4; i_5++) {
-                    w_chunk[i_5] = ((col_2 + i_5) < args.cols) ? w[(col_2 + i_5) * args.w_col] : 0.0f;
-                }
-            }
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = (lane + (c_3 * 256)) * 4;
+            const bool full_3 = (col_3 + 4) <= args.cols;
 #pragma unroll
             for (int i_6 = 0; i_6 < 4; i_6++) {
-                const bool inside = (col_2 + i_6) < args.cols;
-                sum_4 = sum_4 + (inside ? x_held[(c_2 * 4) + i_6] : 0.0f);
-                sum_31 = sum_31 + (inside ? (w_chunk[i_6] * g_out_held[(c_2 * 4) + i_6]) : 0.0f);
-                sum_15[(c_2 * 4) + i_6] = sum_15[(c_2 * 4) + i_6] + (inside ? g_out_held[(c_2 * 4) + i_6] : 0.0f);
+                const float mul_17 = w_held[(c_3 * 4) + i_6] * g_out_held[(c_3 * 4) + i_6];
+                const bool inside = (col_3 + i_6) < args.cols;
+                sum_4 = sum_4 + (inside ? x_held[(c_3 * 4) + i_6] : 0.0f);
+                sum_31 = sum_31 + (inside ? mul_17 : 0.0f);
+                sum_15[(c_3 * 4) + i_6] = sum_15[(c_3 * 4) + i_6] + ((inside && lives) ? g_out_held[(c_3 * 4) + i_6] : 0.0f);
             }
         }
         sum_4 = sum_4 + simd_shuffle_xor(sum_4, (ushort)16);
@@ -481,37 +501,29 @@ kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
             sum_31_of_warp[warp] = sum_31;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        sum_4 = sum_4_of_warp[0];
-        sum_31 = sum_31_of_warp[0];
+        const int first_warp = (tid / 256) * 8;
+        sum_4 = sum_4_of_warp[first_warp];
+        sum_31 = sum_31_of_warp[first_warp];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 4; w_2++) {
-            sum_4 = sum_4 + sum_4_of_warp[w_2];
-            sum_31 = sum_31 + sum_31_of_warp[w_2];
+        for (int w_2 = 1; w_2 < 8; w_2++) {
+            sum_4 = sum_4 + sum_4_of_warp[first_warp + w_2];
+            sum_31 = sum_31 + sum_31_of_warp[first_warp + w_2];
         }
         const float mul_8 = sum_4 * recip_7;
         float sum_11 = 0.0f;
         float sum_21 = 0.0f;
         float sum_33 = 0.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 8; c_3++) {
-            const int col_3 = (tid + (c_3 * 128)) * 4;
-            const bool full_3 = (col_3 + 4) <= args.cols;
-            float w_chunk_2[4];
-            if (full_3 && w_vectors) {
-                load_f32x4(&w[col_3], &w_chunk_2[0]);
-            } else {
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = (lane + (c_4 * 256)) * 4;
+            const bool full_4 = (col_4 + 4) <= args.cols;
 #pragma unroll
-                for (int i_7 = 0; i_7 < 4; i_7++) {
-                    w_chunk_2[i_7] = ((col_3 + i_7) < args.cols) ? w[(col_3 + i_7) * args.w_col] : 0.0f;
-                }
-            }
-#pragma unroll
-            for (int i_8 = 0; i_8 < 4; i_8++) {
-                const float sub_9 = x_held[(c_3 * 4) + i_8] - mul_8;
-                const float mul_20 = sub_9 * (w_chunk_2[i_8] * g_out_held[(c_3 * 4) + i_8]);
-                const bool inside_2 = (col_3 + i_8) < args.cols;
+            for (int i_7 = 0; i_7 < 4; i_7++) {
+                const float sub_9 = x_held[(c_4 * 4) + i_7] - mul_8;
+                const float mul_17_2 = w_held[(c_4 * 4) + i_7] * g_out_held[(c_4 * 4) + i_7];
+                const bool inside_2 = (col_4 + i_7) < args.cols;
                 sum_11 = sum_11 + (inside_2 ? (sub_9 * sub_9) : 0.0f);
-                sum_21 = sum_21 + (inside_2 ? mul_20 : 0.0f);
+                sum_21 = sum_21 + (inside_2 ? (sub_9 * mul_17_2) : 0.0f);
                 sum_33 = sum_33 + (inside_2 ? sub_9 : 0.0f);
             }
         }
@@ -537,14 +549,15 @@ kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
             sum_33_of_warp[warp_2] = sum_33;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        sum_11 = sum_11_of_warp[0];
-        sum_21 = sum_21_of_warp[0];
-        sum_33 = sum_33_of_warp[0];
+        const int first_warp_2 = (tid / 256) * 8;
+        sum_11 = sum_11_of_warp[first_warp_2];
+        sum_21 = sum_21_of_warp[first_warp_2];
+        sum_33 = sum_33_of_warp[first_warp_2];
 #pragma unroll
-        for (int w_3 = 1; w_3 < 4; w_3++) {
-            sum_11 = sum_11 + sum_11_of_warp[w_3];
-            sum_21 = sum_21 + sum_21_of_warp[w_3];
-            sum_33 = sum_33 + sum_33_of_warp[w_3];
+        for (int w_3 = 1; w_3 < 8; w_3++) {
+            sum_11 = sum_11 + sum_11_of_warp[first_warp_2 + w_3];
+            sum_21 = sum_21 + sum_21_of_warp[first_warp_2 + w_3];
+            sum_33 = sum_33 + sum_33_of_warp[first_warp_2 + w_3];
         }
         const float fma_12 = metal::fma(recip_7, sum_11, args.eps);
         const float rsqrt_13 = metal::precise::rsqrt(fma_12);
@@ -558,49 +571,70 @@ kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
         const float fma_34 = metal::fma(mul_29, sum_33, mul_32);
         const float mul_35 = recip_7 * fma_34;
 #pragma unroll
-        for (int c_4 = 0; c_4 < 8; c_4++) {
-            const int col_4 = (tid + (c_4 * 128)) * 4;
-            const bool full_4 = (col_4 + 4) <= args.cols;
-            float w_chunk_3[4];
-            if (full_4 && w_vectors) {
-                load_f32x4(&w[col_4], &w_chunk_3[0]);
-            } else {
-#pragma unroll
-                for (int i_9 = 0; i_9 < 4; i_9++) {
-                    w_chunk_3[i_9] = ((col_4 + i_9) < args.cols) ? w[(col_4 + i_9) * args.w_col] : 0.0f;
-                }
-            }
+        for (int c_5 = 0; c_5 < 4; c_5++) {
+            const int col_5 = (lane + (c_5 * 256)) * 4;
+            const bool full_5 = (col_5 + 4) <= args.cols;
             float d_x_chunk[4];
 #pragma unroll
-            for (int i_10 = 0; i_10 < 4; i_10++) {
-                const float sub_9_2 = x_held[(c_4 * 4) + i_10] - mul_8;
-                const float mul_19 = rsqrt_13 * (w_chunk_3[i_10] * g_out_held[(c_4 * 4) + i_10]);
-                d_x_chunk[i_10] = metal::fma(sub_9_2, mul_29, mul_19) - mul_35;
-                const bool inside_3 = (col_4 + i_10) < args.cols;
-                sum_18[(c_4 * 4) + i_10] = sum_18[(c_4 * 4) + i_10] + (inside_3 ? (g_out_held[(c_4 * 4) + i_10] * (sub_9_2 * rsqrt_13)) : 0.0f);
+            for (int i_8 = 0; i_8 < 4; i_8++) {
+                const float sub_9_2 = x_held[(c_5 * 4) + i_8] - mul_8;
+                const float mul_17_3 = w_held[(c_5 * 4) + i_8] * g_out_held[(c_5 * 4) + i_8];
+                d_x_chunk[i_8] = metal::fma(sub_9_2, mul_29, (rsqrt_13 * mul_17_3)) - mul_35;
+                const bool inside_3 = (col_5 + i_8) < args.cols;
+                sum_18[(c_5 * 4) + i_8] = sum_18[(c_5 * 4) + i_8] + ((inside_3 && lives) ? (g_out_held[(c_5 * 4) + i_8] * (sub_9_2 * rsqrt_13)) : 0.0f);
             }
-            if (full_4 && d_x_vectors) {
-                store_f32x4(&d_x[d_x_row + col_4], &d_x_chunk[0]);
-            } else {
+            if (lives) {
+                if (full_5 && d_x_vectors) {
+                    store_f32x4(&d_x[d_x_row + col_5], &d_x_chunk[0]);
+                } else {
 #pragma unroll
-                for (int i_11 = 0; i_11 < 4; i_11++) {
-                    if ((col_4 + i_11) < args.cols) {
-                        d_x[d_x_row + (col_4 + i_11)] = d_x_chunk[i_11];
+                    for (int i_9 = 0; i_9 < 4; i_9++) {
+                        if ((col_5 + i_9) < args.cols) {
+                            d_x[d_x_row + (col_5 + i_9)] = d_x_chunk[i_9];
+                        }
                     }
                 }
             }
         }
     }
-    const int part_start = bid * args.pitch;
 #pragma unroll
-    for (int c_5 = 0; c_5 < 8; c_5++) {
-        const int at = part_start + ((tid + (c_5 * 128)) * 4);
-        store_f32x4(&parts_15[at], &sum_15[c_5 * 4]);
+    for (int c_6 = 0; c_6 < 4; c_6++) {
+#pragma unroll
+        for (int i_10 = 0; i_10 < 4; i_10++) {
+            meeting[(i_10 * 512) + tid] = sum_15[(c_6 * 4) + i_10];
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        if (sub == 0) {
+#pragma unroll
+            for (int i_11 = 0; i_11 < 4; i_11++) {
+                sum_15[(c_6 * 4) + i_11] = sum_15[(c_6 * 4) + i_11] + meeting[(i_11 * 512) + (tid + 256)];
+            }
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
     }
 #pragma unroll
-    for (int c_6 = 0; c_6 < 8; c_6++) {
-        const int at_2 = part_start + ((tid + (c_6 * 128)) * 4);
-        store_f32x4(&parts_18[at_2], &sum_18[c_6 * 4]);
+    for (int c_7 = 0; c_7 < 4; c_7++) {
+#pragma unroll
+        for (int i_12 = 0; i_12 < 4; i_12++) {
+            meeting[(i_12 * 512) + tid] = sum_18[(c_7 * 4) + i_12];
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        if (sub == 0) {
+#pragma unroll
+            for (int i_13 = 0; i_13 < 4; i_13++) {
+                sum_18[(c_7 * 4) + i_13] = sum_18[(c_7 * 4) + i_13] + meeting[(i_13 * 512) + (tid + 256)];
+            }
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+    const int part_start = bid * args.pitch;
+    if (sub == 0) {
+#pragma unroll
+        for (int c_8 = 0; c_8 < 4; c_8++) {
+            const int at = part_start + ((lane + (c_8 * 256)) * 4);
+            store_f32x4(&parts_15[at], &sum_15[c_8 * 4]);
+            store_f32x4(&parts_18[at], &sum_18[c_8 * 4]);
+        }
     }
 }
 
@@ -610,7 +644,7 @@ struct layer_norm_vjp_f32_1_args {
     int parts;
 };
 
-[[max_total_threads_per_threadgroup(256)]]
+[[max_total_threads_per_threadgroup(1024)]]
 kernel void layer_norm_vjp_f32_1(device float* d_w [[buffer(0)]],
     device float* d_b [[buffer(1)]],
     device const float* parts_15 [[buffer(2)]],
@@ -621,8 +655,8 @@ kernel void layer_norm_vjp_f32_1(device float* d_w [[buffer(0)]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
-    threadgroup float sum_15_of_group[256];
-    threadgroup float sum_18_of_group[256];
+    threadgroup float sum_15_of_group[1024];
+    threadgroup float sum_18_of_group[1024];
     const int lane = tid & 31;
     const int group = tid / 32;
     const int col = (bid * 32) + lane;
@@ -630,7 +664,7 @@ kernel void layer_norm_vjp_f32_1(device float* d_w [[buffer(0)]],
     float sum_15 = 0.0f;
     float sum_18 = 0.0f;
     if (inside) {
-        for (int part = group; part < args.parts; part += 8) {
+        for (int part = group; part < args.parts; part += 32) {
             sum_15 = sum_15 + parts_15[(part * args.pitch) + col];
             sum_18 = sum_18 + parts_18[(part * args.pitch) + col];
         }
@@ -640,11 +674,11 @@ kernel void layer_norm_vjp_f32_1(device float* d_w [[buffer(0)]],
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if ((group == 0) && inside) {
 #pragma unroll
-        for (int g = 1; g < 8; g++) {
+        for (int g = 1; g < 32; g++) {
             sum_15 = sum_15 + sum_15_of_group[(g * 32) + lane];
         }
 #pragma unroll
-        for (int g_2 = 1; g_2 < 8; g_2++) {
+        for (int g_2 = 1; g_2 < 32; g_2++) {
             sum_18 = sum_18 + sum_18_of_group[(g_2 * 32) + lane];
         }
         d_w[col] = sum_18;

@@ -17,17 +17,13 @@ static inline float max_f32(float a, float b) {
     return a >= b || a != a ? a : b;
 }
 
-static inline int min_i32(int a, int b) {
-    return a <= b ? a : b;
+static inline float half_bf16(uint w, int i) {
+    return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
 }
 
-static inline void load_bf16x8(device const ushort* p, thread float* v) {
-    const uint4 t = *(device const uint4*)p;
-    const uint w[4] = {t.x, t.y, t.z, t.w};
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        v[i] = bf16_to_f32((ushort)(w[i / 2] >> (16 * (i % 2))));
-    }
+static inline uint put_bf16(uint w, int i, float x) {
+    const uint bits = f32_to_bf16(x);
+    return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;
 }
 
 static inline void load_f32x4(device const float* p, thread float* v) {
@@ -61,6 +57,14 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
+static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
+    const uint4 t = *(device const uint4*)p;
+    w[0] = t.x;
+    w[1] = t.y;
+    w[2] = t.z;
+    w[3] = t.w;
+}
+
 struct log_softmax_f32__args {
     int rows;
     int x_row_stride_0;
@@ -69,7 +73,7 @@ struct log_softmax_f32__args {
     int x_col;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void log_softmax_f32_(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
     constant log_softmax_f32__args& args [[buffer(2)]],
@@ -79,17 +83,17 @@ kernel void log_softmax_f32_(device const float* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float max_1_of_warp[4];
-    threadgroup float sum_4_of_warp[4];
+    threadgroup float max_1_of_warp[8];
+    threadgroup float sum_4_of_warp[8];
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
         const int out_row = base * args.cols;
         const int shift = out_row & 3;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
-        float x_held[32];
+        float x_held[16];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = ((tid + (c * 128)) * 4) - shift;
+        for (int c = 0; c < 4; c++) {
+            const int col = ((tid + (c * 256)) * 4) - shift;
             const bool full = (0 <= col) && ((col + 4) <= args.cols);
             if (full && x_vectors) {
                 load_f32x4(&x[x_row + col], &x_held[c * 4]);
@@ -102,8 +106,8 @@ kernel void log_softmax_f32_(device const float* x [[buffer(0)]],
         }
         float max_1 = -INFINITY;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = ((tid + (c_2 * 128)) * 4) - shift;
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
             const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
 #pragma unroll
             for (int i_2 = 0; i_2 < 4; i_2++) {
@@ -128,13 +132,13 @@ kernel void log_softmax_f32_(device const float* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         max_1 = max_1_of_warp[0];
 #pragma unroll
-        for (int w = 1; w < 4; w++) {
+        for (int w = 1; w < 8; w++) {
             max_1 = max_f32(max_1, max_1_of_warp[w]);
         }
         float sum_4 = 0.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 8; c_3++) {
-            const int col_3 = ((tid + (c_3 * 128)) * 4) - shift;
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((tid + (c_3 * 256)) * 4) - shift;
             const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
 #pragma unroll
             for (int i_3 = 0; i_3 < 4; i_3++) {
@@ -154,13 +158,13 @@ kernel void log_softmax_f32_(device const float* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         sum_4 = sum_4_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 4; w_2++) {
+        for (int w_2 = 1; w_2 < 8; w_2++) {
             sum_4 = sum_4 + sum_4_of_warp[w_2];
         }
         const float log_5 = metal::precise::log(sum_4);
 #pragma unroll
-        for (int c_4 = 0; c_4 < 8; c_4++) {
-            const int col_4 = ((tid + (c_4 * 128)) * 4) - shift;
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((tid + (c_4 * 256)) * 4) - shift;
             const bool full_4 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
             float out_chunk[4];
 #pragma unroll
@@ -189,7 +193,7 @@ struct log_softmax_bf16__args {
     int x_col;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void log_softmax_bf16_(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
     constant log_softmax_bf16__args& args [[buffer(2)]],
@@ -199,41 +203,36 @@ kernel void log_softmax_bf16_(device const ushort* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float max_1_of_warp[4];
-    threadgroup float sum_4_of_warp[4];
-    const int lane = tid & 63;
-    const int sub = tid / 64;
-    for (int base = bid * 2; base < args.rows; base += blocks * 2) {
-        const int row = base + sub;
-        const bool lives = row < args.rows;
-        const int row_2 = min_i32(row, (args.rows - 1));
-        const int x_row = row_2 * args.x_row_stride_0;
-        const int out_row = row_2 * args.cols;
+    threadgroup float max_1_of_warp[8];
+    threadgroup float sum_4_of_warp[8];
+    for (int base = bid; base < args.rows; base += blocks) {
+        const int x_row = base * args.x_row_stride_0;
+        const int out_row = base * args.cols;
         const int shift = out_row & 7;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 7) == 0) && (args.x_col == 1);
-        float x_held[64];
+        uint x_held[8];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = ((lane + (c * 64)) * 8) - shift;
+        for (int c = 0; c < 2; c++) {
+            const int col = ((tid + (c * 256)) * 8) - shift;
             const bool full = (0 <= col) && ((col + 8) <= args.cols);
             if (full && x_vectors) {
-                load_bf16x8(&x[x_row + col], &x_held[c * 8]);
+                copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
             } else {
 #pragma unroll
                 for (int i = 0; i < 8; i++) {
-                    x_held[(c * 8) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f;
+                    x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
                 }
             }
         }
         float max_1 = -INFINITY;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = ((lane + (c_2 * 64)) * 8) - shift;
+        for (int c_2 = 0; c_2 < 2; c_2++) {
+            const int col_2 = ((tid + (c_2 * 256)) * 8) - shift;
             const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
 #pragma unroll
             for (int i_2 = 0; i_2 < 8; i_2++) {
                 const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                max_1 = max_f32(max_1, (inside ? x_held[(c_2 * 8) + i_2] : (-INFINITY)));
+                max_1 = max_f32(max_1, (inside ? half_bf16(x_held[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1) : (-INFINITY)));
             }
         }
         const float other = simd_shuffle_xor(max_1, (ushort)16);
@@ -251,21 +250,20 @@ kernel void log_softmax_bf16_(device const ushort* x [[buffer(0)]],
             max_1_of_warp[warp] = max_1;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        const int first_warp = (tid / 64) * 2;
-        max_1 = max_1_of_warp[first_warp];
+        max_1 = max_1_of_warp[0];
 #pragma unroll
-        for (int w = 1; w < 2; w++) {
-            max_1 = max_f32(max_1, max_1_of_warp[first_warp + w]);
+        for (int w = 1; w < 8; w++) {
+            max_1 = max_f32(max_1, max_1_of_warp[w]);
         }
         float sum_4 = 0.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 8; c_3++) {
-            const int col_3 = ((lane + (c_3 * 64)) * 8) - shift;
+        for (int c_3 = 0; c_3 < 2; c_3++) {
+            const int col_3 = ((tid + (c_3 * 256)) * 8) - shift;
             const bool full_3 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
 #pragma unroll
             for (int i_3 = 0; i_3 < 8; i_3++) {
                 const bool inside_2 = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
-                sum_4 = sum_4 + (inside_2 ? metal::precise::exp((x_held[(c_3 * 8) + i_3] - max_1)) : 0.0f);
+                sum_4 = sum_4 + (inside_2 ? metal::precise::exp((half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1) - max_1)) : 0.0f);
             }
         }
         sum_4 = sum_4 + simd_shuffle_xor(sum_4, (ushort)16);
@@ -278,31 +276,28 @@ kernel void log_softmax_bf16_(device const ushort* x [[buffer(0)]],
             sum_4_of_warp[warp_2] = sum_4;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        const int first_warp_2 = (tid / 64) * 2;
-        sum_4 = sum_4_of_warp[first_warp_2];
+        sum_4 = sum_4_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 2; w_2++) {
-            sum_4 = sum_4 + sum_4_of_warp[first_warp_2 + w_2];
+        for (int w_2 = 1; w_2 < 8; w_2++) {
+            sum_4 = sum_4 + sum_4_of_warp[w_2];
         }
         const float log_5 = metal::precise::log(sum_4);
 #pragma unroll
-        for (int c_4 = 0; c_4 < 8; c_4++) {
-            const int col_4 = ((lane + (c_4 * 64)) * 8) - shift;
+        for (int c_4 = 0; c_4 < 2; c_4++) {
+            const int col_4 = ((tid + (c_4 * 256)) * 8) - shift;
             const bool full_4 = (0 <= col_4) && ((col_4 + 8) <= args.cols);
             float out_chunk[8];
 #pragma unroll
             for (int i_4 = 0; i_4 < 8; i_4++) {
-                out_chunk[i_4] = (x_held[(c_4 * 8) + i_4] - max_1) - log_5;
+                out_chunk[i_4] = (half_bf16(x_held[((c_4 * 8) + i_4) / 2], ((c_4 * 8) + i_4) & 1) - max_1) - log_5;
             }
-            if (lives) {
-                if (full_4) {
-                    store_bf16x8(&out[out_row + col_4], &out_chunk[0]);
-                } else {
+            if (full_4) {
+                store_bf16x8(&out[out_row + col_4], &out_chunk[0]);
+            } else {
 #pragma unroll
-                    for (int i_5 = 0; i_5 < 8; i_5++) {
-                        if ((0 <= (col_4 + i_5)) && ((col_4 + i_5) < args.cols)) {
-                            out[out_row + (col_4 + i_5)] = f32_to_bf16(out_chunk[i_5]);
-                        }
+                for (int i_5 = 0; i_5 < 8; i_5++) {
+                    if ((0 <= (col_4 + i_5)) && ((col_4 + i_5) < args.cols)) {
+                        out[out_row + (col_4 + i_5)] = f32_to_bf16(out_chunk[i_5]);
                     }
                 }
             }
@@ -321,7 +316,7 @@ struct log_softmax_vjp_f32__args {
     int g_out_col;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void log_softmax_vjp_f32_(device const float* x [[buffer(0)]],
     device const float* g_out [[buffer(1)]],
     device float* d_x [[buffer(2)]],
@@ -332,9 +327,9 @@ kernel void log_softmax_vjp_f32_(device const float* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float max_2_of_warp[4];
-    threadgroup float sum_6_of_warp[4];
-    threadgroup float sum_5_of_warp[4];
+    threadgroup float max_2_of_warp[8];
+    threadgroup float sum_6_of_warp[8];
+    threadgroup float sum_5_of_warp[8];
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
         const int g_out_row = base * args.g_out_row_stride_0;
@@ -342,11 +337,11 @@ kernel void log_softmax_vjp_f32_(device const float* x [[buffer(0)]],
         const int shift = d_x_row & 3;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
         const bool g_out_vectors = ((((g_out_row + args.g_out_shift) - shift) & 3) == 0) && (args.g_out_col == 1);
-        float x_held[32];
-        float g_out_held[32];
+        float x_held[16];
+        float g_out_held[16];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = ((tid + (c * 128)) * 4) - shift;
+        for (int c = 0; c < 4; c++) {
+            const int col = ((tid + (c * 256)) * 4) - shift;
             const bool full = (0 <= col) && ((col + 4) <= args.cols);
             if (full && x_vectors) {
                 load_f32x4(&x[x_row + col], &x_held[c * 4]);
@@ -368,8 +363,8 @@ kernel void log_softmax_vjp_f32_(device const float* x [[buffer(0)]],
         float max_2 = -INFINITY;
         float sum_6 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = ((tid + (c_2 * 128)) * 4) - shift;
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
             const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
 #pragma unroll
             for (int i_3 = 0; i_3 < 4; i_3++) {
@@ -402,15 +397,15 @@ kernel void log_softmax_vjp_f32_(device const float* x [[buffer(0)]],
         max_2 = max_2_of_warp[0];
         sum_6 = sum_6_of_warp[0];
 #pragma unroll
-        for (int w = 1; w < 4; w++) {
+        for (int w = 1; w < 8; w++) {
             max_2 = max_f32(max_2, max_2_of_warp[w]);
             sum_6 = sum_6 + sum_6_of_warp[w];
         }
         float sum_5 = 0.0f;
-        float v_4_held[32];
+        float v_4_held[16];
 #pragma unroll
-        for (int c_3 = 0; c_3 < 8; c_3++) {
-            const int col_3 = ((tid + (c_3 * 128)) * 4) - shift;
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((tid + (c_3 * 256)) * 4) - shift;
             const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
 #pragma unroll
             for (int i_4 = 0; i_4 < 4; i_4++) {
@@ -432,14 +427,14 @@ kernel void log_softmax_vjp_f32_(device const float* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         sum_5 = sum_5_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 4; w_2++) {
+        for (int w_2 = 1; w_2 < 8; w_2++) {
             sum_5 = sum_5 + sum_5_of_warp[w_2];
         }
         const float div_7 = sum_6 / sum_5;
         const float neg_8 = -div_7;
 #pragma unroll
-        for (int c_4 = 0; c_4 < 8; c_4++) {
-            const int col_4 = ((tid + (c_4 * 128)) * 4) - shift;
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((tid + (c_4 * 256)) * 4) - shift;
             const bool full_4 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
             float d_x_chunk[4];
 #pragma unroll

@@ -17,12 +17,17 @@ static inline float max_f32(float a, float b) {
     return a >= b || a != a ? a : b;
 }
 
-static inline int min_i32(int a, int b) {
-    return a <= b ? a : b;
-}
-
 static inline float mulz_f32(float a, float b) {
     return a == 0.0f ? 0.0f : a * b;
+}
+
+static inline float half_bf16(uint w, int i) {
+    return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
+}
+
+static inline uint put_bf16(uint w, int i, float x) {
+    const uint bits = f32_to_bf16(x);
+    return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;
 }
 
 static inline void load_u8x4(device const uchar* p, thread uchar* v) {
@@ -40,15 +45,6 @@ static inline void load_u8x8(device const uchar* p, thread uchar* v) {
 #pragma unroll
     for (int i = 0; i < 8; i++) {
         v[i] = (uchar)(w[i / 4] >> (8 * (i % 4)));
-    }
-}
-
-static inline void load_bf16x8(device const ushort* p, thread float* v) {
-    const uint4 t = *(device const uint4*)p;
-    const uint w[4] = {t.x, t.y, t.z, t.w};
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        v[i] = bf16_to_f32((ushort)(w[i / 2] >> (16 * (i % 2))));
     }
 }
 
@@ -83,6 +79,14 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
+static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
+    const uint4 t = *(device const uint4*)p;
+    w[0] = t.x;
+    w[1] = t.y;
+    w[2] = t.z;
+    w[3] = t.w;
+}
+
 struct masked_softmax_f32__args {
     int rows;
     int x_row_stride_0;
@@ -94,7 +98,7 @@ struct masked_softmax_f32__args {
     int mask_col;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void masked_softmax_f32_(device const float* x [[buffer(0)]],
     device const uchar* mask [[buffer(1)]],
     device float* out [[buffer(2)]],
@@ -105,9 +109,9 @@ kernel void masked_softmax_f32_(device const float* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float max_6_of_warp[4];
-    threadgroup bool any_11_of_warp[4];
-    threadgroup float sum_12_of_warp[4];
+    threadgroup float max_6_of_warp[8];
+    threadgroup bool any_11_of_warp[8];
+    threadgroup float sum_12_of_warp[8];
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
         const int mask_row = base * args.mask_row_stride_0;
@@ -115,11 +119,11 @@ kernel void masked_softmax_f32_(device const float* x [[buffer(0)]],
         const int shift = out_row & 3;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
         const bool mask_vectors = ((((mask_row + args.mask_shift) - shift) & 3) == 0) && (args.mask_col == 1);
-        float x_held[32];
-        uchar mask_held[32];
+        float x_held[16];
+        uchar mask_held[16];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = ((tid + (c * 128)) * 4) - shift;
+        for (int c = 0; c < 4; c++) {
+            const int col = ((tid + (c * 256)) * 4) - shift;
             const bool full = (0 <= col) && ((col + 4) <= args.cols);
             if (full && x_vectors) {
                 load_f32x4(&x[x_row + col], &x_held[c * 4]);
@@ -141,8 +145,8 @@ kernel void masked_softmax_f32_(device const float* x [[buffer(0)]],
         float max_6 = -INFINITY;
         bool any_11 = false;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = ((tid + (c_2 * 128)) * 4) - shift;
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
             const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
 #pragma unroll
             for (int i_3 = 0; i_3 < 4; i_3++) {
@@ -181,15 +185,15 @@ kernel void masked_softmax_f32_(device const float* x [[buffer(0)]],
         max_6 = max_6_of_warp[0];
         any_11 = any_11_of_warp[0];
 #pragma unroll
-        for (int w = 1; w < 4; w++) {
+        for (int w = 1; w < 8; w++) {
             max_6 = max_f32(max_6, max_6_of_warp[w]);
             any_11 = any_11 || any_11_of_warp[w];
         }
         float sum_12 = 0.0f;
-        float v_10_held[32];
+        float v_10_held[16];
 #pragma unroll
-        for (int c_3 = 0; c_3 < 8; c_3++) {
-            const int col_3 = ((tid + (c_3 * 128)) * 4) - shift;
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((tid + (c_3 * 256)) * 4) - shift;
             const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
 #pragma unroll
             for (int i_4 = 0; i_4 < 4; i_4++) {
@@ -211,12 +215,12 @@ kernel void masked_softmax_f32_(device const float* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         sum_12 = sum_12_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 4; w_2++) {
+        for (int w_2 = 1; w_2 < 8; w_2++) {
             sum_12 = sum_12 + sum_12_of_warp[w_2];
         }
 #pragma unroll
-        for (int c_4 = 0; c_4 < 8; c_4++) {
-            const int col_4 = ((tid + (c_4 * 128)) * 4) - shift;
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((tid + (c_4 * 256)) * 4) - shift;
             const bool full_4 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
             float out_chunk[4];
 #pragma unroll
@@ -249,7 +253,7 @@ struct masked_softmax_bf16__args {
     int mask_col;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void masked_softmax_bf16_(device const ushort* x [[buffer(0)]],
     device const uchar* mask [[buffer(1)]],
     device ushort* out [[buffer(2)]],
@@ -260,33 +264,28 @@ kernel void masked_softmax_bf16_(device const ushort* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float max_6_of_warp[4];
-    threadgroup bool any_11_of_warp[4];
-    threadgroup float sum_12_of_warp[4];
-    const int lane = tid & 63;
-    const int sub = tid / 64;
-    for (int base = bid * 2; base < args.rows; base += blocks * 2) {
-        const int row = base + sub;
-        const bool lives = row < args.rows;
-        const int row_2 = min_i32(row, (args.rows - 1));
-        const int x_row = row_2 * args.x_row_stride_0;
-        const int mask_row = row_2 * args.mask_row_stride_0;
-        const int out_row = row_2 * args.cols;
+    threadgroup float max_6_of_warp[8];
+    threadgroup bool any_11_of_warp[8];
+    threadgroup float sum_12_of_warp[8];
+    for (int base = bid; base < args.rows; base += blocks) {
+        const int x_row = base * args.x_row_stride_0;
+        const int mask_row = base * args.mask_row_stride_0;
+        const int out_row = base * args.cols;
         const int shift = out_row & 7;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 7) == 0) && (args.x_col == 1);
         const bool mask_vectors = ((((mask_row + args.mask_shift) - shift) & 7) == 0) && (args.mask_col == 1);
-        float x_held[64];
-        uchar mask_held[64];
+        uint x_held[8];
+        uchar mask_held[16];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = ((lane + (c * 64)) * 8) - shift;
+        for (int c = 0; c < 2; c++) {
+            const int col = ((tid + (c * 256)) * 8) - shift;
             const bool full = (0 <= col) && ((col + 8) <= args.cols);
             if (full && x_vectors) {
-                load_bf16x8(&x[x_row + col], &x_held[c * 8]);
+                copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
             } else {
 #pragma unroll
                 for (int i = 0; i < 8; i++) {
-                    x_held[(c * 8) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f;
+                    x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
                 }
             }
             if (full && mask_vectors) {
@@ -301,14 +300,14 @@ kernel void masked_softmax_bf16_(device const ushort* x [[buffer(0)]],
         float max_6 = -INFINITY;
         bool any_11 = false;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = ((lane + (c_2 * 64)) * 8) - shift;
+        for (int c_2 = 0; c_2 < 2; c_2++) {
+            const int col_2 = ((tid + (c_2 * 256)) * 8) - shift;
             const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
 #pragma unroll
             for (int i_3 = 0; i_3 < 8; i_3++) {
                 const bool ne_3 = mask_held[(c_2 * 8) + i_3] != ((uchar)(0));
                 const bool inside = (0 <= (col_2 + i_3)) && ((col_2 + i_3) < args.cols);
-                max_6 = max_f32(max_6, (inside ? (ne_3 ? x_held[(c_2 * 8) + i_3] : (-INFINITY)) : (-INFINITY)));
+                max_6 = max_f32(max_6, (inside ? (ne_3 ? half_bf16(x_held[((c_2 * 8) + i_3) / 2], ((c_2 * 8) + i_3) & 1) : (-INFINITY)) : (-INFINITY)));
                 any_11 = any_11 || (inside ? ne_3 : false);
             }
         }
@@ -338,23 +337,22 @@ kernel void masked_softmax_bf16_(device const ushort* x [[buffer(0)]],
             any_11_of_warp[warp] = any_11;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        const int first_warp = (tid / 64) * 2;
-        max_6 = max_6_of_warp[first_warp];
-        any_11 = any_11_of_warp[first_warp];
+        max_6 = max_6_of_warp[0];
+        any_11 = any_11_of_warp[0];
 #pragma unroll
-        for (int w = 1; w < 2; w++) {
-            max_6 = max_f32(max_6, max_6_of_warp[first_warp + w]);
-            any_11 = any_11 || any_11_of_warp[first_warp + w];
+        for (int w = 1; w < 8; w++) {
+            max_6 = max_f32(max_6, max_6_of_warp[w]);
+            any_11 = any_11 || any_11_of_warp[w];
         }
         float sum_12 = 0.0f;
-        float v_10_held[64];
+        float v_10_held[16];
 #pragma unroll
-        for (int c_3 = 0; c_3 < 8; c_3++) {
-            const int col_3 = ((lane + (c_3 * 64)) * 8) - shift;
+        for (int c_3 = 0; c_3 < 2; c_3++) {
+            const int col_3 = ((tid + (c_3 * 256)) * 8) - shift;
             const bool full_3 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
 #pragma unroll
             for (int i_4 = 0; i_4 < 8; i_4++) {
-                const float where_10 = (mask_held[(c_3 * 8) + i_4] != ((uchar)(0))) ? metal::precise::exp((x_held[(c_3 * 8) + i_4] - max_6)) : 0.0f;
+                const float where_10 = (mask_held[(c_3 * 8) + i_4] != ((uchar)(0))) ? metal::precise::exp((half_bf16(x_held[((c_3 * 8) + i_4) / 2], ((c_3 * 8) + i_4) & 1) - max_6)) : 0.0f;
                 v_10_held[(c_3 * 8) + i_4] = where_10;
                 const bool inside_2 = (0 <= (col_3 + i_4)) && ((col_3 + i_4) < args.cols);
                 sum_12 = sum_12 + (inside_2 ? where_10 : 0.0f);
@@ -370,15 +368,14 @@ kernel void masked_softmax_bf16_(device const ushort* x [[buffer(0)]],
             sum_12_of_warp[warp_2] = sum_12;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        const int first_warp_2 = (tid / 64) * 2;
-        sum_12 = sum_12_of_warp[first_warp_2];
+        sum_12 = sum_12_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 2; w_2++) {
-            sum_12 = sum_12 + sum_12_of_warp[first_warp_2 + w_2];
+        for (int w_2 = 1; w_2 < 8; w_2++) {
+            sum_12 = sum_12 + sum_12_of_warp[w_2];
         }
 #pragma unroll
-        for (int c_4 = 0; c_4 < 8; c_4++) {
-            const int col_4 = ((lane + (c_4 * 64)) * 8) - shift;
+        for (int c_4 = 0; c_4 < 2; c_4++) {
+            const int col_4 = ((tid + (c_4 * 256)) * 8) - shift;
             const bool full_4 = (0 <= col_4) && ((col_4 + 8) <= args.cols);
             float out_chunk[8];
 #pragma unroll
@@ -386,15 +383,13 @@ kernel void masked_softmax_bf16_(device const ushort* x [[buffer(0)]],
                 const float where_14 = any_11 ? (v_10_held[(c_4 * 8) + i_5] / sum_12) : 0.0f;
                 out_chunk[i_5] = where_14;
             }
-            if (lives) {
-                if (full_4) {
-                    store_bf16x8(&out[out_row + col_4], &out_chunk[0]);
-                } else {
+            if (full_4) {
+                store_bf16x8(&out[out_row + col_4], &out_chunk[0]);
+            } else {
 #pragma unroll
-                    for (int i_6 = 0; i_6 < 8; i_6++) {
-                        if ((0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols)) {
-                            out[out_row + (col_4 + i_6)] = f32_to_bf16(out_chunk[i_6]);
-                        }
+                for (int i_6 = 0; i_6 < 8; i_6++) {
+                    if ((0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols)) {
+                        out[out_row + (col_4 + i_6)] = f32_to_bf16(out_chunk[i_6]);
                     }
                 }
             }
@@ -416,7 +411,7 @@ struct masked_softmax_vjp_f32__args {
     int g_out_col;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void masked_softmax_vjp_f32_(device const float* x [[buffer(0)]],
     device const uchar* mask [[buffer(1)]],
     device const float* g_out [[buffer(2)]],
@@ -428,10 +423,10 @@ kernel void masked_softmax_vjp_f32_(device const float* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float max_7_of_warp[4];
-    threadgroup bool any_12_of_warp[4];
-    threadgroup float sum_13_of_warp[4];
-    threadgroup float sum_18_of_warp[4];
+    threadgroup float max_7_of_warp[8];
+    threadgroup bool any_12_of_warp[8];
+    threadgroup float sum_13_of_warp[8];
+    threadgroup float sum_18_of_warp[8];
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
         const int mask_row = base * args.mask_row_stride_0;
@@ -441,12 +436,12 @@ kernel void masked_softmax_vjp_f32_(device const float* x [[buffer(0)]],
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
         const bool mask_vectors = ((((mask_row + args.mask_shift) - shift) & 3) == 0) && (args.mask_col == 1);
         const bool g_out_vectors = ((((g_out_row + args.g_out_shift) - shift) & 3) == 0) && (args.g_out_col == 1);
-        float x_held[32];
-        uchar mask_held[32];
-        float g_out_held[32];
+        float x_held[16];
+        uchar mask_held[16];
+        float g_out_held[16];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = ((tid + (c * 128)) * 4) - shift;
+        for (int c = 0; c < 4; c++) {
+            const int col = ((tid + (c * 256)) * 4) - shift;
             const bool full = (0 <= col) && ((col + 4) <= args.cols);
             if (full && x_vectors) {
                 load_f32x4(&x[x_row + col], &x_held[c * 4]);
@@ -476,8 +471,8 @@ kernel void masked_softmax_vjp_f32_(device const float* x [[buffer(0)]],
         float max_7 = -INFINITY;
         bool any_12 = false;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = ((tid + (c_2 * 128)) * 4) - shift;
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
             const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
 #pragma unroll
             for (int i_4 = 0; i_4 < 4; i_4++) {
@@ -516,16 +511,16 @@ kernel void masked_softmax_vjp_f32_(device const float* x [[buffer(0)]],
         max_7 = max_7_of_warp[0];
         any_12 = any_12_of_warp[0];
 #pragma unroll
-        for (int w = 1; w < 4; w++) {
+        for (int w = 1; w < 8; w++) {
             max_7 = max_f32(max_7, max_7_of_warp[w]);
             any_12 = any_12 || any_12_of_warp[w];
         }
         float sum_13 = 0.0f;
         float sum_18 = 0.0f;
-        float v_9_held[32];
+        float v_9_held[16];
 #pragma unroll
-        for (int c_3 = 0; c_3 < 8; c_3++) {
-            const int col_3 = ((tid + (c_3 * 128)) * 4) - shift;
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((tid + (c_3 * 256)) * 4) - shift;
             const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
 #pragma unroll
             for (int i_5 = 0; i_5 < 4; i_5++) {
@@ -557,7 +552,7 @@ kernel void masked_softmax_vjp_f32_(device const float* x [[buffer(0)]],
         sum_13 = sum_13_of_warp[0];
         sum_18 = sum_18_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 4; w_2++) {
+        for (int w_2 = 1; w_2 < 8; w_2++) {
             sum_13 = sum_13 + sum_13_of_warp[w_2];
             sum_18 = sum_18 + sum_18_of_warp[w_2];
         }
@@ -566,8 +561,8 @@ kernel void masked_softmax_vjp_f32_(device const float* x [[buffer(0)]],
         const float neg_20 = -mul_19;
         const float mulz_21 = mulz_f32(sum_18, neg_20);
 #pragma unroll
-        for (int c_4 = 0; c_4 < 8; c_4++) {
-            const int col_4 = ((tid + (c_4 * 128)) * 4) - shift;
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((tid + (c_4 * 256)) * 4) - shift;
             const bool full_4 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
             float d_x_chunk[4];
 #pragma unroll

@@ -19,6 +19,10 @@ static inline ushort f32_to_bf16(float x) {
     return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
 }
 
+static inline int min_i32(int a, int b) {
+    return a <= b ? a : b;
+}
+
 static inline float sigmoid_f32(float x) {
     const float e = metal::precise::exp(-metal::fabs(x));
     const float r = 1.0f / (1.0f + e);
@@ -29,13 +33,13 @@ static inline float softplus_f32(float x) {
     return (x > 0.0f ? x : 0.0f) + log1p_f32(metal::precise::exp(-metal::fabs(x)));
 }
 
-static inline void load_bf16x8(device const ushort* p, thread float* v) {
-    const uint4 t = *(device const uint4*)p;
-    const uint w[4] = {t.x, t.y, t.z, t.w};
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        v[i] = bf16_to_f32((ushort)(w[i / 2] >> (16 * (i % 2))));
-    }
+static inline float half_bf16(uint w, int i) {
+    return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
+}
+
+static inline uint put_bf16(uint w, int i, float x) {
+    const uint bits = f32_to_bf16(x);
+    return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;
 }
 
 static inline void load_f32x4(device const float* p, thread float* v) {
@@ -69,6 +73,14 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
+static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
+    const uint4 t = *(device const uint4*)p;
+    w[0] = t.x;
+    w[1] = t.y;
+    w[2] = t.z;
+    w[3] = t.w;
+}
+
 struct mish_f32__args {
     int chunks;
     int rows;
@@ -89,35 +101,55 @@ kernel void mish_f32_(device const float* x [[buffer(0)]],
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
     const int total = args.rows * args.chunks;
-    for (int chunk = (bid * 256) + tid; chunk < total; chunk += blocks * 256) {
-        const int row = chunk / args.chunks;
-        const int x_row = row * args.x_row_stride_0;
-        const int out_row = row * args.cols;
-        const int shift = out_row & 3;
-        const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
-        const int col = ((chunk % args.chunks) * 4) - shift;
-        const bool full = (0 <= col) && ((col + 4) <= args.cols);
-        float x_chunk[4];
-        if (full && x_vectors) {
-            load_f32x4(&x[x_row + col], &x_chunk[0]);
-        } else {
+    for (int first = (bid * 1024) + tid; first < total; first += blocks * 1024) {
+        float x_chunk[16];
 #pragma unroll
-            for (int i = 0; i < 4; i++) {
-                x_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+        for (int c = 0; c < 4; c++) {
+            const bool lives = (first + (c * 256)) < total;
+            const int chunk = min_i32((first + (c * 256)), (total - 1));
+            const int row = (args.rows == 1) ? 0 : (chunk / args.chunks);
+            const int x_row = row * args.x_row_stride_0;
+            const int out_row = row * args.cols;
+            const int shift = out_row & 3;
+            const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
+            const int col = ((chunk - (row * args.chunks)) * 4) - shift;
+            const bool full = (0 <= col) && ((col + 4) <= args.cols);
+            if (full && x_vectors) {
+                load_f32x4(&x[x_row + col], &x_chunk[c * 4]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    x_chunk[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                }
             }
         }
-        float out_chunk[4];
 #pragma unroll
-        for (int i_2 = 0; i_2 < 4; i_2++) {
-            out_chunk[i_2] = x_chunk[i_2] * metal::precise::tanh(softplus_f32(x_chunk[i_2]));
-        }
-        if (full) {
-            store_f32x4(&out[out_row + col], &out_chunk[0]);
-        } else {
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const bool lives_2 = (first + (c_2 * 256)) < total;
+            const int chunk_2 = min_i32((first + (c_2 * 256)), (total - 1));
+            const int row_2 = (args.rows == 1) ? 0 : (chunk_2 / args.chunks);
+            const int x_row_2 = row_2 * args.x_row_stride_0;
+            const int out_row_2 = row_2 * args.cols;
+            const int shift_2 = out_row_2 & 3;
+            const bool x_vectors_2 = ((((x_row_2 + args.x_shift) - shift_2) & 3) == 0) && (args.x_col == 1);
+            const int col_2 = ((chunk_2 - (row_2 * args.chunks)) * 4) - shift_2;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+            float out_chunk[4];
 #pragma unroll
-            for (int i_3 = 0; i_3 < 4; i_3++) {
-                if ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) {
-                    out[out_row + (col + i_3)] = out_chunk[i_3];
+            for (int i_2 = 0; i_2 < 4; i_2++) {
+                const float mul_3 = x_chunk[(c_2 * 4) + i_2] * metal::precise::tanh(softplus_f32(x_chunk[(c_2 * 4) + i_2]));
+                out_chunk[i_2] = mul_3;
+            }
+            if (lives_2) {
+                if (full_2) {
+                    store_f32x4(&out[out_row_2 + col_2], &out_chunk[0]);
+                } else {
+#pragma unroll
+                    for (int i_3 = 0; i_3 < 4; i_3++) {
+                        if ((0 <= (col_2 + i_3)) && ((col_2 + i_3) < args.cols)) {
+                            out[out_row_2 + (col_2 + i_3)] = out_chunk[i_3];
+                        }
+                    }
                 }
             }
         }
@@ -144,35 +176,55 @@ kernel void mish_bf16_(device const ushort* x [[buffer(0)]],
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
     const int total = args.rows * args.chunks;
-    for (int chunk = (bid * 256) + tid; chunk < total; chunk += blocks * 256) {
-        const int row = chunk / args.chunks;
-        const int x_row = row * args.x_row_stride_0;
-        const int out_row = row * args.cols;
-        const int shift = out_row & 7;
-        const bool x_vectors = ((((x_row + args.x_shift) - shift) & 7) == 0) && (args.x_col == 1);
-        const int col = ((chunk % args.chunks) * 8) - shift;
-        const bool full = (0 <= col) && ((col + 8) <= args.cols);
-        float x_chunk[8];
-        if (full && x_vectors) {
-            load_bf16x8(&x[x_row + col], &x_chunk[0]);
-        } else {
+    for (int first = (bid * 1024) + tid; first < total; first += blocks * 1024) {
+        uint x_chunk[16];
 #pragma unroll
-            for (int i = 0; i < 8; i++) {
-                x_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f;
+        for (int c = 0; c < 4; c++) {
+            const bool lives = (first + (c * 256)) < total;
+            const int chunk = min_i32((first + (c * 256)), (total - 1));
+            const int row = (args.rows == 1) ? 0 : (chunk / args.chunks);
+            const int x_row = row * args.x_row_stride_0;
+            const int out_row = row * args.cols;
+            const int shift = out_row & 7;
+            const bool x_vectors = ((((x_row + args.x_shift) - shift) & 7) == 0) && (args.x_col == 1);
+            const int col = ((chunk - (row * args.chunks)) * 8) - shift;
+            const bool full = (0 <= col) && ((col + 8) <= args.cols);
+            if (full && x_vectors) {
+                copy_bf16x8(&x[x_row + col], &x_chunk[(c * 8) / 2]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 8; i++) {
+                    x_chunk[((c * 8) + i) / 2] = put_bf16(x_chunk[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
+                }
             }
         }
-        float out_chunk[8];
 #pragma unroll
-        for (int i_2 = 0; i_2 < 8; i_2++) {
-            out_chunk[i_2] = x_chunk[i_2] * metal::precise::tanh(softplus_f32(x_chunk[i_2]));
-        }
-        if (full) {
-            store_bf16x8(&out[out_row + col], &out_chunk[0]);
-        } else {
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const bool lives_2 = (first + (c_2 * 256)) < total;
+            const int chunk_2 = min_i32((first + (c_2 * 256)), (total - 1));
+            const int row_2 = (args.rows == 1) ? 0 : (chunk_2 / args.chunks);
+            const int x_row_2 = row_2 * args.x_row_stride_0;
+            const int out_row_2 = row_2 * args.cols;
+            const int shift_2 = out_row_2 & 7;
+            const bool x_vectors_2 = ((((x_row_2 + args.x_shift) - shift_2) & 7) == 0) && (args.x_col == 1);
+            const int col_2 = ((chunk_2 - (row_2 * args.chunks)) * 8) - shift_2;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
+            float out_chunk[8];
 #pragma unroll
-            for (int i_3 = 0; i_3 < 8; i_3++) {
-                if ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) {
-                    out[out_row + (col + i_3)] = f32_to_bf16(out_chunk[i_3]);
+            for (int i_2 = 0; i_2 < 8; i_2++) {
+                const float mul_3 = half_bf16(x_chunk[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1) * metal::precise::tanh(softplus_f32(half_bf16(x_chunk[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1)));
+                out_chunk[i_2] = mul_3;
+            }
+            if (lives_2) {
+                if (full_2) {
+                    store_bf16x8(&out[out_row_2 + col_2], &out_chunk[0]);
+                } else {
+#pragma unroll
+                    for (int i_3 = 0; i_3 < 8; i_3++) {
+                        if ((0 <= (col_2 + i_3)) && ((col_2 + i_3) < args.cols)) {
+                            out[out_row_2 + (col_2 + i_3)] = f32_to_bf16(out_chunk[i_3]);
+                        }
+                    }
                 }
             }
         }
@@ -203,48 +255,70 @@ kernel void mish_vjp_f32_(device const float* x [[buffer(0)]],
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
     const int total = args.rows * args.chunks;
-    for (int chunk = (bid * 256) + tid; chunk < total; chunk += blocks * 256) {
-        const int row = chunk / args.chunks;
-        const int x_row = row * args.x_row_stride_0;
-        const int g_out_row = row * args.g_out_row_stride_0;
-        const int d_x_row = row * args.cols;
-        const int shift = d_x_row & 3;
-        const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
-        const bool g_out_vectors = ((((g_out_row + args.g_out_shift) - shift) & 3) == 0) && (args.g_out_col == 1);
-        const int col = ((chunk % args.chunks) * 4) - shift;
-        const bool full = (0 <= col) && ((col + 4) <= args.cols);
-        float x_chunk[4];
-        if (full && x_vectors) {
-            load_f32x4(&x[x_row + col], &x_chunk[0]);
-        } else {
+    for (int first = (bid * 512) + tid; first < total; first += blocks * 512) {
+        float x_chunk[8];
+        float g_out_chunk[8];
 #pragma unroll
-            for (int i = 0; i < 4; i++) {
-                x_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+        for (int c = 0; c < 2; c++) {
+            const bool lives = (first + (c * 256)) < total;
+            const int chunk = min_i32((first + (c * 256)), (total - 1));
+            const int row = (args.rows == 1) ? 0 : (chunk / args.chunks);
+            const int x_row = row * args.x_row_stride_0;
+            const int g_out_row = row * args.g_out_row_stride_0;
+            const int d_x_row = row * args.cols;
+            const int shift = d_x_row & 3;
+            const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
+            const bool g_out_vectors = ((((g_out_row + args.g_out_shift) - shift) & 3) == 0) && (args.g_out_col == 1);
+            const int col = ((chunk - (row * args.chunks)) * 4) - shift;
+            const bool full = (0 <= col) && ((col + 4) <= args.cols);
+            if (full && x_vectors) {
+                load_f32x4(&x[x_row + col], &x_chunk[c * 4]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    x_chunk[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                }
+            }
+            if (full && g_out_vectors) {
+                load_f32x4(&g_out[g_out_row + col], &g_out_chunk[c * 4]);
+            } else {
+#pragma unroll
+                for (int i_2 = 0; i_2 < 4; i_2++) {
+                    g_out_chunk[(c * 4) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? g_out[g_out_row + ((col + i_2) * args.g_out_col)] : 0.0f;
+                }
             }
         }
-        float g_out_chunk[4];
-        if (full && g_out_vectors) {
-            load_f32x4(&g_out[g_out_row + col], &g_out_chunk[0]);
-        } else {
 #pragma unroll
-            for (int i_2 = 0; i_2 < 4; i_2++) {
-                g_out_chunk[i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? g_out[g_out_row + ((col + i_2) * args.g_out_col)] : 0.0f;
+        for (int c_2 = 0; c_2 < 2; c_2++) {
+            const bool lives_2 = (first + (c_2 * 256)) < total;
+            const int chunk_2 = min_i32((first + (c_2 * 256)), (total - 1));
+            const int row_2 = (args.rows == 1) ? 0 : (chunk_2 / args.chunks);
+            const int x_row_2 = row_2 * args.x_row_stride_0;
+            const int g_out_row_2 = row_2 * args.g_out_row_stride_0;
+            const int d_x_row_2 = row_2 * args.cols;
+            const int shift_2 = d_x_row_2 & 3;
+            const bool x_vectors_2 = ((((x_row_2 + args.x_shift) - shift_2) & 3) == 0) && (args.x_col == 1);
+            const bool g_out_vectors_2 = ((((g_out_row_2 + args.g_out_shift) - shift_2) & 3) == 0) && (args.g_out_col == 1);
+            const int col_2 = ((chunk_2 - (row_2 * args.chunks)) * 4) - shift_2;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+            float d_x_chunk[4];
+#pragma unroll
+            for (int i_3 = 0; i_3 < 4; i_3++) {
+                const float tanh_3 = metal::precise::tanh(softplus_f32(x_chunk[(c_2 * 4) + i_3]));
+                const float mul_8 = x_chunk[(c_2 * 4) + i_3] * (1.0f - (tanh_3 * tanh_3));
+                const float mul_10 = g_out_chunk[(c_2 * 4) + i_3] * metal::fma(sigmoid_f32(x_chunk[(c_2 * 4) + i_3]), mul_8, tanh_3);
+                d_x_chunk[i_3] = mul_10;
             }
-        }
-        float d_x_chunk[4];
+            if (lives_2) {
+                if (full_2) {
+                    store_f32x4(&d_x[d_x_row_2 + col_2], &d_x_chunk[0]);
+                } else {
 #pragma unroll
-        for (int i_3 = 0; i_3 < 4; i_3++) {
-            const float tanh_3 = metal::precise::tanh(softplus_f32(x_chunk[i_3]));
-            const float fma_9 = metal::fma(sigmoid_f32(x_chunk[i_3]), (x_chunk[i_3] * (1.0f - (tanh_3 * tanh_3))), tanh_3);
-            d_x_chunk[i_3] = g_out_chunk[i_3] * fma_9;
-        }
-        if (full) {
-            store_f32x4(&d_x[d_x_row + col], &d_x_chunk[0]);
-        } else {
-#pragma unroll
-            for (int i_4 = 0; i_4 < 4; i_4++) {
-                if ((0 <= (col + i_4)) && ((col + i_4) < args.cols)) {
-                    d_x[d_x_row + (col + i_4)] = d_x_chunk[i_4];
+                    for (int i_4 = 0; i_4 < 4; i_4++) {
+                        if ((0 <= (col_2 + i_4)) && ((col_2 + i_4) < args.cols)) {
+                            d_x[d_x_row_2 + (col_2 + i_4)] = d_x_chunk[i_4];
+                        }
+                    }
                 }
             }
         }

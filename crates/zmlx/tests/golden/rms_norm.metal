@@ -17,6 +17,15 @@ static inline int min_i32(int a, int b) {
     return a <= b ? a : b;
 }
 
+static inline float half_bf16(uint w, int i) {
+    return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
+}
+
+static inline uint put_bf16(uint w, int i, float x) {
+    const uint bits = f32_to_bf16(x);
+    return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;
+}
+
 static inline void load_bf16x8(device const ushort* p, thread float* v) {
     const uint4 t = *(device const uint4*)p;
     const uint w[4] = {t.x, t.y, t.z, t.w};
@@ -57,6 +66,14 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
+static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
+    const uint4 t = *(device const uint4*)p;
+    w[0] = t.x;
+    w[1] = t.y;
+    w[2] = t.z;
+    w[3] = t.w;
+}
+
 struct rms_norm_f32__args {
     float eps;
     int cols;
@@ -68,7 +85,7 @@ struct rms_norm_f32__args {
     int w_col;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void rms_norm_f32_(device const float* x [[buffer(0)]],
     device const float* w [[buffer(1)]],
     device float* out [[buffer(2)]],
@@ -79,7 +96,7 @@ kernel void rms_norm_f32_(device const float* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float sum_4_of_warp[4];
+    threadgroup float sum_4_of_warp[8];
     const long cols = (long)args.cols;
     const float f32_6 = (float)cols;
     for (int base = bid; base < args.rows; base += blocks) {
@@ -88,10 +105,10 @@ kernel void rms_norm_f32_(device const float* x [[buffer(0)]],
         const int shift = out_row & 3;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
         const bool w_vectors = (((args.w_shift - shift) & 3) == 0) && (args.w_col == 1);
-        float x_held[32];
+        float x_held[16];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = ((tid + (c * 128)) * 4) - shift;
+        for (int c = 0; c < 4; c++) {
+            const int col = ((tid + (c * 256)) * 4) - shift;
             const bool full = (0 <= col) && ((col + 4) <= args.cols);
             if (full && x_vectors) {
                 load_f32x4(&x[x_row + col], &x_held[c * 4]);
@@ -104,8 +121,8 @@ kernel void rms_norm_f32_(device const float* x [[buffer(0)]],
         }
         float sum_4 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = ((tid + (c_2 * 128)) * 4) - shift;
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
             const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
 #pragma unroll
             for (int i_2 = 0; i_2 < 4; i_2++) {
@@ -126,15 +143,15 @@ kernel void rms_norm_f32_(device const float* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         sum_4 = sum_4_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 4; w_2++) {
+        for (int w_2 = 1; w_2 < 8; w_2++) {
             sum_4 = sum_4 + sum_4_of_warp[w_2];
         }
         const float div_7 = sum_4 / f32_6;
         const float add_8 = args.eps + div_7;
         const float rsqrt_9 = metal::precise::rsqrt(add_8);
 #pragma unroll
-        for (int c_3 = 0; c_3 < 8; c_3++) {
-            const int col_3 = ((tid + (c_3 * 128)) * 4) - shift;
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((tid + (c_3 * 256)) * 4) - shift;
             const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
             float w_chunk[4];
             if (full_3 && w_vectors) {
@@ -177,7 +194,7 @@ struct rms_norm_bf16__args {
     int w_col;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void rms_norm_bf16_(device const ushort* x [[buffer(0)]],
     device const ushort* w [[buffer(1)]],
     device ushort* out [[buffer(2)]],
@@ -188,42 +205,37 @@ kernel void rms_norm_bf16_(device const ushort* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float sum_4_of_warp[4];
+    threadgroup float sum_4_of_warp[8];
     const long cols = (long)args.cols;
     const float f32_6 = (float)cols;
-    const int lane = tid & 63;
-    const int sub = tid / 64;
-    for (int base = bid * 2; base < args.rows; base += blocks * 2) {
-        const int row = base + sub;
-        const bool lives = row < args.rows;
-        const int row_2 = min_i32(row, (args.rows - 1));
-        const int x_row = row_2 * args.x_row_stride_0;
-        const int out_row = row_2 * args.cols;
+    for (int base = bid; base < args.rows; base += blocks) {
+        const int x_row = base * args.x_row_stride_0;
+        const int out_row = base * args.cols;
         const int shift = out_row & 7;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 7) == 0) && (args.x_col == 1);
         const bool w_vectors = (((args.w_shift - shift) & 7) == 0) && (args.w_col == 1);
-        float x_held[64];
+        uint x_held[8];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = ((lane + (c * 64)) * 8) - shift;
+        for (int c = 0; c < 2; c++) {
+            const int col = ((tid + (c * 256)) * 8) - shift;
             const bool full = (0 <= col) && ((col + 8) <= args.cols);
             if (full && x_vectors) {
-                load_bf16x8(&x[x_row + col], &x_held[c * 8]);
+                copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
             } else {
 #pragma unroll
                 for (int i = 0; i < 8; i++) {
-                    x_held[(c * 8) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f;
+                    x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
                 }
             }
         }
         float sum_4 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = ((lane + (c_2 * 64)) * 8) - shift;
+        for (int c_2 = 0; c_2 < 2; c_2++) {
+            const int col_2 = ((tid + (c_2 * 256)) * 8) - shift;
             const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
 #pragma unroll
             for (int i_2 = 0; i_2 < 8; i_2++) {
-                const float mul_3 = x_held[(c_2 * 8) + i_2] * x_held[(c_2 * 8) + i_2];
+                const float mul_3 = half_bf16(x_held[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1) * half_bf16(x_held[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1);
                 const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
                 sum_4 = sum_4 + (inside ? mul_3 : 0.0f);
             }
@@ -238,18 +250,17 @@ kernel void rms_norm_bf16_(device const ushort* x [[buffer(0)]],
             sum_4_of_warp[warp] = sum_4;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        const int first_warp = (tid / 64) * 2;
-        sum_4 = sum_4_of_warp[first_warp];
+        sum_4 = sum_4_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 2; w_2++) {
-            sum_4 = sum_4 + sum_4_of_warp[first_warp + w_2];
+        for (int w_2 = 1; w_2 < 8; w_2++) {
+            sum_4 = sum_4 + sum_4_of_warp[w_2];
         }
         const float div_7 = sum_4 / f32_6;
         const float add_8 = args.eps + div_7;
         const float rsqrt_9 = metal::precise::rsqrt(add_8);
 #pragma unroll
-        for (int c_3 = 0; c_3 < 8; c_3++) {
-            const int col_3 = ((lane + (c_3 * 64)) * 8) - shift;
+        for (int c_3 = 0; c_3 < 2; c_3++) {
+            const int col_3 = ((tid + (c_3 * 256)) * 8) - shift;
             const bool full_3 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
             float w_chunk[8];
             if (full_3 && w_vectors) {
@@ -263,18 +274,16 @@ kernel void rms_norm_bf16_(device const ushort* x [[buffer(0)]],
             float out_chunk[8];
 #pragma unroll
             for (int i_4 = 0; i_4 < 8; i_4++) {
-                const float mul_11 = w_chunk[i_4] * (x_held[(c_3 * 8) + i_4] * rsqrt_9);
+                const float mul_11 = w_chunk[i_4] * (half_bf16(x_held[((c_3 * 8) + i_4) / 2], ((c_3 * 8) + i_4) & 1) * rsqrt_9);
                 out_chunk[i_4] = mul_11;
             }
-            if (lives) {
-                if (full_3) {
-                    store_bf16x8(&out[out_row + col_3], &out_chunk[0]);
-                } else {
+            if (full_3) {
+                store_bf16x8(&out[out_row + col_3], &out_chunk[0]);
+            } else {
 #pragma unroll
-                    for (int i_5 = 0; i_5 < 8; i_5++) {
-                        if ((0 <= (col_3 + i_5)) && ((col_3 + i_5) < args.cols)) {
-                            out[out_row + (col_3 + i_5)] = f32_to_bf16(out_chunk[i_5]);
-                        }
+                for (int i_5 = 0; i_5 < 8; i_5++) {
+                    if ((0 <= (col_3 + i_5)) && ((col_3 + i_5) < args.cols)) {
+                        out[out_row + (col_3 + i_5)] = f32_to_bf16(out_chunk[i_5]);
                     }
                 }
             }
@@ -286,19 +295,19 @@ kernel void rms_norm_bf16_(device const ushort* x [[buffer(0)]],
 struct rms_norm_vjp_f32__args {
     float eps;
     int cols;
+    int w_shift;
+    int w_col;
     int rows;
     int x_row_stride_0;
     int g_out_row_stride_0;
     int x_shift;
     int x_col;
-    int w_shift;
-    int w_col;
     int g_out_shift;
     int g_out_col;
     int pitch;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(512)]]
 kernel void rms_norm_vjp_f32_(device const float* x [[buffer(0)]],
     device const float* w [[buffer(1)]],
     device const float* g_out [[buffer(2)]],
@@ -311,69 +320,80 @@ kernel void rms_norm_vjp_f32_(device const float* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float sum_5_of_warp[4];
-    threadgroup float sum_17_of_warp[4];
+    threadgroup float sum_5_of_warp[16];
+    threadgroup float sum_17_of_warp[16];
+    threadgroup float meeting[2048];
     const long cols = (long)args.cols;
     const float f32_7 = (float)cols;
     const float recip_8 = 1.0f / f32_7;
-    float sum_14[32];
+    const int lane = tid & 255;
+    const int sub = tid / 256;
+    float sum_14[16];
 #pragma unroll
-    for (int i = 0; i < 32; i++) {
+    for (int i = 0; i < 16; i++) {
         sum_14[i] = 0.0f;
     }
-    for (int base = bid; base < args.rows; base += blocks) {
-        const int x_row = base * args.x_row_stride_0;
-        const int g_out_row = base * args.g_out_row_stride_0;
-        const int d_x_row = base * args.cols;
+    float w_held[16];
+    const bool w_vectors = ((args.w_shift & 3) == 0) && (args.w_col == 1);
+#pragma unroll
+    for (int c = 0; c < 4; c++) {
+        const int col = (lane + (c * 256)) * 4;
+        const bool full = (col + 4) <= args.cols;
+        if (full && w_vectors) {
+            load_f32x4(&w[col], &w_held[c * 4]);
+        } else {
+#pragma unroll
+            for (int i_2 = 0; i_2 < 4; i_2++) {
+                w_held[(c * 4) + i_2] = ((col + i_2) < args.cols) ? w[(col + i_2) * args.w_col] : 0.0f;
+            }
+        }
+    }
+    for (int base = bid * 2; base < args.rows; base += blocks * 2) {
+        const int row = base + sub;
+        const bool lives = row < args.rows;
+        const int row_2 = min_i32(row, (args.rows - 1));
+        const int x_row = row_2 * args.x_row_stride_0;
+        const int g_out_row = row_2 * args.g_out_row_stride_0;
+        const int d_x_row = row_2 * args.cols;
         const bool x_vectors = (((x_row + args.x_shift) & 3) == 0) && (args.x_col == 1);
-        const bool w_vectors = ((args.w_shift & 3) == 0) && (args.w_col == 1);
         const bool g_out_vectors = (((g_out_row + args.g_out_shift) & 3) == 0) && (args.g_out_col == 1);
         const bool d_x_vectors = (d_x_row & 3) == 0;
-        float x_held[32];
-        float g_out_held[32];
+        float x_held[16];
+        float g_out_held[16];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = (tid + (c * 128)) * 4;
-            const bool full = (col + 4) <= args.cols;
-            if (full && x_vectors) {
-                load_f32x4(&x[x_row + col], &x_held[c * 4]);
-            } else {
-#pragma unroll
-                for (int i_2 = 0; i_2 < 4; i_2++) {
-                    x_held[(c * 4) + i_2] = ((col + i_2) < args.cols) ? x[x_row + ((col + i_2) * args.x_col)] : 0.0f;
-                }
-            }
-            if (full && g_out_vectors) {
-                load_f32x4(&g_out[g_out_row + col], &g_out_held[c * 4]);
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const int col_2 = (lane + (c_2 * 256)) * 4;
+            const bool full_2 = (col_2 + 4) <= args.cols;
+            if (full_2 && x_vectors) {
+                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
             } else {
 #pragma unroll
                 for (int i_3 = 0; i_3 < 4; i_3++) {
-                    g_out_held[(c * 4) + i_3] = ((col + i_3) < args.cols) ? g_out[g_out_row + ((col + i_3) * args.g_out_col)] : 0.0f;
+                    x_held[(c_2 * 4) + i_3] = ((col_2 + i_3) < args.cols) ? x[x_row + ((col_2 + i_3) * args.x_col)] : 0.0f;
+                }
+            }
+            if (full_2 && g_out_vectors) {
+                load_f32x4(&g_out[g_out_row + col_2], &g_out_held[c_2 * 4]);
+            } else {
+#pragma unroll
+                for (int i_4 = 0; i_4 < 4; i_4++) {
+                    g_out_held[(c_2 * 4) + i_4] = ((col_2 + i_4) < args.cols) ? g_out[g_out_row + ((col_2 + i_4) * args.g_out_col)] : 0.0f;
                 }
             }
         }
         float sum_5 = 0.0f;
         float sum_17 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = (tid + (c_2 * 128)) * 4;
-            const bool full_2 = (col_2 + 4) <= args.cols;
-            float w_chunk[4];
-            if (full_2 && w_vectors) {
-                load_f32x4(&w[col_2], &w_chunk[0]);
-            } else {
-#pragma unroll
-                for (int i_4 = 0; i_4 < 4; i_4++) {
-                    w_chunk[i_4] = ((col_2 + i_4) < args.cols) ? w[(col_2 + i_4) * args.w_col] : 0.0f;
-                }
-            }
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = (lane + (c_3 * 256)) * 4;
+            const bool full_3 = (col_3 + 4) <= args.cols;
 #pragma unroll
             for (int i_5 = 0; i_5 < 4; i_5++) {
-                const float mul_4 = x_held[(c_2 * 4) + i_5] * x_held[(c_2 * 4) + i_5];
-                const float mul_16 = x_held[(c_2 * 4) + i_5] * (w_chunk[i_5] * g_out_held[(c_2 * 4) + i_5]);
-                const bool inside = (col_2 + i_5) < args.cols;
+                const float mul_4 = x_held[(c_3 * 4) + i_5] * x_held[(c_3 * 4) + i_5];
+                const float mul_13 = w_held[(c_3 * 4) + i_5] * g_out_held[(c_3 * 4) + i_5];
+                const bool inside = (col_3 + i_5) < args.cols;
                 sum_5 = sum_5 + (inside ? mul_4 : 0.0f);
-                sum_17 = sum_17 + (inside ? mul_16 : 0.0f);
+                sum_17 = sum_17 + (inside ? (x_held[(c_3 * 4) + i_5] * mul_13) : 0.0f);
             }
         }
         sum_5 = sum_5 + simd_shuffle_xor(sum_5, (ushort)16);
@@ -392,12 +412,13 @@ kernel void rms_norm_vjp_f32_(device const float* x [[buffer(0)]],
             sum_17_of_warp[warp] = sum_17;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        sum_5 = sum_5_of_warp[0];
-        sum_17 = sum_17_of_warp[0];
+        const int first_warp = (tid / 256) * 8;
+        sum_5 = sum_5_of_warp[first_warp];
+        sum_17 = sum_17_of_warp[first_warp];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 4; w_2++) {
-            sum_5 = sum_5 + sum_5_of_warp[w_2];
-            sum_17 = sum_17 + sum_17_of_warp[w_2];
+        for (int w_2 = 1; w_2 < 8; w_2++) {
+            sum_5 = sum_5 + sum_5_of_warp[first_warp + w_2];
+            sum_17 = sum_17 + sum_17_of_warp[first_warp + w_2];
         }
         const float fma_9 = metal::fma(sum_5, recip_8, args.eps);
         const float rsqrt_10 = metal::precise::rsqrt(fma_9);
@@ -408,45 +429,56 @@ kernel void rms_norm_vjp_f32_(device const float* x [[buffer(0)]],
         const float mul_23 = recip_8 * mul_22;
         const float mul_25 = mul_23 * 2.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 8; c_3++) {
-            const int col_3 = (tid + (c_3 * 128)) * 4;
-            const bool full_3 = (col_3 + 4) <= args.cols;
-            float w_chunk_2[4];
-            if (full_3 && w_vectors) {
-                load_f32x4(&w[col_3], &w_chunk_2[0]);
-            } else {
-#pragma unroll
-                for (int i_6 = 0; i_6 < 4; i_6++) {
-                    w_chunk_2[i_6] = ((col_3 + i_6) < args.cols) ? w[(col_3 + i_6) * args.w_col] : 0.0f;
-                }
-            }
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = (lane + (c_4 * 256)) * 4;
+            const bool full_4 = (col_4 + 4) <= args.cols;
             float d_x_chunk[4];
 #pragma unroll
-            for (int i_7 = 0; i_7 < 4; i_7++) {
-                const float mul_12 = g_out_held[(c_3 * 4) + i_7] * (x_held[(c_3 * 4) + i_7] * rsqrt_10);
-                const float mul_15 = rsqrt_10 * (w_chunk_2[i_7] * g_out_held[(c_3 * 4) + i_7]);
-                d_x_chunk[i_7] = metal::fma(x_held[(c_3 * 4) + i_7], mul_25, mul_15);
-                const bool inside_2 = (col_3 + i_7) < args.cols;
-                sum_14[(c_3 * 4) + i_7] = sum_14[(c_3 * 4) + i_7] + (inside_2 ? mul_12 : 0.0f);
+            for (int i_6 = 0; i_6 < 4; i_6++) {
+                const float mul_12 = g_out_held[(c_4 * 4) + i_6] * (x_held[(c_4 * 4) + i_6] * rsqrt_10);
+                const float mul_13_2 = w_held[(c_4 * 4) + i_6] * g_out_held[(c_4 * 4) + i_6];
+                const float fma_26 = metal::fma(x_held[(c_4 * 4) + i_6], mul_25, (rsqrt_10 * mul_13_2));
+                d_x_chunk[i_6] = fma_26;
+                const bool inside_2 = (col_4 + i_6) < args.cols;
+                sum_14[(c_4 * 4) + i_6] = sum_14[(c_4 * 4) + i_6] + ((inside_2 && lives) ? mul_12 : 0.0f);
             }
-            if (full_3 && d_x_vectors) {
-                store_f32x4(&d_x[d_x_row + col_3], &d_x_chunk[0]);
-            } else {
+            if (lives) {
+                if (full_4 && d_x_vectors) {
+                    store_f32x4(&d_x[d_x_row + col_4], &d_x_chunk[0]);
+                } else {
 #pragma unroll
-                for (int i_8 = 0; i_8 < 4; i_8++) {
-                    if ((col_3 + i_8) < args.cols) {
-                        d_x[d_x_row + (col_3 + i_8)] = d_x_chunk[i_8];
+                    for (int i_7 = 0; i_7 < 4; i_7++) {
+                        if ((col_4 + i_7) < args.cols) {
+                            d_x[d_x_row + (col_4 + i_7)] = d_x_chunk[i_7];
+                        }
                     }
                 }
             }
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
     }
-    const int part_start = bid * args.pitch;
 #pragma unroll
-    for (int c_4 = 0; c_4 < 8; c_4++) {
-        const int at = part_start + ((tid + (c_4 * 128)) * 4);
-        store_f32x4(&parts_14[at], &sum_14[c_4 * 4]);
+    for (int c_5 = 0; c_5 < 4; c_5++) {
+#pragma unroll
+        for (int i_8 = 0; i_8 < 4; i_8++) {
+            meeting[(i_8 * 512) + tid] = sum_14[(c_5 * 4) + i_8];
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        if (sub == 0) {
+#pragma unroll
+            for (int i_9 = 0; i_9 < 4; i_9++) {
+                sum_14[(c_5 * 4) + i_9] = sum_14[(c_5 * 4) + i_9] + meeting[(i_9 * 512) + (tid + 256)];
+            }
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+    const int part_start = bid * args.pitch;
+    if (sub == 0) {
+#pragma unroll
+        for (int c_6 = 0; c_6 < 4; c_6++) {
+            const int at = part_start + ((lane + (c_6 * 256)) * 4);
+            store_f32x4(&parts_14[at], &sum_14[c_6 * 4]);
+        }
     }
 }
 
@@ -456,7 +488,7 @@ struct rms_norm_vjp_f32_1_args {
     int parts;
 };
 
-[[max_total_threads_per_threadgroup(256)]]
+[[max_total_threads_per_threadgroup(1024)]]
 kernel void rms_norm_vjp_f32_1(device float* d_w [[buffer(0)]],
     device const float* parts_14 [[buffer(1)]],
     constant rms_norm_vjp_f32_1_args& args [[buffer(2)]],
@@ -465,14 +497,14 @@ kernel void rms_norm_vjp_f32_1(device float* d_w [[buffer(0)]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
-    threadgroup float sum_14_of_group[256];
+    threadgroup float sum_14_of_group[1024];
     const int lane = tid & 31;
     const int group = tid / 32;
     const int col = (bid * 32) + lane;
     const bool inside = col < args.cols;
     float sum_14 = 0.0f;
     if (inside) {
-        for (int part = group; part < args.parts; part += 8) {
+        for (int part = group; part < args.parts; part += 32) {
             sum_14 = sum_14 + parts_14[(part * args.pitch) + col];
         }
     }
@@ -480,7 +512,7 @@ kernel void rms_norm_vjp_f32_1(device float* d_w [[buffer(0)]],
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if ((group == 0) && inside) {
 #pragma unroll
-        for (int g = 1; g < 8; g++) {
+        for (int g = 1; g < 32; g++) {
             sum_14 = sum_14 + sum_14_of_group[(g * 32) + lane];
         }
         d_w[col] = sum_14;

@@ -13,8 +13,13 @@ static inline ushort f32_to_bf16(float x) {
     return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
 }
 
-static inline int min_i32(int a, int b) {
-    return a <= b ? a : b;
+static inline float half_bf16(uint w, int i) {
+    return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
+}
+
+static inline uint put_bf16(uint w, int i, float x) {
+    const uint bits = f32_to_bf16(x);
+    return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;
 }
 
 static inline void load_bf16x8(device const ushort* p, thread float* v) {
@@ -57,6 +62,14 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
+static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
+    const uint4 t = *(device const uint4*)p;
+    w[0] = t.x;
+    w[1] = t.y;
+    w[2] = t.z;
+    w[3] = t.w;
+}
+
 struct rms_norm_residual_f32__args {
     float eps;
     int cols;
@@ -71,7 +84,7 @@ struct rms_norm_residual_f32__args {
     int w_col;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void rms_norm_residual_f32_(device const float* x [[buffer(0)]],
     device const float* r [[buffer(1)]],
     device const float* w [[buffer(2)]],
@@ -84,7 +97,7 @@ kernel void rms_norm_residual_f32_(device const float* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float sum_6_of_warp[4];
+    threadgroup float sum_6_of_warp[8];
     const long cols = (long)args.cols;
     const float f32_8 = (float)cols;
     for (int base = bid; base < args.rows; base += blocks) {
@@ -97,11 +110,11 @@ kernel void rms_norm_residual_f32_(device const float* x [[buffer(0)]],
         const bool r_vectors = ((((r_row + args.r_shift) - shift) & 3) == 0) && (args.r_col == 1);
         const bool w_vectors = (((args.w_shift - shift) & 3) == 0) && (args.w_col == 1);
         const bool residual_vectors = ((residual_row - shift) & 3) == 0;
-        float x_held[32];
-        float r_held[32];
+        float x_held[16];
+        float r_held[16];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = ((tid + (c * 128)) * 4) - shift;
+        for (int c = 0; c < 4; c++) {
+            const int col = ((tid + (c * 256)) * 4) - shift;
             const bool full = (0 <= col) && ((col + 4) <= args.cols);
             if (full && x_vectors) {
                 load_f32x4(&x[x_row + col], &x_held[c * 4]);
@@ -122,8 +135,8 @@ kernel void rms_norm_residual_f32_(device const float* x [[buffer(0)]],
         }
         float sum_6 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = ((tid + (c_2 * 128)) * 4) - shift;
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
             const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
             float residual_chunk[4];
 #pragma unroll
@@ -156,15 +169,15 @@ kernel void rms_norm_residual_f32_(device const float* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         sum_6 = sum_6_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 4; w_2++) {
+        for (int w_2 = 1; w_2 < 8; w_2++) {
             sum_6 = sum_6 + sum_6_of_warp[w_2];
         }
         const float div_9 = sum_6 / f32_8;
         const float add_10 = args.eps + div_9;
         const float rsqrt_11 = metal::precise::rsqrt(add_10);
 #pragma unroll
-        for (int c_3 = 0; c_3 < 8; c_3++) {
-            const int col_3 = ((tid + (c_3 * 128)) * 4) - shift;
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((tid + (c_3 * 256)) * 4) - shift;
             const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
             float w_chunk[4];
             if (full_3 && w_vectors) {
@@ -210,7 +223,7 @@ struct rms_norm_residual_bf16__args {
     int w_col;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void rms_norm_residual_bf16_(device const ushort* x [[buffer(0)]],
     device const ushort* r [[buffer(1)]],
     device const ushort* w [[buffer(2)]],
@@ -223,69 +236,62 @@ kernel void rms_norm_residual_bf16_(device const ushort* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float sum_6_of_warp[4];
+    threadgroup float sum_6_of_warp[8];
     const long cols = (long)args.cols;
     const float f32_8 = (float)cols;
-    const int lane = tid & 63;
-    const int sub = tid / 64;
-    for (int base = bid * 2; base < args.rows; base += blocks * 2) {
-        const int row = base + sub;
-        const bool lives = row < args.rows;
-        const int row_2 = min_i32(row, (args.rows - 1));
-        const int x_row = row_2 * args.x_row_stride_0;
-        const int r_row = row_2 * args.r_row_stride_0;
-        const int y_row = row_2 * args.cols;
-        const int residual_row = row_2 * args.cols;
+    for (int base = bid; base < args.rows; base += blocks) {
+        const int x_row = base * args.x_row_stride_0;
+        const int r_row = base * args.r_row_stride_0;
+        const int y_row = base * args.cols;
+        const int residual_row = base * args.cols;
         const int shift = y_row & 7;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 7) == 0) && (args.x_col == 1);
         const bool r_vectors = ((((r_row + args.r_shift) - shift) & 7) == 0) && (args.r_col == 1);
         const bool w_vectors = (((args.w_shift - shift) & 7) == 0) && (args.w_col == 1);
         const bool residual_vectors = ((residual_row - shift) & 7) == 0;
-        float x_held[64];
-        float r_held[64];
+        uint x_held[8];
+        uint r_held[8];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = ((lane + (c * 64)) * 8) - shift;
+        for (int c = 0; c < 2; c++) {
+            const int col = ((tid + (c * 256)) * 8) - shift;
             const bool full = (0 <= col) && ((col + 8) <= args.cols);
             if (full && x_vectors) {
-                load_bf16x8(&x[x_row + col], &x_held[c * 8]);
+                copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
             } else {
 #pragma unroll
                 for (int i = 0; i < 8; i++) {
-                    x_held[(c * 8) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f;
+                    x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
                 }
             }
             if (full && r_vectors) {
-                load_bf16x8(&r[r_row + col], &r_held[c * 8]);
+                copy_bf16x8(&r[r_row + col], &r_held[(c * 8) / 2]);
             } else {
 #pragma unroll
                 for (int i_2 = 0; i_2 < 8; i_2++) {
-                    r_held[(c * 8) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? bf16_to_f32(r[r_row + ((col + i_2) * args.r_col)]) : 0.0f;
+                    r_held[((c * 8) + i_2) / 2] = put_bf16(r_held[((c * 8) + i_2) / 2], ((c * 8) + i_2) & 1, ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? bf16_to_f32(r[r_row + ((col + i_2) * args.r_col)]) : 0.0f);
                 }
             }
         }
         float sum_6 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = ((lane + (c_2 * 64)) * 8) - shift;
+        for (int c_2 = 0; c_2 < 2; c_2++) {
+            const int col_2 = ((tid + (c_2 * 256)) * 8) - shift;
             const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
             float residual_chunk[8];
 #pragma unroll
             for (int i_3 = 0; i_3 < 8; i_3++) {
-                const float add_4 = x_held[(c_2 * 8) + i_3] + r_held[(c_2 * 8) + i_3];
+                const float add_4 = half_bf16(x_held[((c_2 * 8) + i_3) / 2], ((c_2 * 8) + i_3) & 1) + half_bf16(r_held[((c_2 * 8) + i_3) / 2], ((c_2 * 8) + i_3) & 1);
                 residual_chunk[i_3] = add_4;
                 const bool inside = (0 <= (col_2 + i_3)) && ((col_2 + i_3) < args.cols);
                 sum_6 = sum_6 + (inside ? (add_4 * add_4) : 0.0f);
             }
-            if (lives) {
-                if (full_2 && residual_vectors) {
-                    store_bf16x8(&residual[residual_row + col_2], &residual_chunk[0]);
-                } else {
+            if (full_2 && residual_vectors) {
+                store_bf16x8(&residual[residual_row + col_2], &residual_chunk[0]);
+            } else {
 #pragma unroll
-                    for (int i_4 = 0; i_4 < 8; i_4++) {
-                        if ((0 <= (col_2 + i_4)) && ((col_2 + i_4) < args.cols)) {
-                            residual[residual_row + (col_2 + i_4)] = f32_to_bf16(residual_chunk[i_4]);
-                        }
+                for (int i_4 = 0; i_4 < 8; i_4++) {
+                    if ((0 <= (col_2 + i_4)) && ((col_2 + i_4) < args.cols)) {
+                        residual[residual_row + (col_2 + i_4)] = f32_to_bf16(residual_chunk[i_4]);
                     }
                 }
             }
@@ -300,18 +306,17 @@ kernel void rms_norm_residual_bf16_(device const ushort* x [[buffer(0)]],
             sum_6_of_warp[warp] = sum_6;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        const int first_warp = (tid / 64) * 2;
-        sum_6 = sum_6_of_warp[first_warp];
+        sum_6 = sum_6_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 2; w_2++) {
-            sum_6 = sum_6 + sum_6_of_warp[first_warp + w_2];
+        for (int w_2 = 1; w_2 < 8; w_2++) {
+            sum_6 = sum_6 + sum_6_of_warp[w_2];
         }
         const float div_9 = sum_6 / f32_8;
         const float add_10 = args.eps + div_9;
         const float rsqrt_11 = metal::precise::rsqrt(add_10);
 #pragma unroll
-        for (int c_3 = 0; c_3 < 8; c_3++) {
-            const int col_3 = ((lane + (c_3 * 64)) * 8) - shift;
+        for (int c_3 = 0; c_3 < 2; c_3++) {
+            const int col_3 = ((tid + (c_3 * 256)) * 8) - shift;
             const bool full_3 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
             float w_chunk[8];
             if (full_3 && w_vectors) {
@@ -325,18 +330,16 @@ kernel void rms_norm_residual_bf16_(device const ushort* x [[buffer(0)]],
             float y_chunk[8];
 #pragma unroll
             for (int i_6 = 0; i_6 < 8; i_6++) {
-                const float add_4_2 = x_held[(c_3 * 8) + i_6] + r_held[(c_3 * 8) + i_6];
+                const float add_4_2 = half_bf16(x_held[((c_3 * 8) + i_6) / 2], ((c_3 * 8) + i_6) & 1) + half_bf16(r_held[((c_3 * 8) + i_6) / 2], ((c_3 * 8) + i_6) & 1);
                 y_chunk[i_6] = w_chunk[i_6] * (add_4_2 * rsqrt_11);
             }
-            if (lives) {
-                if (full_3) {
-                    store_bf16x8(&y[y_row + col_3], &y_chunk[0]);
-                } else {
+            if (full_3) {
+                store_bf16x8(&y[y_row + col_3], &y_chunk[0]);
+            } else {
 #pragma unroll
-                    for (int i_7 = 0; i_7 < 8; i_7++) {
-                        if ((0 <= (col_3 + i_7)) && ((col_3 + i_7) < args.cols)) {
-                            y[y_row + (col_3 + i_7)] = f32_to_bf16(y_chunk[i_7]);
-                        }
+                for (int i_7 = 0; i_7 < 8; i_7++) {
+                    if ((0 <= (col_3 + i_7)) && ((col_3 + i_7) < args.cols)) {
+                        y[y_row + (col_3 + i_7)] = f32_to_bf16(y_chunk[i_7]);
                     }
                 }
             }
@@ -348,6 +351,8 @@ kernel void rms_norm_residual_bf16_(device const ushort* x [[buffer(0)]],
 struct rms_norm_residual_vjp_f32__args {
     float eps;
     int cols;
+    int w_shift;
+    int w_col;
     int rows;
     int x_row_stride_0;
     int r_row_stride_0;
@@ -357,8 +362,6 @@ struct rms_norm_residual_vjp_f32__args {
     int x_col;
     int r_shift;
     int r_col;
-    int w_shift;
-    int w_col;
     int g_y_shift;
     int g_y_col;
     int g_residual_shift;
@@ -366,7 +369,7 @@ struct rms_norm_residual_vjp_f32__args {
     int pitch;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(512)]]
 kernel void rms_norm_residual_vjp_f32_(device const float* x [[buffer(0)]],
     device const float* r [[buffer(1)]],
     device const float* w [[buffer(2)]],
@@ -382,15 +385,30 @@ kernel void rms_norm_residual_vjp_f32_(device const float* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float sum_8_of_warp[4];
-    threadgroup float sum_19_of_warp[4];
+    threadgroup float sum_8_of_warp[16];
+    threadgroup float sum_19_of_warp[16];
     const long cols = (long)args.cols;
     const float f32_10 = (float)cols;
     const float recip_11 = 1.0f / f32_10;
-    float sum_17[32];
+    float sum_17[8];
 #pragma unroll
-    for (int i = 0; i < 32; i++) {
+    for (int i = 0; i < 8; i++) {
         sum_17[i] = 0.0f;
+    }
+    float w_held[8];
+    const bool w_vectors = ((args.w_shift & 3) == 0) && (args.w_col == 1);
+#pragma unroll
+    for (int c = 0; c < 2; c++) {
+        const int col = (tid + (c * 512)) * 4;
+        const bool full = (col + 4) <= args.cols;
+        if (full && w_vectors) {
+            load_f32x4(&w[col], &w_held[c * 4]);
+        } else {
+#pragma unroll
+            for (int i_2 = 0; i_2 < 4; i_2++) {
+                w_held[(c * 4) + i_2] = ((col + i_2) < args.cols) ? w[(col + i_2) * args.w_col] : 0.0f;
+            }
+        }
     }
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
@@ -401,74 +419,64 @@ kernel void rms_norm_residual_vjp_f32_(device const float* x [[buffer(0)]],
         const int d_r_row = base * args.cols;
         const bool x_vectors = (((x_row + args.x_shift) & 3) == 0) && (args.x_col == 1);
         const bool r_vectors = (((r_row + args.r_shift) & 3) == 0) && (args.r_col == 1);
-        const bool w_vectors = ((args.w_shift & 3) == 0) && (args.w_col == 1);
         const bool g_y_vectors = (((g_y_row + args.g_y_shift) & 3) == 0) && (args.g_y_col == 1);
         const bool g_residual_vectors = (((g_residual_row + args.g_residual_shift) & 3) == 0) && (args.g_residual_col == 1);
         const bool d_x_vectors = (d_x_row & 3) == 0;
         const bool d_r_vectors = (d_r_row & 3) == 0;
-        float x_held[32];
-        float r_held[32];
-        float g_y_held[32];
-        float g_residual_held[32];
+        float x_held[8];
+        float r_held[8];
+        float g_y_held[8];
+        float g_residual_held[8];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = (tid + (c * 128)) * 4;
-            const bool full = (col + 4) <= args.cols;
-            if (full && x_vectors) {
-                load_f32x4(&x[x_row + col], &x_held[c * 4]);
-            } else {
-#pragma unroll
-                for (int i_2 = 0; i_2 < 4; i_2++) {
-                    x_held[(c * 4) + i_2] = ((col + i_2) < args.cols) ? x[x_row + ((col + i_2) * args.x_col)] : 0.0f;
-                }
-            }
-            if (full && r_vectors) {
-                load_f32x4(&r[r_row + col], &r_held[c * 4]);
+        for (int c_2 = 0; c_2 < 2; c_2++) {
+            const int col_2 = (tid + (c_2 * 512)) * 4;
+            const bool full_2 = (col_2 + 4) <= args.cols;
+            if (full_2 && x_vectors) {
+                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
             } else {
 #pragma unroll
                 for (int i_3 = 0; i_3 < 4; i_3++) {
-                    r_held[(c * 4) + i_3] = ((col + i_3) < args.cols) ? r[r_row + ((col + i_3) * args.r_col)] : 0.0f;
+                    x_held[(c_2 * 4) + i_3] = ((col_2 + i_3) < args.cols) ? x[x_row + ((col_2 + i_3) * args.x_col)] : 0.0f;
                 }
             }
-            if (full && g_y_vectors) {
-                load_f32x4(&g_y[g_y_row + col], &g_y_held[c * 4]);
+            if (full_2 && r_vectors) {
+                load_f32x4(&r[r_row + col_2], &r_held[c_2 * 4]);
             } else {
 #pragma unroll
                 for (int i_4 = 0; i_4 < 4; i_4++) {
-                    g_y_held[(c * 4) + i_4] = ((col + i_4) < args.cols) ? g_y[g_y_row + ((col + i_4) * args.g_y_col)] : 0.0f;
+                    r_held[(c_2 * 4) + i_4] = ((col_2 + i_4) < args.cols) ? r[r_row + ((col_2 + i_4) * args.r_col)] : 0.0f;
                 }
             }
-            if (full && g_residual_vectors) {
-                load_f32x4(&g_residual[g_residual_row + col], &g_residual_held[c * 4]);
+            if (full_2 && g_y_vectors) {
+                load_f32x4(&g_y[g_y_row + col_2], &g_y_held[c_2 * 4]);
             } else {
 #pragma unroll
                 for (int i_5 = 0; i_5 < 4; i_5++) {
-                    g_residual_held[(c * 4) + i_5] = ((col + i_5) < args.cols) ? g_residual[g_residual_row + ((col + i_5) * args.g_residual_col)] : 0.0f;
+                    g_y_held[(c_2 * 4) + i_5] = ((col_2 + i_5) < args.cols) ? g_y[g_y_row + ((col_2 + i_5) * args.g_y_col)] : 0.0f;
+                }
+            }
+            if (full_2 && g_residual_vectors) {
+                load_f32x4(&g_residual[g_residual_row + col_2], &g_residual_held[c_2 * 4]);
+            } else {
+#pragma unroll
+                for (int i_6 = 0; i_6 < 4; i_6++) {
+                    g_residual_held[(c_2 * 4) + i_6] = ((col_2 + i_6) < args.cols) ? g_residual[g_residual_row + ((col_2 + i_6) * args.g_residual_col)] : 0.0f;
                 }
             }
         }
         float sum_8 = 0.0f;
         float sum_19 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = (tid + (c_2 * 128)) * 4;
-            const bool full_2 = (col_2 + 4) <= args.cols;
-            float w_chunk[4];
-            if (full_2 && w_vectors) {
-                load_f32x4(&w[col_2], &w_chunk[0]);
-            } else {
-#pragma unroll
-                for (int i_6 = 0; i_6 < 4; i_6++) {
-                    w_chunk[i_6] = ((col_2 + i_6) < args.cols) ? w[(col_2 + i_6) * args.w_col] : 0.0f;
-                }
-            }
+        for (int c_3 = 0; c_3 < 2; c_3++) {
+            const int col_3 = (tid + (c_3 * 512)) * 4;
+            const bool full_3 = (col_3 + 4) <= args.cols;
 #pragma unroll
             for (int i_7 = 0; i_7 < 4; i_7++) {
-                const float add_6 = x_held[(c_2 * 4) + i_7] + r_held[(c_2 * 4) + i_7];
-                const float mul_18 = add_6 * (w_chunk[i_7] * g_y_held[(c_2 * 4) + i_7]);
-                const bool inside = (col_2 + i_7) < args.cols;
+                const float add_6 = x_held[(c_3 * 4) + i_7] + r_held[(c_3 * 4) + i_7];
+                const float mul_16 = w_held[(c_3 * 4) + i_7] * g_y_held[(c_3 * 4) + i_7];
+                const bool inside = (col_3 + i_7) < args.cols;
                 sum_8 = sum_8 + (inside ? (add_6 * add_6) : 0.0f);
-                sum_19 = sum_19 + (inside ? mul_18 : 0.0f);
+                sum_19 = sum_19 + (inside ? (add_6 * mul_16) : 0.0f);
             }
         }
         sum_8 = sum_8 + simd_shuffle_xor(sum_8, (ushort)16);
@@ -490,7 +498,7 @@ kernel void rms_norm_residual_vjp_f32_(device const float* x [[buffer(0)]],
         sum_8 = sum_8_of_warp[0];
         sum_19 = sum_19_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 4; w_2++) {
+        for (int w_2 = 1; w_2 < 16; w_2++) {
             sum_8 = sum_8 + sum_8_of_warp[w_2];
             sum_19 = sum_19 + sum_19_of_warp[w_2];
         }
@@ -503,47 +511,38 @@ kernel void rms_norm_residual_vjp_f32_(device const float* x [[buffer(0)]],
         const float mul_25 = recip_11 * mul_24;
         const float mul_27 = mul_25 * 2.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 8; c_3++) {
-            const int col_3 = (tid + (c_3 * 128)) * 4;
-            const bool full_3 = (col_3 + 4) <= args.cols;
-            float w_chunk_2[4];
-            if (full_3 && w_vectors) {
-                load_f32x4(&w[col_3], &w_chunk_2[0]);
-            } else {
-#pragma unroll
-                for (int i_8 = 0; i_8 < 4; i_8++) {
-                    w_chunk_2[i_8] = ((col_3 + i_8) < args.cols) ? w[(col_3 + i_8) * args.w_col] : 0.0f;
-                }
-            }
+        for (int c_4 = 0; c_4 < 2; c_4++) {
+            const int col_4 = (tid + (c_4 * 512)) * 4;
+            const bool full_4 = (col_4 + 4) <= args.cols;
             float d_x_chunk[4];
             float d_r_chunk[4];
 #pragma unroll
-            for (int i_9 = 0; i_9 < 4; i_9++) {
-                const float add_6_2 = x_held[(c_3 * 4) + i_9] + r_held[(c_3 * 4) + i_9];
-                const float fma_28 = metal::fma(rsqrt_13, (w_chunk_2[i_9] * g_y_held[(c_3 * 4) + i_9]), g_residual_held[(c_3 * 4) + i_9]);
-                const float fma_29 = metal::fma(add_6_2, mul_27, fma_28);
-                d_x_chunk[i_9] = fma_29;
-                d_r_chunk[i_9] = fma_29;
-                const bool inside_2 = (col_3 + i_9) < args.cols;
-                sum_17[(c_3 * 4) + i_9] = sum_17[(c_3 * 4) + i_9] + (inside_2 ? (g_y_held[(c_3 * 4) + i_9] * (add_6_2 * rsqrt_13)) : 0.0f);
+            for (int i_8 = 0; i_8 < 4; i_8++) {
+                const float add_6_2 = x_held[(c_4 * 4) + i_8] + r_held[(c_4 * 4) + i_8];
+                const float mul_16_2 = w_held[(c_4 * 4) + i_8] * g_y_held[(c_4 * 4) + i_8];
+                const float fma_29 = metal::fma(add_6_2, mul_27, metal::fma(rsqrt_13, mul_16_2, g_residual_held[(c_4 * 4) + i_8]));
+                d_x_chunk[i_8] = fma_29;
+                d_r_chunk[i_8] = fma_29;
+                const bool inside_2 = (col_4 + i_8) < args.cols;
+                sum_17[(c_4 * 4) + i_8] = sum_17[(c_4 * 4) + i_8] + (inside_2 ? (g_y_held[(c_4 * 4) + i_8] * (add_6_2 * rsqrt_13)) : 0.0f);
             }
-            if (full_3 && d_x_vectors) {
-                store_f32x4(&d_x[d_x_row + col_3], &d_x_chunk[0]);
+            if (full_4 && d_x_vectors) {
+                store_f32x4(&d_x[d_x_row + col_4], &d_x_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_10 = 0; i_10 < 4; i_10++) {
-                    if ((col_3 + i_10) < args.cols) {
-                        d_x[d_x_row + (col_3 + i_10)] = d_x_chunk[i_10];
+                for (int i_9 = 0; i_9 < 4; i_9++) {
+                    if ((col_4 + i_9) < args.cols) {
+                        d_x[d_x_row + (col_4 + i_9)] = d_x_chunk[i_9];
                     }
                 }
             }
-            if (full_3 && d_r_vectors) {
-                store_f32x4(&d_r[d_r_row + col_3], &d_r_chunk[0]);
+            if (full_4 && d_r_vectors) {
+                store_f32x4(&d_r[d_r_row + col_4], &d_r_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_11 = 0; i_11 < 4; i_11++) {
-                    if ((col_3 + i_11) < args.cols) {
-                        d_r[d_r_row + (col_3 + i_11)] = d_r_chunk[i_11];
+                for (int i_10 = 0; i_10 < 4; i_10++) {
+                    if ((col_4 + i_10) < args.cols) {
+                        d_r[d_r_row + (col_4 + i_10)] = d_r_chunk[i_10];
                     }
                 }
             }
@@ -552,9 +551,9 @@ kernel void rms_norm_residual_vjp_f32_(device const float* x [[buffer(0)]],
     }
     const int part_start = bid * args.pitch;
 #pragma unroll
-    for (int c_4 = 0; c_4 < 8; c_4++) {
-        const int at = part_start + ((tid + (c_4 * 128)) * 4);
-        store_f32x4(&parts_17[at], &sum_17[c_4 * 4]);
+    for (int c_5 = 0; c_5 < 2; c_5++) {
+        const int at = part_start + ((tid + (c_5 * 512)) * 4);
+        store_f32x4(&parts_17[at], &sum_17[c_5 * 4]);
     }
 }
 
@@ -564,7 +563,7 @@ struct rms_norm_residual_vjp_f32_1_args {
     int parts;
 };
 
-[[max_total_threads_per_threadgroup(256)]]
+[[max_total_threads_per_threadgroup(1024)]]
 kernel void rms_norm_residual_vjp_f32_1(device float* d_w [[buffer(0)]],
     device const float* parts_17 [[buffer(1)]],
     constant rms_norm_residual_vjp_f32_1_args& args [[buffer(2)]],
@@ -573,14 +572,14 @@ kernel void rms_norm_residual_vjp_f32_1(device float* d_w [[buffer(0)]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
-    threadgroup float sum_17_of_group[256];
+    threadgroup float sum_17_of_group[1024];
     const int lane = tid & 31;
     const int group = tid / 32;
     const int col = (bid * 32) + lane;
     const bool inside = col < args.cols;
     float sum_17 = 0.0f;
     if (inside) {
-        for (int part = group; part < args.parts; part += 8) {
+        for (int part = group; part < args.parts; part += 32) {
             sum_17 = sum_17 + parts_17[(part * args.pitch) + col];
         }
     }
@@ -588,7 +587,7 @@ kernel void rms_norm_residual_vjp_f32_1(device float* d_w [[buffer(0)]],
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if ((group == 0) && inside) {
 #pragma unroll
-        for (int g = 1; g < 8; g++) {
+        for (int g = 1; g < 32; g++) {
             sum_17 = sum_17 + sum_17_of_group[(g * 32) + lane];
         }
         d_w[col] = sum_17;

@@ -17,13 +17,13 @@ static inline int min_i32(int a, int b) {
     return a <= b ? a : b;
 }
 
-static inline void load_bf16x8(device const ushort* p, thread float* v) {
-    const uint4 t = *(device const uint4*)p;
-    const uint w[4] = {t.x, t.y, t.z, t.w};
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        v[i] = bf16_to_f32((ushort)(w[i / 2] >> (16 * (i % 2))));
-    }
+static inline float half_bf16(uint w, int i) {
+    return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
+}
+
+static inline uint put_bf16(uint w, int i, float x) {
+    const uint bits = f32_to_bf16(x);
+    return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;
 }
 
 static inline void load_f32x4(device const float* p, thread float* v) {
@@ -43,6 +43,14 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
+static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
+    const uint4 t = *(device const uint4*)p;
+    w[0] = t.x;
+    w[1] = t.y;
+    w[2] = t.z;
+    w[3] = t.w;
+}
+
 struct sum_f32__args {
     int rows;
     int x_row_stride_0;
@@ -51,7 +59,7 @@ struct sum_f32__args {
     int cols;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void sum_f32_(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
     constant sum_f32__args& args [[buffer(2)]],
@@ -61,15 +69,15 @@ kernel void sum_f32_(device const float* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float sum_1_of_warp[4];
+    threadgroup float sum_1_of_warp[8];
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
         const int shift = (x_row + args.x_shift) & 3;
         const bool x_vectors = args.x_col == 1;
-        float x_held[32];
+        float x_held[16];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = ((tid + (c * 128)) * 4) - shift;
+        for (int c = 0; c < 4; c++) {
+            const int col = ((tid + (c * 256)) * 4) - shift;
             const bool full = (0 <= col) && ((col + 4) <= args.cols);
             if (full && x_vectors) {
                 load_f32x4(&x[x_row + col], &x_held[c * 4]);
@@ -82,8 +90,8 @@ kernel void sum_f32_(device const float* x [[buffer(0)]],
         }
         float sum_1 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = ((tid + (c_2 * 128)) * 4) - shift;
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
             const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
 #pragma unroll
             for (int i_2 = 0; i_2 < 4; i_2++) {
@@ -103,7 +111,7 @@ kernel void sum_f32_(device const float* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         sum_1 = sum_1_of_warp[0];
 #pragma unroll
-        for (int w = 1; w < 4; w++) {
+        for (int w = 1; w < 8; w++) {
             sum_1 = sum_1 + sum_1_of_warp[w];
         }
         if (tid == 0) {
@@ -121,7 +129,7 @@ struct sum_bf16__args {
     int cols;
 };
 
-[[max_total_threads_per_threadgroup(128)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void sum_bf16_(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
     constant sum_bf16__args& args [[buffer(2)]],
@@ -131,39 +139,34 @@ kernel void sum_bf16_(device const ushort* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float sum_1_of_warp[4];
-    const int lane = tid & 63;
-    const int sub = tid / 64;
-    for (int base = bid * 2; base < args.rows; base += blocks * 2) {
-        const int row = base + sub;
-        const bool lives = row < args.rows;
-        const int row_2 = min_i32(row, (args.rows - 1));
-        const int x_row = row_2 * args.x_row_stride_0;
+    threadgroup float sum_1_of_warp[8];
+    for (int base = bid; base < args.rows; base += blocks) {
+        const int x_row = base * args.x_row_stride_0;
         const int shift = (x_row + args.x_shift) & 7;
         const bool x_vectors = args.x_col == 1;
-        float x_held[64];
+        uint x_held[8];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const int col = ((lane + (c * 64)) * 8) - shift;
+        for (int c = 0; c < 2; c++) {
+            const int col = ((tid + (c * 256)) * 8) - shift;
             const bool full = (0 <= col) && ((col + 8) <= args.cols);
             if (full && x_vectors) {
-                load_bf16x8(&x[x_row + col], &x_held[c * 8]);
+                copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
             } else {
 #pragma unroll
                 for (int i = 0; i < 8; i++) {
-                    x_held[(c * 8) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f;
+                    x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
                 }
             }
         }
         float sum_1 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 8; c_2++) {
-            const int col_2 = ((lane + (c_2 * 64)) * 8) - shift;
+        for (int c_2 = 0; c_2 < 2; c_2++) {
+            const int col_2 = ((tid + (c_2 * 256)) * 8) - shift;
             const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
 #pragma unroll
             for (int i_2 = 0; i_2 < 8; i_2++) {
                 const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                sum_1 = sum_1 + (inside ? x_held[(c_2 * 8) + i_2] : 0.0f);
+                sum_1 = sum_1 + (inside ? half_bf16(x_held[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1) : 0.0f);
             }
         }
         sum_1 = sum_1 + simd_shuffle_xor(sum_1, (ushort)16);
@@ -176,14 +179,13 @@ kernel void sum_bf16_(device const ushort* x [[buffer(0)]],
             sum_1_of_warp[warp] = sum_1;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        const int first_warp = (tid / 64) * 2;
-        sum_1 = sum_1_of_warp[first_warp];
+        sum_1 = sum_1_of_warp[0];
 #pragma unroll
-        for (int w = 1; w < 2; w++) {
-            sum_1 = sum_1 + sum_1_of_warp[first_warp + w];
+        for (int w = 1; w < 8; w++) {
+            sum_1 = sum_1 + sum_1_of_warp[w];
         }
-        if ((lane == 0) && lives) {
-            out[row_2] = f32_to_bf16(sum_1);
+        if (tid == 0) {
+            out[base] = f32_to_bf16(sum_1);
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
     }
@@ -207,26 +209,44 @@ kernel void sum_vjp_f32_(device const float* g_out [[buffer(0)]],
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
     const int total = args.rows * args.chunks;
-    for (int chunk = (bid * 256) + tid; chunk < total; chunk += blocks * 256) {
-        const int row = chunk / args.chunks;
-        const int g_out_row = row * args.g_out_row_stride_0;
-        const int d_x_row = row * args.cols;
-        const int shift = d_x_row & 3;
-        const float g_out_2 = g_out[g_out_row];
-        const int col = ((chunk % args.chunks) * 4) - shift;
-        const bool full = (0 <= col) && ((col + 4) <= args.cols);
-        float d_x_chunk[4];
+    for (int first = (bid * 1024) + tid; first < total; first += blocks * 1024) {
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-            d_x_chunk[i] = g_out_2;
+        for (int c = 0; c < 4; c++) {
+            const bool lives = (first + (c * 256)) < total;
+            const int chunk = min_i32((first + (c * 256)), (total - 1));
+            const int row = (args.rows == 1) ? 0 : (chunk / args.chunks);
+            const int g_out_row = row * args.g_out_row_stride_0;
+            const int d_x_row = row * args.cols;
+            const int shift = d_x_row & 3;
+            const int col = ((chunk - (row * args.chunks)) * 4) - shift;
+            const bool full = (0 <= col) && ((col + 4) <= args.cols);
         }
-        if (full) {
-            store_f32x4(&d_x[d_x_row + col], &d_x_chunk[0]);
-        } else {
 #pragma unroll
-            for (int i_2 = 0; i_2 < 4; i_2++) {
-                if ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) {
-                    d_x[d_x_row + (col + i_2)] = d_x_chunk[i_2];
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const bool lives_2 = (first + (c_2 * 256)) < total;
+            const int chunk_2 = min_i32((first + (c_2 * 256)), (total - 1));
+            const int row_2 = (args.rows == 1) ? 0 : (chunk_2 / args.chunks);
+            const int g_out_row_2 = row_2 * args.g_out_row_stride_0;
+            const int d_x_row_2 = row_2 * args.cols;
+            const int shift_2 = d_x_row_2 & 3;
+            const int col_2 = ((chunk_2 - (row_2 * args.chunks)) * 4) - shift_2;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+            const float g_out_2 = g_out[g_out_row_2];
+            float d_x_chunk[4];
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                d_x_chunk[i] = g_out_2;
+            }
+            if (lives_2) {
+                if (full_2) {
+                    store_f32x4(&d_x[d_x_row_2 + col_2], &d_x_chunk[0]);
+                } else {
+#pragma unroll
+                    for (int i_2 = 0; i_2 < 4; i_2++) {
+                        if ((0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols)) {
+                            d_x[d_x_row_2 + (col_2 + i_2)] = d_x_chunk[i_2];
+                        }
+                    }
                 }
             }
         }
