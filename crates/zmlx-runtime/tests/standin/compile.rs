@@ -25,7 +25,7 @@ pub enum Dialect {
 /// Some entries of one text, compiled to a library, and the machine that loads it.
 pub struct Unit {
     pub(super) machine: PathBuf,
-    pub(super) library: PathBuf,
+    pub(super) binary: PathBuf,
 }
 
 /// Headers and machine. From a sibling crate the path is the same.
@@ -93,7 +93,7 @@ impl Unit {
             }
             build(&library, compiler, &code, &arguments, &script)?;
         }
-        Ok(Unit { machine, library })
+        Ok(Unit { machine, binary: library })
     }
 }
 

@@ -171,7 +171,7 @@ impl Unit {
 impl Unit {
     fn execute(&self, job: &Path, result: &Path) -> Result<(), String> {
         let output = Command::new(&self.machine)
-            .args([&*self.library, job, result])
+            .args([&*self.binary, job, result])
             .stdin(Stdio::null())
             .output()
             .map_err(|e| format!("{}: {e}", self.machine.display()))?;

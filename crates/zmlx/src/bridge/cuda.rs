@@ -38,7 +38,7 @@ fn context(stream: &CudaStream) -> Result<&'static Context> {
 
 macro_rules! slices {
     ($($v:ident($t:ty)),*) => {
-        /// Address of the memory, its element size, and what orders this use of it after others.
+        /// Address of the memory, and what orders this use of it after others.
         fn address<'a>(slice: &'a CudaStorageSlice, stream: &'a CudaStream) -> Option<(u64, SyncOnDrop<'a>)> {
             match slice {
                 $(CudaStorageSlice::$v(s) => Some(s.device_ptr(stream)),)*

@@ -94,10 +94,11 @@ impl Kernels {
 
     /// Runs it on tensors that lie flat and have this many elements each, if it is pointwise.
     pub fn run_flat(&self, call: &Call<'_>, tensors: &[&Tensor]) -> Result<Results> {
-        if !matches!(device(call, tensors)?, Device::Cpu) {
+        let device = device(call, tensors)?;
+        if !matches!(device, Device::Cpu) {
             let place = |t: &&Tensor| Place::flat(t.layout().start_offset());
             let places: SmallVec<[Place; 4]> = tensors.iter().map(place).collect();
-            return self.run(&Call { places: &places, ..*call }, tensors);
+            return self.run_on(device, &Call { places: &places, ..*call }, tensors);
         }
         let kernel = self.on_cpu(call.program)?;
         let guards = Guards::lock(tensors);
@@ -120,7 +121,12 @@ impl Kernels {
 
     /// Runs it.
     pub fn run(&self, call: &Call<'_>, tensors: &[&Tensor]) -> Result<Results> {
-        match device(call, tensors)? {
+        self.run_on(device(call, tensors)?, call, tensors)
+    }
+
+    /// Runs it on the device that all tensors are on.
+    fn run_on(&self, device: &Device, call: &Call<'_>, tensors: &[&Tensor]) -> Result<Results> {
+        match device {
             #[cfg(feature = "cuda")]
             Device::Cuda(device) => self.cuda.run(call, tensors, device),
             _ => self.run_on_cpu(call, tensors),

@@ -11,7 +11,7 @@ use cudarc::driver::sys::CUstream;
 use smallvec::SmallVec;
 use std::ffi::c_void;
 use zmlx_ir::{
-    DType, Program, Scalar,
+    Program, Scalar,
     schedule::{self, Chooser, Config, Device, Geometry, Schedule, Strides, schedule},
 };
 
@@ -164,10 +164,5 @@ impl Kernel {
     fn unfit(&self, what: &str, expected: usize, got: usize) -> Error {
         let (expected, got) = (expected.to_string(), got.to_string());
         Error::Launch { op: self.program.name.clone(), what: format!("number of {what}"), expected, got }
-    }
-
-    /// Element types of the outputs in memory.
-    pub fn outputs(&self) -> impl Iterator<Item = DType> + '_ {
-        self.program.outputs.iter().map(|o| o.dtype)
     }
 }
