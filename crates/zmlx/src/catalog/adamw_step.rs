@@ -21,31 +21,34 @@ use zmlx_ir::Scalar;
 pub static ENTRY: Entry = Entry {
     name: "adamw_step",
     summary: "p - lr * (m' / (sqrt(v') + eps) + wd * p)",
+    // one division an element: what does not depend on the element is folded into `keep`, `rate` and `root`
     formula: "let m = beta1 * m0 + rest1 * g; \
               let v = beta2 * v0 + rest2 * g * g; \
-              out param = p - lr * (m / bias1 / (sqrt(v / bias2) + eps) + wd * p); \
+              out param = keep * p - rate * m / (root * sqrt(v) + eps); \
               out m1 = m; out v1 = v",
     zmlx: &["optimizers.adamw_step"],
     args: &[Arg::full("p"), Arg::full("g"), Arg::full("m0"), Arg::full("v0").of(Values::Range(0.0, 1.0))],
-    // what is small and close to 1 is subtracted on the host, in f64
+    // combined on the host, in f64: some are small, or close to 1
     uniforms: &[
-        ("lr", Scalar::Float(1e-3)),
         ("beta1", Scalar::Float(0.9)),
         ("rest1", Scalar::Float(1.0 - 0.9)),
         ("beta2", Scalar::Float(0.999)),
         ("rest2", Scalar::Float(1.0 - 0.999)),
         ("eps", Scalar::Float(1e-8)),
-        ("wd", Scalar::Float(0.01)),
-        ("bias1", Scalar::Float(1.0 - 0.9 * 0.9 * 0.9)),
-        ("bias2", Scalar::Float(1.0 - 0.999 * 0.999 * 0.999)),
+        // 1 - lr * wd
+        ("keep", Scalar::Float(1.0 - 1e-3 * 0.01)),
+        // lr / bias1
+        ("rate", Scalar::Float(1e-3 / (1.0 - 0.9 * 0.9 * 0.9))),
+        // 1 / sqrt(bias2), here of the third step
+        ("root", Scalar::Float(18.266_551_097_567_3)),
     ],
     fallback: |t, u| {
-        let [lr, beta1, rest1, beta2, rest2, eps, wd, bias1, bias2] = [0, 1, 2, 3, 4, 5, 6, 7, 8].map(|k| float(u[k]));
+        let [beta1, rest1, beta2, rest2, eps, keep, rate, root] = [0, 1, 2, 3, 4, 5, 6, 7].map(|k| float(u[k]));
         let (p, g) = (&t[0], &t[1]);
         let m = ((&t[2] * beta1)? + (g * rest1)?)?;
         let v = ((&t[3] * beta2)? + (g.sqr()? * rest2)?)?;
-        let update = (((&m / bias1)? / ((&v / bias2)?.sqrt()? + eps)?)? + (p * wd)?)?;
-        Ok(vec![(p - (update * lr)?)?, m, v])
+        let update = (&m / ((v.sqrt()? * root)? + eps)?)?;
+        Ok(vec![((p * keep)? - (update * rate)?)?, m, v])
     },
     gradient: Gradient::None("an update is not differentiated"),
     moves: 7.0,
@@ -77,7 +80,8 @@ impl Default for AdamW {
 pub fn adamw_step(p: &Tensor, g: &Tensor, m: &Tensor, v: &Tensor, opts: &AdamW, step: u32) -> Result<[Tensor; 3]> {
     let bias = |beta: f64| 1.0 - beta.powf(f64::from(step));
     let (b1, b2) = (opts.beta1, opts.beta2);
-    let u = [opts.lr, b1, 1.0 - b1, b2, 1.0 - b2, opts.eps, opts.weight_decay, bias(b1), bias(b2)].map(Scalar::from);
+    let (keep, rate, root) = (1.0 - opts.lr * opts.weight_decay, opts.lr / bias(b1), bias(b2).sqrt().recip());
+    let u = [b1, 1.0 - b1, b2, 1.0 - b2, opts.eps, keep, rate, root].map(Scalar::from);
     let all = ENTRY.run(&[p, g, m, v], &u)?;
     all.try_into().map_err(|_| crate::Error::internal("adamw_step has three results"))
 }

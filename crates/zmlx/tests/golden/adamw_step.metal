@@ -54,15 +54,14 @@ static inline void store_f32x4(device float* p, const thread float* v) {
 }
 
 struct adamw_step_f32__args {
-    float lr;
     float beta1;
     float rest1;
     float beta2;
     float rest2;
     float eps;
-    float wd;
-    float bias1;
-    float bias2;
+    float keep;
+    float rate;
+    float root;
     int chunks;
     int rows;
     int p_row_stride_0;
@@ -155,12 +154,12 @@ kernel void adamw_step_f32_(device const float* p [[buffer(0)]],
         float v1_chunk[4];
 #pragma unroll
         for (int i_5 = 0; i_5 < 4; i_5++) {
-            const float add_15 = (m0_chunk[i_5] * args.beta1) + (g_chunk[i_5] * args.rest1);
-            const float add_19 = (v0_chunk[i_5] * args.beta2) + (g_chunk[i_5] * (g_chunk[i_5] * args.rest2));
-            const float add_26 = ((add_15 / args.bias1) / (args.eps + metal::precise::sqrt((add_19 / args.bias2)))) + (p_chunk[i_5] * args.wd);
-            param_chunk[i_5] = p_chunk[i_5] - (args.lr * add_26);
-            m1_chunk[i_5] = add_15;
-            v1_chunk[i_5] = add_19;
+            const float add_14 = (m0_chunk[i_5] * args.beta1) + (g_chunk[i_5] * args.rest1);
+            const float add_18 = (v0_chunk[i_5] * args.beta2) + (g_chunk[i_5] * (g_chunk[i_5] * args.rest2));
+            const float sub_25 = (p_chunk[i_5] * args.keep) - ((args.rate * add_14) / (args.eps + (args.root * metal::precise::sqrt(add_18))));
+            param_chunk[i_5] = sub_25;
+            m1_chunk[i_5] = add_14;
+            v1_chunk[i_5] = add_18;
         }
         if (full) {
             store_f32x4(&param[param_row + col], &param_chunk[0]);
@@ -196,15 +195,14 @@ kernel void adamw_step_f32_(device const float* p [[buffer(0)]],
 }
 
 struct adamw_step_bf16__args {
-    float lr;
     float beta1;
     float rest1;
     float beta2;
     float rest2;
     float eps;
-    float wd;
-    float bias1;
-    float bias2;
+    float keep;
+    float rate;
+    float root;
     int chunks;
     int rows;
     int p_row_stride_0;
@@ -297,12 +295,12 @@ kernel void adamw_step_bf16_(device const ushort* p [[buffer(0)]],
         float v1_chunk[8];
 #pragma unroll
         for (int i_5 = 0; i_5 < 8; i_5++) {
-            const float add_15 = (m0_chunk[i_5] * args.beta1) + (g_chunk[i_5] * args.rest1);
-            const float add_19 = (v0_chunk[i_5] * args.beta2) + (g_chunk[i_5] * (g_chunk[i_5] * args.rest2));
-            const float add_26 = ((add_15 / args.bias1) / (args.eps + metal::precise::sqrt((add_19 / args.bias2)))) + (p_chunk[i_5] * args.wd);
-            param_chunk[i_5] = p_chunk[i_5] - (args.lr * add_26);
-            m1_chunk[i_5] = add_15;
-            v1_chunk[i_5] = add_19;
+            const float add_14 = (m0_chunk[i_5] * args.beta1) + (g_chunk[i_5] * args.rest1);
+            const float add_18 = (v0_chunk[i_5] * args.beta2) + (g_chunk[i_5] * (g_chunk[i_5] * args.rest2));
+            const float sub_25 = (p_chunk[i_5] * args.keep) - ((args.rate * add_14) / (args.eps + (args.root * metal::precise::sqrt(add_18))));
+            param_chunk[i_5] = sub_25;
+            m1_chunk[i_5] = add_14;
+            v1_chunk[i_5] = add_18;
         }
         if (full) {
             store_bf16x8(&param[param_row + col], &param_chunk[0]);

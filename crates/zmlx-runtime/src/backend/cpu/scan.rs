@@ -1,15 +1,15 @@
-//! Scans over whole kept rows: one lane after the other, floats in f64.
+//! Scans over whole rows, kept or in memory: one lane after the other, floats in f64.
 
 use super::{
     bank::{Lane, Place, with_lane},
-    exec::{Env, OutLane},
+    exec::{Domain, Env, OutLane},
     lanes::{Arith, Convert},
     simd::{Fma, Loop, dispatch},
     step::ScanStep,
 };
 use zmlx_ir::program::{Scan, ScanOp};
 
-/// Runs a scan over the kept rows of a group.
+/// Runs a scan over the rows of a group.
 pub fn run(env: &mut Env<'_, '_>, s: &ScanStep, rows: usize) {
     let cols = env.cols;
     let Place::Kept(dst) = s.dst else { return };
@@ -17,9 +17,11 @@ pub fn run(env: &mut Env<'_, '_>, s: &ScanStep, rows: usize) {
         let mut out = env.local.kept.take::<T>(dst);
         for row in 0..rows {
             let range = row * cols..(row + 1) * cols;
+            let d = Domain::Tile { row, rows: 1, col: 0, width: cols };
+            env.widen(&[], &s.inputs, d);
             let arg = |k: usize| match s.args[k] {
                 Place::Kept(reg) => &env.local.kept.get::<T>(reg)[range.clone()],
-                _ => &[][..],
+                place => env.src::<T>(place, d).lanes(),
             };
             let b = if s.args.len() > 1 { arg(1) } else { &[] };
             T::scan(s.scan, arg(0), b, &mut out[range.clone()]);
@@ -34,10 +36,11 @@ trait Scannable: Lane {
 }
 
 /// Lanes whose sums are made together: one vector of f64.
-const WIDTH: usize = 8;
+const WIDTH: usize = 4;
 
-/// Sums up to each position, eight at a time: three additions of a vector to itself, moved by one, two and four lanes,
-/// and one of the sum so far. (One after the other, each addition waits for the one before.)
+/// Sums up to each position, two vectors at a time: in each, two additions of the vector to itself, moved by one and two
+/// lanes; then the first one's total is added to the second, and the sum so far to both. Only that last addition waits for
+/// the one before.
 struct Sums<'a, T, const REVERSE: bool, const EXCLUSIVE: bool>(&'a [T], &'a mut [T]);
 
 impl<T, const REVERSE: bool, const EXCLUSIVE: bool> Loop for Sums<'_, T, REVERSE, EXCLUSIVE>
@@ -48,33 +51,30 @@ where
     type Output = ();
     #[inline(always)]
     fn run<F: Fma>(self) {
+        const BOTH: usize = 2 * WIDTH;
         let Sums(a, out) = self;
         let n = out.len();
         let mut before = 0f64;
-        for first in (0..n / WIDTH * WIDTH).step_by(WIDTH) {
-            let at = if REVERSE { n - first - WIDTH } else { first };
-            let (Some(a), Some(out)) = (a[at..].first_chunk::<WIDTH>(), out[at..].first_chunk_mut::<WIDTH>()) else {
+        for first in (0..n / BOTH * BOTH).step_by(BOTH) {
+            let at = if REVERSE { n - first - BOTH } else { first };
+            let (Some(a), Some(out)) = (a[at..].first_chunk::<BOTH>(), out[at..].first_chunk_mut::<BOTH>()) else {
                 return;
             };
-            let mut x = [0f64; WIDTH];
-            for (i, x) in x.iter_mut().enumerate() {
-                *x = a[if REVERSE { WIDTH - 1 - i } else { i }].convert();
-            }
-            let [a, b, c, d, e, f, g, _] = x;
-            x = plus(x, [0.0, a, b, c, d, e, f, g]);
-            let [a, b, c, d, e, f, ..] = x;
-            x = plus(x, [0.0, 0.0, a, b, c, d, e, f]);
-            let [a, b, c, d, ..] = x;
-            x = plus(x, [0.0, 0.0, 0.0, 0.0, a, b, c, d]);
-            x = plus(x, [before; WIDTH]);
+            let x: [f64; BOTH] = std::array::from_fn(|i| a[i].convert());
             let [a, b, c, d, e, f, g, h] = x;
-            let sums = if EXCLUSIVE { [before, a, b, c, d, e, f, g] } else { x };
-            for (i, sum) in sums.iter().enumerate() {
-                out[if REVERSE { WIDTH - 1 - i } else { i }] = sum.convert();
+            let (low, high) = if REVERSE { ([h, g, f, e], [d, c, b, a]) } else { ([a, b, c, d], [e, f, g, h]) };
+            let (low, high) = (within(low), within(high));
+            let high = plus(high, [low[WIDTH - 1]; WIDTH]);
+            let total = high[WIDTH - 1];
+            let ([a, b, c, d], [e, f, g, h]) = (plus(low, [before; WIDTH]), plus(high, [before; WIDTH]));
+            let sums = if EXCLUSIVE { [before, a, b, c, d, e, f, g] } else { [a, b, c, d, e, f, g, h] };
+            for (i, out) in out.iter_mut().enumerate() {
+                *out = sums[if REVERSE { BOTH - 1 - i } else { i }].convert();
             }
-            before = h;
+            // the same as h; to take it out of its vector would take longer than to add it once more
+            before += total;
         }
-        for i in n / WIDTH * WIDTH..n {
+        for i in n / BOTH * BOTH..n {
             let i = if REVERSE { n - 1 - i } else { i };
             let sum = before + a[i].convert();
             out[i] = if EXCLUSIVE { before } else { sum }.convert();
@@ -83,13 +83,18 @@ where
     }
 }
 
+/// Sums up to each lane of one vector.
+#[inline(always)]
+fn within(x: [f64; WIDTH]) -> [f64; WIDTH] {
+    let [a, b, c, _] = x;
+    let x = plus(x, [0.0, a, b, c]);
+    let [a, b, ..] = x;
+    plus(x, [0.0, 0.0, a, b])
+}
+
 #[inline(always)]
 fn plus(a: [f64; WIDTH], b: [f64; WIDTH]) -> [f64; WIDTH] {
-    let mut sum = a;
-    for (s, b) in sum.iter_mut().zip(b) {
-        *s += b;
-    }
-    sum
+    std::array::from_fn(|i| a[i] + b[i])
 }
 
 /// The sums of a row of floats; those of integers are cheap enough one after the other.

@@ -40,12 +40,14 @@ pub enum Step {
     Store { slot: u16, dtype: DType, src: Place },
 }
 
-/// A scan over whole kept rows, between two passes.
+/// A scan over whole rows, kept or in memory, between two passes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScanStep {
     pub scan: Scan,
     pub dtype: DType,
     pub args: Vec<Place>,
+    /// Inputs among them.
+    pub inputs: Vec<(DType, u16)>,
     pub dst: Place,
 }
 

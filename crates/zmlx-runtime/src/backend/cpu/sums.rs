@@ -102,6 +102,25 @@ impl Sums {
         dispatch(M(self, a, b))
     }
 
+    /// Adds the squares of lanes less `m`, each rounded: what a variance is made of, without the differences in memory.
+    pub fn add_squares(&mut self, x: &[f32], m: f32) {
+        struct M<'a>(&'a mut Sums, &'a [f32], f32);
+        impl Loop for M<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn run<F: Fma>(self) {
+                let M(sums, x, m) = self;
+                let square = |x: f32| f64::from((x - m) * (x - m));
+                let (chunks, rest) = x.as_chunks::<{ Sums::WAYS }>();
+                sums.add_chunks(chunks.iter(), |x, i| square(x[i]));
+                for (s, x) in sums.0.iter_mut().zip(rest) {
+                    *s += square(*x);
+                }
+            }
+        }
+        dispatch(M(self, x, m))
+    }
+
     /// All of them.
     pub fn total(&self) -> f64 {
         let mut sums = self.0;

@@ -13,6 +13,8 @@ impl Chain {
                 Some((next, link)) => {
                     self.links[next] = link;
                     self.links.remove(at);
+                    // a sum of products may be one of squares
+                    at = 0;
                 }
                 None => at += 1,
             }
@@ -39,6 +41,11 @@ impl Chain {
         let link = match code {
             Code::Reduce(k) if self.reduces[k as usize].1 == ReduceOp::Sum && op == Op::Mul && lanes(a) && lanes(b) => {
                 Link { code: Code::SumOfProducts(k), to, args: [a, b, b] }
+            }
+            // m - x has the square of x - m
+            Code::SumOfProducts(k) if op == Op::Sub && args[0] == args[1] && lanes(a) != lanes(b) => {
+                let (x, m) = if lanes(a) { (a, b) } else { (b, a) };
+                Link { code: Code::SumOfSquares(k), to, args: [x, m, m] }
             }
             Code::Op(second, 2) if (args[0] == Arg::Block(value)) != (args[1] == Arg::Block(value)) => {
                 let (a, b, a_first) = if lanes(a) { (a, b, true) } else { (b, a, false) };
@@ -93,6 +100,22 @@ mod tests {
             codes(&[op(Op::Mul, 0, [X, X]), sum, store(0)]),
             [Code::Op(Op::Mul, 2), Code::Reduce(0), Code::Copy]
         );
+    }
+
+    #[test]
+    fn a_difference_goes_into_the_sum_of_its_squares() {
+        let sum = Step::Reduce { op: ReduceOp::Sum, dtype: DType::F32, src: T(1), acc: 0, out: Place::Row(1) };
+        for args in [[X, Place::Row(0)], [Place::Row(0), X]] {
+            assert_eq!(
+                codes(&[op(Op::Sub, 0, args), op(Op::Mul, 1, [T(0), T(0)]), sum.clone()]),
+                [Code::SumOfSquares(0)]
+            );
+        }
+        // of lanes and lanes, or a product of two
+        let [x, w] = [op(Op::Sub, 0, [X, W]), op(Op::Sub, 0, [X, Place::Row(0)])];
+        assert_eq!(codes(&[x, op(Op::Mul, 1, [T(0), T(0)]), sum.clone()])[1], Code::SumOfProducts(0));
+        let product = [w, op(Op::Mul, 1, [T(0), X]), sum];
+        assert_eq!(codes(&product), [Code::Pair(Cheap::Sub, Cheap::Mul), Code::Reduce(0)]);
     }
 
     #[test]

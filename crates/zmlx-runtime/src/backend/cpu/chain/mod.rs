@@ -59,6 +59,8 @@ enum Code {
     Reduce(u8),
     /// A sum of products.
     SumOfProducts(u8),
+    /// A sum of squares of the difference of lanes and one value for all of them.
+    SumOfSquares(u8),
     SumRows(u16),
     SumAll(u16),
     /// To memory of another type.
@@ -78,7 +80,7 @@ impl Link {
         let count = match self.code {
             Code::Load(_) | Code::Truth(_) | Code::Rand(_) => 0,
             Code::Op(_, operands) => operands as usize,
-            Code::Predicate(_) | Code::OneHot(_) | Code::SumOfProducts(_) => 2,
+            Code::Predicate(_) | Code::OneHot(_) | Code::SumOfProducts(_) | Code::SumOfSquares(_) => 2,
             Code::Pair(..) | Code::Select => 3,
             _ => 1,
         };

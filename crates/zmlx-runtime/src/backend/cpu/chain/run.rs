@@ -201,6 +201,10 @@ impl Sinks<'_, '_> {
                 let y = from.arg(link.args[1], at, n);
                 self.states[k as usize].sums.add_products(x.lanes(), y.lanes());
             }
+            Code::SumOfSquares(k) => {
+                let m = from.arg(link.args[1], at, n).at(0);
+                self.states[k as usize].sums.add_squares(x.lanes(), m);
+            }
             Code::SumRows(acc) => {
                 let start = self.sums_at + at;
                 sums::add_to(&mut self.row_sums[acc as usize][start..start + n], x);

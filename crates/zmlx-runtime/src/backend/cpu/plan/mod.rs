@@ -187,8 +187,8 @@ impl Planner<'_> {
             }
             let node = p.node(id);
             if let Kind::Scan(_) = node.kind {
-                for a in &node.args {
-                    self.keep[a.index()] = true;
+                for &a in &node.args {
+                    self.keep[a.index()] |= self.in_memory(a).is_none();
                 }
                 self.keep[id.index()] = true;
             }
@@ -205,6 +205,17 @@ impl Planner<'_> {
                     self.keep[a.index()] = self.again_cost(a) > RECOMPUTE_COST || self.is_converted(a);
                 }
             }
+        }
+    }
+
+    /// The input that it is, if memory holds it in the type that it is computed in.
+    fn in_memory(&self, id: Id) -> Option<u16> {
+        let node = self.p.node(id);
+        match node.kind {
+            Kind::Input(slot) if self.p.inputs[slot as usize].dtype == node.dtype && node.extent == Extent::ELEM => {
+                Some(slot as u16)
+            }
+            _ => None,
         }
     }
 

@@ -285,9 +285,18 @@ impl<'a, 'p> Tiles<'a, 'p> {
 
     fn scan(&mut self, id: Id, scan: Scan) {
         let p = self.s.p;
-        // where whole rows are kept, not where this tile's lanes are
-        let args = p.node(id).args.iter().map(|&a| self.s.lasting_place(a)).collect();
+        let dtype = p.node(id).dtype;
+        let mut inputs = vec![];
+        // where whole rows are, not where this tile's lanes are
+        let args = p.node(id).args.iter().map(|&a| match self.s.in_memory(a) {
+            Some(slot) if !self.s.keep[a.index()] => {
+                inputs.push((dtype, slot));
+                Place::Input(slot)
+            }
+            _ => self.s.lasting_place(a),
+        });
+        let args = args.collect();
         let dst = self.kept(id);
-        self.pass.scans.push(ScanStep { scan, dtype: p.node(id).dtype, args, dst });
+        self.pass.scans.push(ScanStep { scan, dtype, args, inputs, dst });
     }
 }
