@@ -154,7 +154,7 @@ fn helper_functions_are_inlined() {
 #[test]
 fn every_function_parses_binds_and_prints() {
     for f in functions() {
-        let args = ["a", "b", "c"][..f.arity.0].join(", ");
+        let args = if f.takes_rank() { "a, 1".into() } else { ["a", "b", "c"][..f.arity.0].join(", ") };
         let text = format!("{}({args})", f.name);
         let formula = parse(&text);
         assert_eq!(formula.is_pointwise(), !f.rowwise, "{text}");
@@ -162,7 +162,8 @@ fn every_function_parses_binds_and_prints() {
         for dtype in DType::ALL {
             // a seed is one a row
             let extent = if f.name == "rand" { Extent::ROW } else { Extent::ELEM };
-            let p = formula.bind(f.name, &Signature::uniform(f.arity.0, dtype, extent)).unwrap();
+            let inputs = f.arity.0 - usize::from(f.takes_rank());
+            let p = formula.bind(f.name, &Signature::uniform(inputs, dtype, extent)).unwrap();
             assert!(p.inputs.iter().all(|i| i.dtype == dtype), "{text}");
         }
         for alias in f.aliases {

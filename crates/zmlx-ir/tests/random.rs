@@ -94,7 +94,10 @@ impl Writer {
                 let f = &table[self.r.below(table.len())];
                 let most = f.arity.1.min(f.arity.0 + 2);
                 let args = f.arity.0 + self.r.below(most - f.arity.0 + 1);
-                let args: Vec<String> = (0..args).map(|_| self.value(depth - 1)).collect();
+                let mut args: Vec<String> = (0..args).map(|_| self.value(depth - 1)).collect();
+                if f.takes_rank() {
+                    args[1] = self.r.below(5).to_string();
+                }
                 format!("{}({})", f.name, args.join(", "))
             }
         }

@@ -123,6 +123,46 @@ fn positions_and_scans_follow_the_axis() -> Outcome {
 }
 
 #[test]
+fn ranks_are_those_of_a_stable_sort() -> Outcome {
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    let rows = [[1.0, 3.0, -2.0, 3.0, 0.5], [-inf, 2.0, -inf, inf, -inf], [0.0, nan, 7.0, -0.0, inf]];
+    let x = Tensor::new(&rows, &Device::Cpu)?;
+    for k in 0..5 {
+        let f = rowwise(&format!("out y = top(x, {k}); out at = argtop(x, {k})"))?;
+        let all = f.call_all(&x)?;
+        let (values, columns) = (all[0].to_vec1::<f32>()?, all[1].to_vec1::<u32>()?);
+        for (r, row) in rows.iter().enumerate() {
+            let mut order: Vec<usize> = (0..5).collect();
+            let size = |i: usize| if row[i].is_nan() { inf } else { row[i] };
+            order.sort_by(|a, b| size(*b).partial_cmp(&size(*a)).expect("no NaN"));
+            assert_eq!(columns[r] as usize, order[k], "row {r}, rank {k}");
+            assert!(values[r] == row[order[k]] || (values[r].is_nan() && row[order[k]].is_nan()), "row {r}, rank {k}");
+        }
+    }
+    // of so few columns
+    assert_eq!(rowwise("top(x, 5)")?.call(&x)?.to_vec1::<f32>()?, [-inf; 3]);
+    Ok(())
+}
+
+#[test]
+fn the_gradient_of_a_rank_goes_to_its_column() -> Outcome {
+    let x = candle_core::Var::new(&[[1f32, 3.0, 3.0, 2.0]], &Device::Cpu)?;
+    let y = rowwise("top(x, 1) * 10 + top(x, 2)")?.call(&x)?;
+    let g = y.sum_all()?.backward()?;
+    assert_eq!(g.get(&x).expect("a gradient").to_vec2::<f32>()?, [[0.0, 0.0, 10.0, 1.0]]);
+    Ok(())
+}
+
+#[test]
+fn a_rank_is_a_number_in_the_formula() -> Outcome {
+    for formula in ["top(x, k)", "argtop(x, 64)", "top(x, 0.5)"] {
+        let error = rowwise(formula).expect_err("no such rank").to_string();
+        assert!(error.contains("takes a rank from 0 to 63 written as a number"), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
 fn reduce_is_a_sum_a_product_a_maximum_and_what_finalize_makes_of_it() -> Outcome {
     let x = randn(&[3, 5])?;
     close(&reduce().init("0").update("acc + v").call(&x)?, &x.sum(1)?, 1e-5);

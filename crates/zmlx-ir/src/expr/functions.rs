@@ -31,7 +31,12 @@ enum Build {
     Scan(ScanOp),
     Rand,
     Composite(fn(&mut Formula, &[Id]) -> Id),
+    /// Of a value and its rank, a whole literal below [`RANKS`].
+    Ranked(fn(&mut Formula, Id, u32) -> Id),
 }
+
+/// Ranks that `top` and `argtop` go to.
+const RANKS: u32 = 64;
 
 /// The table of functions. `min` and `max` have two rows: of one argument they reduce, of more they do not.
 pub fn functions() -> &'static [Function] {
@@ -62,6 +67,10 @@ const fn row_made(name: &'static str, build: fn(&mut Formula, &[Id]) -> Id, doc:
     row(name, (1, 1), true, Build::Composite(build), doc)
 }
 
+const fn ranked(name: &'static str, build: fn(&mut Formula, Id, u32) -> Id, doc: &'static str) -> Function {
+    row(name, (2, 2), true, Build::Ranked(build), doc)
+}
+
 const fn alias(aliases: &'static [&'static str], f: Function) -> Function {
     Function { aliases, ..f }
 }
@@ -69,7 +78,7 @@ const fn alias(aliases: &'static [&'static str], f: Function) -> Function {
 /// The largest arity of functions that take any number of arguments.
 const MANY: usize = usize::MAX;
 
-static FUNCTIONS: [Function; 58] = [
+static FUNCTIONS: [Function; 60] = [
     alias(&["fabs"], op(Op::Abs, "abs", 1, "absolute value")),
     op(Op::Sign, "sign", 1, "-1, 0 or 1"),
     op(Op::Floor, "floor", 1, "largest whole number not above x"),
@@ -128,6 +137,8 @@ static FUNCTIONS: [Function; 58] = [
     reduce(ReduceOp::All, "all", "are all of the row nonzero?"),
     reduce(ReduceOp::ArgMax, "argmax", "column of the first largest"),
     reduce(ReduceOp::ArgMin, "argmin", "column of the first smallest"),
+    ranked("top", top, "the k-th largest of the row, top(x, 0) the largest; NaN is larger than all"),
+    ranked("argtop", arg_top, "column of top(x, k); of equals the first column comes first"),
     row_made("logsumexp", log_sum_exp, "log(sum(exp(x))) without overflow"),
     row_made("softmax", softmax, "exp(x - max(x)) / sum(exp(x - max(x)))"),
     row_made("log_softmax", log_softmax, "log(softmax(x)) without overflow"),
@@ -139,6 +150,11 @@ static FUNCTIONS: [Function; 58] = [
 impl Function {
     fn is_called(&self, name: &str) -> bool {
         self.name == name || self.aliases.contains(&name)
+    }
+
+    /// Is its last argument a rank: a whole number that the formula says?
+    pub fn takes_rank(&self) -> bool {
+        matches!(self.build, Build::Ranked(_))
     }
 
     fn takes(&self, count: usize) -> bool {
@@ -161,7 +177,7 @@ pub(super) fn call(f: &mut Formula, name: &str, args: &[Id]) -> Option<Result<Id
     let mut named = FUNCTIONS.iter().filter(|row| row.is_called(name)).peekable();
     named.peek()?;
     match named.clone().find(|row| row.takes(args.len())) {
-        Some(row) => Some(Ok(row.build(f, args))),
+        Some(row) => Some(row.build(f, args)),
         None => Some(Err(wrong_count(name, named, args.len()))),
     }
 }
@@ -178,8 +194,8 @@ fn wrong_count<'a>(name: &str, rows: impl Iterator<Item = &'a Function>, got: us
 }
 
 impl Function {
-    fn build(&self, f: &mut Formula, args: &[Id]) -> Id {
-        match self.build {
+    fn build(&self, f: &mut Formula, args: &[Id]) -> Result<Id, FormulaError> {
+        Ok(match self.build {
             Build::Op(op) if args.len() > op.arity() => {
                 args[1..].iter().fold(args[0], |folded, &next| f.op(op, &[folded, next]))
             }
@@ -188,7 +204,19 @@ impl Function {
             Build::Scan(op) => f.push(Kind::Scan(Scan { op, reverse: false, exclusive: false }), args.to_vec()),
             Build::Rand => f.push(Kind::Rand, args.to_vec()),
             Build::Composite(build) => build(f, args),
+            Build::Ranked(build) => build(f, args[0], rank(f, self.name, args[1])?),
+        })
+    }
+}
+
+/// The rank that a term says.
+fn rank(f: &Formula, name: &str, term: Id) -> Result<u32, FormulaError> {
+    let ranks = 0.0..f64::from(RANKS);
+    match f.terms[term.index()].kind {
+        Kind::Const(bits) if ranks.contains(&f64::from_bits(bits)) && f64::from_bits(bits).fract() == 0.0 => {
+            Ok(f64::from_bits(bits) as u32)
         }
+        _ => Err(FormulaError::new(format!("{name} takes a rank from 0 to {} written as a number", RANKS - 1))),
     }
 }
 
@@ -344,6 +372,47 @@ fn log_softmax(f: &mut Formula, x: &[Id]) -> Id {
     let sum = f.reduce(ReduceOp::Sum, e);
     let log = f.op(Op::Log, &[sum]);
     f.op(Op::Sub, &[d, log])
+}
+
+/// What `top` ranks by: x, with NaN above all numbers, and with −inf as the least finite f32, so that −inf is below
+/// everything that takes part.
+fn key(f: &mut Formula, x: Id) -> Id {
+    let (x, infinity, least) = (f.as_float(x), f.literal(f64::INFINITY), f.literal(f64::from(f32::MIN)));
+    let is_nan = f.op(Op::IsNan, &[x]);
+    let finite = f.op(Op::Max, &[x, least]);
+    f.op(Op::Select, &[is_nan, infinity, finite])
+}
+
+/// The keys that are left at a rank, −inf where one of a rank before is: what comes after the last one, in the order of
+/// keys and, of equals, of columns. So a rank costs two reductions, and what is left needs no memory.
+fn keys_left(f: &mut Formula, x: Id, rank: u32) -> Id {
+    let keys = key(f, x);
+    let (none, col) = (f.literal(f64::NEG_INFINITY), f.push(Kind::Index(Index::Col), vec![]));
+    (0..rank).fold(keys, |left, _| {
+        let (last, at) = (f.reduce(ReduceOp::Max, left), f.reduce(ReduceOp::ArgMax, left));
+        let (less, same) = (f.op(Op::Lt, &[keys, last]), f.op(Op::Eq, &[keys, last]));
+        let behind = f.op(Op::Lt, &[at, col]);
+        let later = f.op(Op::And, &[same, behind]);
+        let comes_after = f.op(Op::Or, &[less, later]);
+        f.op(Op::Select, &[comes_after, keys, none])
+    })
+}
+
+fn arg_top(f: &mut Formula, x: Id, rank: u32) -> Id {
+    let left = keys_left(f, x, rank);
+    f.reduce(ReduceOp::ArgMax, left)
+}
+
+/// The value itself, not its key, and with its gradient: a sum that has one term. −inf where the row has no so many.
+fn top(f: &mut Formula, x: Id, rank: u32) -> Id {
+    let left = keys_left(f, x, rank);
+    let (at, largest) = (f.reduce(ReduceOp::ArgMax, left), f.reduce(ReduceOp::Max, left));
+    let (col, zero, none) = (f.push(Kind::Index(Index::Col), vec![]), f.literal(0.0), f.literal(f64::NEG_INFINITY));
+    let here = f.op(Op::Eq, &[col, at]);
+    let one = f.op(Op::Select, &[here, x, zero]);
+    let value = f.reduce(ReduceOp::Sum, one);
+    let nobody = f.op(Op::Eq, &[largest, none]);
+    f.op(Op::Select, &[nobody, none, value])
 }
 
 #[cfg(test)]

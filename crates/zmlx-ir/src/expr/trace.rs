@@ -223,6 +223,16 @@ impl Expr {
         op(Op::Fma, &[self, a.into(), b.into()])
     }
 
+    /// The k-th largest of the row; `top(0)` is the largest.
+    pub fn top(self, k: u32) -> Expr {
+        Expr::call("top", &[self, Expr::lit(k.into())])
+    }
+
+    /// Column of the k-th largest of the row; of equals the first column comes first.
+    pub fn argtop(self, k: u32) -> Expr {
+        Expr::call("argtop", &[self, Expr::lit(k.into())])
+    }
+
     /// The here-and-now id, if it belongs to the innermost trace.
     fn here(&self) -> Option<Id> {
         TRACES.with_borrow(|t| t.last().filter(|t| t.number == self.trace).map(|_| self.id))
