@@ -45,6 +45,8 @@ pub struct Kernel {
     pub vars: Vec<Var>,
     /// Threads of a block, a multiple of [`WARP`].
     pub threads: u32,
+    /// May ops take their second spelling, as all that is made of them is stored in 16 bits?
+    pub half: bool,
     /// What a thread does.
     pub body: Vec<Stmt>,
 }
@@ -142,7 +144,8 @@ pub enum Special {
     Grid,
 }
 
-/// Index arithmetic, and logic on truth values.
+/// Index arithmetic, and logic on truth values. `Min` and `Max` are also of floats: NaN if one of them is; of two equal
+/// zeros either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Arith {
@@ -153,6 +156,7 @@ pub enum Arith {
     Rem,
     BitAnd,
     Min,
+    Max,
     Lt,
     Le,
     Eq,

@@ -12,6 +12,7 @@
 //! | lane        | the pointwise values of one element                                                    |
 //! | elementwise | strategy: any chunk to any thread                                                      |
 //! | rows        | strategy: so many threads hold a row, or walk along it                                 |
+//! | terms       | the elements of a chunk on their way into accumulators                                 |
 //! | reduce      | accumulators, combined among the threads of a row                                      |
 //! | scan        | running sums along a row                                                               |
 //! | columns     | sums over the rows: partial sums in registers, then a second kernel                    |
@@ -35,6 +36,7 @@ mod reduce;
 mod rows;
 mod scan;
 mod tensor;
+mod terms;
 
 pub use config::{Chooser, Config, Strategy};
 pub use grid::{Device, Grid, Length, Size};

@@ -19,10 +19,11 @@ use super::{
     columns::Sums,
     emit::*,
     grid::Grid,
-    lane::Site,
+    lane::{Site, select},
     lower::{Lower, Part, is_along},
     reduce::Acc,
     scan::{self, Running},
+    terms::Terms,
 };
 use crate::{
     DType, Extent, Op,
@@ -255,11 +256,30 @@ impl<'p> Rows<'p> {
             return;
         }
         let lane = self.s.e.widen(self.lane.clone());
+        let slots: Vec<usize> = arrays.iter().map(|a| a.0).collect();
+        let one_by_one = |s: &mut Lower<'p>| {
+            s.unrolled("c", chunks, |s, c| {
+                let at = add(lane.clone(), s.e.widen(mul(c.clone(), int(i64::from(row_threads)))));
+                let (col, full) = chunk_at(s, at);
+                load(s, &arrays, &mul(c, int(i64::from(vector))), &col, &full);
+            });
+        };
+        let Some(whole) = self.s.whole(&slots, &lane) else { return one_by_one(&mut self.s) };
+        let whole = self.s.e.named("whole", whole);
+        self.s.e.open();
         self.s.unrolled("c", chunks, |s, c| {
-            let at = add(lane, s.e.widen(mul(c.clone(), int(i64::from(row_threads)))));
-            let (col, full) = chunk_at(s, at);
-            load(s, &arrays, &mul(c, int(i64::from(vector))), &col, &full);
+            let at = add(lane.clone(), s.e.widen(mul(c.clone(), int(i64::from(row_threads)))));
+            let col = sub(mul(at, s.e.at(vector)), s.row_shift.clone());
+            let col = s.e.named("col", col);
+            for (slot, _, var) in &arrays {
+                s.load_vectors(*slot, *var, &mul(c.clone(), int(i64::from(vector))), &col);
+            }
         });
+        let fast = self.s.e.close();
+        self.s.e.open();
+        one_by_one(&mut self.s);
+        let slow = self.s.e.close();
+        self.s.e.push(Stmt::If(whole, fast, slow));
     }
 
     fn stage(&mut self, stage: u32) {
@@ -548,6 +568,7 @@ pub(super) fn compute(
             (*slot, *id, s.e.array(&name, s.p.outputs[*slot].dtype.compute(), vector))
         })
         .collect();
+    let terms = Terms::new(s, accs, work, sums);
     s.unrolled("i", vector, |s, i| {
         let site = Site { col: add(col.clone(), s.e.widen(i.clone())), held: add(held.clone(), i.clone()) };
         let element = |var: VarId, first: &Expr| Expr::Lane(var, Box::new(add(first.clone(), i.clone())));
@@ -570,32 +591,26 @@ pub(super) fn compute(
             let value = s.stored(*slot, values[id].clone());
             s.e.push(Stmt::Set(Place::Lane(*var, i.clone()), value));
         }
-        if accs.is_empty() && work.sums.is_empty() && work.scans.is_empty() {
-            return;
+        terms.set(s, &i, &values);
+        if !work.scans.is_empty() {
+            let inside = s.inside(site.col.clone());
+            let inside = s.e.named("inside", inside);
+            for r in &work.scans {
+                let args: Vec<Expr> = s.p.node(r.id).args.iter().map(|a| values[a].clone()).collect();
+                s.set_terms(r, &site.held, &args, &inside);
+            }
         }
-        let inside = s.inside(site.col.clone());
-        let inside = s.e.named("inside", inside);
-        for acc in accs {
-            let args: Vec<Expr> = s.p.node(acc.id).args.iter().map(|a| values[a].clone()).collect();
-            s.accumulate(acc, &args, &inside, &site.col);
-        }
-        for r in &work.scans {
-            let args: Vec<Expr> = s.p.node(r.id).args.iter().map(|a| values[a].clone()).collect();
-            s.set_terms(r, &site.held, &args, &inside);
-        }
-        let inside = and(inside, s.row_lives.clone());
         for (id, arg) in &work.sums {
-            let value = values[arg].clone();
+            // what columns that do not exist add up to is read by nobody
             if let Some((_, var)) = sums.cols.iter().find(|c| c.0 == *id) {
                 let own = Expr::Lane(*var, Box::new(site.held.clone()));
                 let zero = constant(s.p.node(*id).dtype, 0.0);
-                let value = op(Op::Select, [inside.clone(), value, zero]);
+                let value = select(s.row_lives.clone(), values[arg].clone(), zero);
                 s.e.push(Stmt::Set(Place::Lane(*var, site.held.clone()), op(Op::Add, [own, value])));
-            } else if let Some(acc) = sums.all.iter().find(|a| a.id == *id) {
-                s.accumulate(acc, &[value], &inside, &site.col);
             }
         }
     });
+    terms.accumulate(s, &col, &full);
     if outputs.is_empty() {
         return;
     }
