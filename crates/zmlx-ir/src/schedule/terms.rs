@@ -1,12 +1,7 @@
 //! What the elements of a chunk give to reductions: all of them where the chunk is full, which is nearly everywhere; else
 //! those whose column exists. So no element of a full chunk is asked where it is.
 
-use super::{
-    emit::*,
-    lower::Lower,
-    reduce::Acc,
-    rows::{Held, Work},
-};
+use super::{chunk::Work, emit::*, lower::Lower, reduce::Acc, rows::Held};
 use crate::{
     kernel::{Expr, Place, Stmt, VarId},
     program::Id,
