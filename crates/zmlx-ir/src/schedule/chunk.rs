@@ -14,6 +14,7 @@ use crate::{
     kernel::{Expr, Place, Stmt, VarId},
     program::{Id, Kind},
 };
+use std::collections::HashMap;
 
 /// What a stage does to elements.
 #[derive(Default)]
@@ -132,16 +133,28 @@ pub(super) fn compute(
             (*slot, *id, s.e.array(&name, s.p.outputs[*slot].dtype.compute(), vector))
         })
         .collect();
-    let terms = Terms::new(s, accs, work, sums);
-    s.unrolled("i", vector, |s, i| {
-        let site = Site { col: add(col.clone(), s.e.widen(i.clone())), held: add(held.clone(), i.clone()) };
+    let site_at = |s: &Lower<'_>, i: &Expr| Site {
+        col: add(col.clone(), s.e.widen(i.clone())),
+        held: add(held.clone(), i.clone()),
+    };
+    let given_at = |s: &Lower<'_>, i: &Expr| -> HashMap<Id, Expr> {
         let element = |var: VarId, first: &Expr| Expr::Lane(var, Box::new(add(first.clone(), i.clone())));
         let given = arrays.iter().map(|(_, id, var)| {
             // what is made of a chunk lies in an array of its own
             let first = if matches!(s.p.node(*id).kind, Kind::Input(_)) { &lane } else { &zero };
             (*id, element(*var, first))
         });
-        let given = given.collect();
+        given.collect()
+    };
+    let terms = Terms::new(s, accs, work, sums);
+    if terms.are_made_twice() {
+        return terms.accumulate(s, &col, &full, &mut |s, i| {
+            let (site, given) = (site_at(s, i), given_at(s, i));
+            s.lane_values(&work.roots, &site, &given)
+        });
+    }
+    s.unrolled("i", vector, |s, i| {
+        let (site, given) = (site_at(s, &i), given_at(s, &i));
         // what is being made for later stages is not there yet
         let kept: Vec<(Id, Option<VarId>)> = work.kept.iter().map(|k| (*k, s.held[k.index()].take())).collect();
         let values = s.lane_values(&work.roots, &site, &given);
@@ -174,7 +187,7 @@ pub(super) fn compute(
             }
         }
     });
-    terms.accumulate(s, &col, &full);
+    terms.accumulate(s, &col, &full, &mut |_, i| terms.values(i));
     if outputs.is_empty() {
         return;
     }

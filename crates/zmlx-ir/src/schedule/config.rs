@@ -191,12 +191,9 @@ impl Config {
         while row_threads < WARP && chunks > most * u64::from(row_threads) {
             row_threads *= 2;
         }
-        // 16 elements a thread keep registers and texts small
-        while (WARP..512).contains(&row_threads) && chunks * u64::from(self.vector) > 16 * u64::from(row_threads) {
-            let four = chunks <= 4 * u64::from(WARP) && row_threads == WARP;
-            if four {
-                break;
-            }
+        // and as many beyond it: that many bytes hide what threads pay to meet, and keep texts small
+        let most = if f.scans { u64::from(16 / self.vector).max(1) } else { most };
+        while (WARP..512).contains(&row_threads) && chunks > most * u64::from(row_threads) {
             row_threads *= 2;
         }
         let fits = |t: u32| {
