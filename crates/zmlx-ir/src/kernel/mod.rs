@@ -201,6 +201,9 @@ pub enum Expr {
     Arith(Arith, Box<(Expr, Expr)>),
     /// The first if the condition holds, else the second; only that one is evaluated.
     Pick(Box<(Expr, Expr, Expr)>),
+    /// The value of an i32 or i64, found where it stands: what is made of it is not kept in registers from turn to turn of a
+    /// loop, as compilers do with what every turn computes alike.
+    Fresh(Box<Expr>),
     /// Another lane's value, within groups of so many lanes (a power of two, at most a warp).
     Shuffle(Shuffle, u32, Box<Expr>),
     /// The random number in [0, 1) of (seed, index), both i64: `program::philox::rand_unit`.
@@ -316,7 +319,7 @@ impl Kernel {
             Expr::Arith(Arith::Lt | Arith::Le | Arith::Eq | Arith::And, _) => DType::Bool,
             Expr::Arith(_, ab) => self.dtype(&ab.0),
             Expr::Pick(cab) => self.dtype(&cab.1),
-            Expr::Shuffle(_, _, e) => self.dtype(e),
+            Expr::Shuffle(_, _, e) | Expr::Fresh(e) => self.dtype(e),
             Expr::Rand(_) => DType::F32,
         }
     }
@@ -335,7 +338,9 @@ impl Expr {
     pub fn parts(&self) -> Vec<&Expr> {
         match self {
             Expr::Float(..) | Expr::Int(..) | Expr::Var(_) | Expr::Field(_) | Expr::Special(_) => vec![],
-            Expr::Lane(_, e) | Expr::Shared(_, e) | Expr::Load(_, e) | Expr::Shuffle(_, _, e) => vec![e],
+            Expr::Lane(_, e) | Expr::Shared(_, e) | Expr::Load(_, e) | Expr::Shuffle(_, _, e) | Expr::Fresh(e) => {
+                vec![e]
+            }
             Expr::Op(_, args) => args.iter().collect(),
             Expr::Arith(_, ab) | Expr::Rand(ab) => vec![&ab.0, &ab.1],
             Expr::Pick(cab) => vec![&cab.0, &cab.1, &cab.2],

@@ -100,6 +100,7 @@ impl Kernel {
                 format!("({} {sign} {})", self.line(&ab.0), self.line(&ab.1))
             }
             Expr::Pick(cab) => format!("({} ? {} : {})", self.line(&cab.0), self.line(&cab.1), self.line(&cab.2)),
+            Expr::Fresh(e) => self.line(e),
             Expr::Shuffle(by, width, e) => format!("shuffle({by:?} of {width}, {})", self.line(e)),
             Expr::Rand(ab) => format!("rand({}, {})", self.line(&ab.0), self.line(&ab.1)),
         }

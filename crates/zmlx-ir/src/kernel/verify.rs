@@ -288,6 +288,7 @@ impl Checker<'_> {
                 self.expect(ok, || format!("a choice of types {types:?}"));
                 self.expect(!shuffles(e), || "a shuffle that may not be evaluated".into());
             }
+            Expr::Fresh(e) => self.index(e),
             Expr::Shuffle(by, width, e) => {
                 self.expr(e);
                 let (Shuffle::Xor(n) | Shuffle::Up(n) | Shuffle::Down(n) | Shuffle::Lane(n)) = by;

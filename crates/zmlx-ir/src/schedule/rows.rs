@@ -165,7 +165,7 @@ impl<'p> Rows<'p> {
             grid = self.s.e.named("parts", arith(Arith::Div, grid, tiles));
         }
         self.sums.part = block.clone();
-        if self.stays && !self.s.cfg.aside {
+        if self.stays && !self.s.cfg.aside && self.columns_fit() {
             self.hold_columns();
         }
         let first = mul(block, per_block.clone());
@@ -190,6 +190,11 @@ impl<'p> Rows<'p> {
         let row = self.s.row.clone();
         self.s.find_row(&row);
         let known = self.s.known.clone();
+        // a row's columns are those of any other, but places of elements that are seldom read fill no registers
+        let chunk = self.sums.chunk.clone();
+        if self.s.cfg.strategy != Strategy::Looped {
+            self.sums.chunk = self.s.e.named("lane", Expr::Fresh(Box::new(chunk.clone())));
+        }
         if self.s.cfg.strategy == Strategy::Resident {
             self.hold_inputs();
         }
@@ -202,6 +207,24 @@ impl<'p> Rows<'p> {
             self.s.e.push(Stmt::Barrier);
         }
         self.s.known = known;
+        self.sums.chunk = chunk;
+    }
+
+    /// Have registers room for the inputs of columns, beside the row's and the sums?
+    fn columns_fit(&self) -> bool {
+        let Config { threads, vector, chunks, .. } = self.s.cfg;
+        let (s, p) = (&self.s, self.s.p);
+        let of = |id: Id| match p.node(id).kind {
+            Kind::Input(slot) if p.node(id).extent.has_cols() && s.early(id) => {
+                s.tensors[slot as usize].held(vector).size_bytes() as u32
+            }
+            _ => 0,
+        };
+        let inputs: u32 = p.ids().map(of).sum();
+        let sums: u32 = self.sums.cols.iter().map(|c| p.node(c.0).dtype.size_bytes() as u32).sum();
+        let held = (inputs + sums) * vector * chunks / 4;
+        // what is made of a chunk takes a few values of each element
+        held + BESIDE + 5 * vector <= (REGISTERS / threads).min(255)
     }
 
     /// Reads the inputs of columns into registers: all rows of the block read them there.
@@ -253,7 +276,7 @@ impl<'p> Rows<'p> {
         if arrays.is_empty() {
             return;
         }
-        let lane = self.s.e.widen(self.lane.clone());
+        let lane = self.sums.chunk.clone();
         self.s.e.open();
         self.s.unrolled("c", chunks, |s, c| {
             let at = add(lane.clone(), s.e.widen(mul(c.clone(), int(i64::from(row_threads)))));

@@ -87,6 +87,16 @@ impl Writer<'_> {
                 format!("({a} {sign} {b})")
             }
             Expr::Pick(cab) => format!("({} ? {} : {})", self.expr(&cab.0), self.expr(&cab.1), self.expr(&cab.2)),
+            Expr::Fresh(e) => {
+                let dtype = self.k.dtype(e);
+                match (self.d.own)(&format!("fresh_{dtype}")) {
+                    Some(_) => {
+                        let value = self.top(e);
+                        self.function("fresh", dtype, &[value])
+                    }
+                    None => self.expr(e),
+                }
+            }
             Expr::Shuffle(by, width, e) => self.shuffle(*by, *width, e),
             Expr::Rand(ab) => {
                 self.needs.insert(Need::Rand);

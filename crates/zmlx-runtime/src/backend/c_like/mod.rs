@@ -50,7 +50,8 @@ pub struct Dialect {
     pub call: fn(Op, DType) -> Option<&'static str>,
     /// A prelude function of this target's own: f16 to f32, f32 to f16, f32 to bf16, two f32 to a word of 16-bit floats
     /// (`pack_bf16`); shuffles of 64 bits; the smaller and larger of two floats where zeros are alike (`least_f32`,
-    /// `most_f32`); second spellings of ops (`exp_half_f32`).
+    /// `most_f32`); second spellings of ops (`exp_half_f32`); an index that
+    /// no loop may compute ahead (`fresh_i32`).
     pub own: fn(&str) -> Option<&'static str>,
     /// `$0` of the lane whose number differs by `$1`; of the lane `$1` before or behind, or of number `$1`, in groups
     /// of `$2`.

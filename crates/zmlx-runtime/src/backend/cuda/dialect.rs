@@ -271,6 +271,24 @@ $fnfloat least_f32(float a, float b) {
 }
 "
         }
+        "fresh_i32" => {
+            "\
+$fnint fresh_i32(int x) {
+    int y;
+    asm volatile(\"mov.b32 %0, %1;\" : \"=r\"(y) : \"r\"(x));
+    return y;
+}
+"
+        }
+        "fresh_i64" => {
+            "\
+$fn$i64 fresh_i64($i64 x) {
+    $i64 y;
+    asm volatile(\"mov.b64 %0, %1;\" : \"=l\"(y) : \"l\"(x));
+    return y;
+}
+"
+        }
         _ => return half(name),
     })
 }
