@@ -8,11 +8,6 @@ pub const LIMIT: usize = 500;
 
 /// Path, most lines of code, reason. A row that is no longer needed is a fault.
 pub const ROWS: &[(&str, usize, &str)] = &[
-    (
-        "crates/zmlx-ir/src/schedule/rows.rs",
-        560,
-        "the stages of a row, held or walked along; its parts share the kernel under construction",
-    ),
     ("crates/zmlx-ir/src/op.rs", 700, "the op table: one place for all that is true of an op"),
     ("crates/zmlx-ir/tests/formula.rs", 600, "the formula language, one test a rule"),
 ];

@@ -169,6 +169,9 @@ pub struct Row {
     pub cost: u32,
     /// Error any target may make on exact operands, in units in the last place.
     pub ulp: f64,
+    /// The same of its second spelling in f32, if it has one: at most 2⁻¹² of the value (2048 units). Targets may use it
+    /// where [`Program::is_half`](crate::Program::is_half) holds.
+    pub half: Option<f64>,
     /// How operand errors pass through.
     pub slope: Slope,
     /// Value in f64.
@@ -275,12 +278,22 @@ impl Op {
         use Class::*;
         use Slope::*;
         use Value::*;
+        let half = match self {
+            // exp2(x / 2·log2 e)²: the product is off by 2⁻²⁰ where exp2 is near the ends of its range, and counts twice
+            Op::Exp => Some(64.0),
+            Op::Exp2 => Some(8.0),
+            Op::Sigmoid => Some(68.0),
+            // by an approximate reciprocal
+            Op::Div | Op::Recip => Some(4.0),
+            _ => None,
+        };
         let row = |name, c, class, cost, ulp, slope, value, vjp: Option<VjpRule>| Row {
             name,
             c,
             class,
             cost,
             ulp,
+            half,
             slope,
             value,
             vjp,

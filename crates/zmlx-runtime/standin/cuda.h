@@ -318,6 +318,10 @@ inline long long ptx_cvt_rzi_s64_f32(float x) { return __float2ll_rz(x); }
 inline gpu::u64 ptx_cvt_rzi_u64_f32(float x) { return __float2ull_rz(x); }
 inline int ptx_cvt_rzi_s32_f64(double x) { return __double2int_rz(x); }
 inline unsigned ptx_cvt_rzi_u32_f64(double x) { return __double2uint_rz(x); }
+inline int ptx_mov_b32(int x) { return x; }
+inline long long ptx_mov_b64(long long x) { return x; }
+inline float ptx_max_NaN_f32(float a, float b) { return a != a ? a : b != b ? b : fmaxf(a, b); }
+inline float ptx_min_NaN_f32(float a, float b) { return a != a ? a : b != b ? b : fminf(a, b); }
 inline float ptx_ex2_approx_f32(float x) { return exp2f(x); }
 inline float ptx_ex2_approx_ftz_f32(float x) { return exp2f(x); }
 inline float ptx_lg2_approx_f32(float x) { return log2f(x); }

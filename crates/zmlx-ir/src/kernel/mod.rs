@@ -45,6 +45,8 @@ pub struct Kernel {
     pub vars: Vec<Var>,
     /// Threads of a block, a multiple of [`WARP`].
     pub threads: u32,
+    /// May ops take their second spelling, as all that is made of them is stored in 16 bits?
+    pub half: bool,
     /// What a thread does.
     pub body: Vec<Stmt>,
 }
@@ -142,7 +144,8 @@ pub enum Special {
     Grid,
 }
 
-/// Index arithmetic, and logic on truth values.
+/// Index arithmetic, and logic on truth values. `Min` and `Max` are also of floats: NaN if one of them is; of two equal
+/// zeros either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Arith {
@@ -153,6 +156,7 @@ pub enum Arith {
     Rem,
     BitAnd,
     Min,
+    Max,
     Lt,
     Le,
     Eq,
@@ -197,6 +201,9 @@ pub enum Expr {
     Arith(Arith, Box<(Expr, Expr)>),
     /// The first if the condition holds, else the second; only that one is evaluated.
     Pick(Box<(Expr, Expr, Expr)>),
+    /// The value of an i32 or i64, found where it stands: what is made of it is not kept in registers from turn to turn of a
+    /// loop, as compilers do with what every turn computes alike.
+    Fresh(Box<Expr>),
     /// Another lane's value, within groups of so many lanes (a power of two, at most a warp).
     Shuffle(Shuffle, u32, Box<Expr>),
     /// The random number in [0, 1) of (seed, index), both i64: `program::philox::rand_unit`.
@@ -312,7 +319,7 @@ impl Kernel {
             Expr::Arith(Arith::Lt | Arith::Le | Arith::Eq | Arith::And, _) => DType::Bool,
             Expr::Arith(_, ab) => self.dtype(&ab.0),
             Expr::Pick(cab) => self.dtype(&cab.1),
-            Expr::Shuffle(_, _, e) => self.dtype(e),
+            Expr::Shuffle(_, _, e) | Expr::Fresh(e) => self.dtype(e),
             Expr::Rand(_) => DType::F32,
         }
     }
@@ -331,7 +338,9 @@ impl Expr {
     pub fn parts(&self) -> Vec<&Expr> {
         match self {
             Expr::Float(..) | Expr::Int(..) | Expr::Var(_) | Expr::Field(_) | Expr::Special(_) => vec![],
-            Expr::Lane(_, e) | Expr::Shared(_, e) | Expr::Load(_, e) | Expr::Shuffle(_, _, e) => vec![e],
+            Expr::Lane(_, e) | Expr::Shared(_, e) | Expr::Load(_, e) | Expr::Shuffle(_, _, e) | Expr::Fresh(e) => {
+                vec![e]
+            }
             Expr::Op(_, args) => args.iter().collect(),
             Expr::Arith(_, ab) | Expr::Rand(ab) => vec![&ab.0, &ab.1],
             Expr::Pick(cab) => vec![&cab.0, &cab.1, &cab.2],

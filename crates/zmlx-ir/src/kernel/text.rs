@@ -5,7 +5,8 @@ use std::fmt;
 
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "kernel {}, {} threads a block", self.name, self.threads)?;
+        let half = if self.half { ", all stored in 16 bits" } else { "" };
+        writeln!(f, "kernel {}, {} threads a block{half}", self.name, self.threads)?;
         for b in &self.buffers {
             writeln!(f, "  {} {}: {}", if b.write { "write" } else { "read" }, b.name, b.dtype)?;
         }
@@ -95,10 +96,11 @@ impl Kernel {
             Expr::Load(k, i) => format!("{}[{}]", self.buffer_name(*k), self.line(i)),
             Expr::Op(op, args) => format!("{}({})", op.name(), list(args)),
             Expr::Arith(op, ab) => {
-                let sign = ["+", "-", "*", "/", "%", "&", "min", "<", "<=", "==", "and"][*op as usize];
+                let sign = ["+", "-", "*", "/", "%", "&", "min", "max", "<", "<=", "==", "and"][*op as usize];
                 format!("({} {sign} {})", self.line(&ab.0), self.line(&ab.1))
             }
             Expr::Pick(cab) => format!("({} ? {} : {})", self.line(&cab.0), self.line(&cab.1), self.line(&cab.2)),
+            Expr::Fresh(e) => self.line(e),
             Expr::Shuffle(by, width, e) => format!("shuffle({by:?} of {width}, {})", self.line(e)),
             Expr::Rand(ab) => format!("rand({}, {})", self.line(&ab.0), self.line(&ab.1)),
         }

@@ -272,7 +272,12 @@ impl Checker<'_> {
             Expr::Op(op, args) => self.op(*op, args),
             Expr::Arith(op, ab) => {
                 let (a, b) = (self.expr(&ab.0), self.expr(&ab.1));
-                let ok = a == b && if *op == Arith::And { a == DType::Bool } else { is_index(a) };
+                let of = |d: DType| match op {
+                    Arith::And => d == DType::Bool,
+                    Arith::Min | Arith::Max => is_index(d) || matches!(d, DType::F32 | DType::F64),
+                    _ => is_index(d),
+                };
+                let ok = a == b && of(a);
                 self.expect(ok, || format!("{op:?} of {a} and {b}"));
                 // the second operand of `and` is not evaluated where the first fails
                 self.expect(*op != Arith::And || !shuffles(e), || "a shuffle that may not be evaluated".into());
@@ -283,6 +288,7 @@ impl Checker<'_> {
                 self.expect(ok, || format!("a choice of types {types:?}"));
                 self.expect(!shuffles(e), || "a shuffle that may not be evaluated".into());
             }
+            Expr::Fresh(e) => self.index(e),
             Expr::Shuffle(by, width, e) => {
                 self.expr(e);
                 let (Shuffle::Xor(n) | Shuffle::Up(n) | Shuffle::Down(n) | Shuffle::Lane(n)) = by;

@@ -355,6 +355,12 @@ impl Program {
         (0..self.nodes.len() as u32).map(Id)
     }
 
+    /// Are its float outputs all 16 bits wide, and is there one? Then its ops may take their second spelling.
+    pub fn is_half(&self) -> bool {
+        let mut floats = self.outputs.iter().map(|o| o.dtype).filter(|d| d.is_float()).peekable();
+        floats.peek().is_some() && floats.all(|d| d.size_bytes() == 2)
+    }
+
     /// Which nodes an output needs.
     pub fn live(&self) -> Vec<bool> {
         let mut live = vec![false; self.nodes.len()];

@@ -87,6 +87,8 @@ struct Evaluator<'a> {
     rows: usize,
     cols: usize,
     exact: bool,
+    /// May ops take their second spelling?
+    half: bool,
     values: Vec<Vec<Num>>,
 }
 
@@ -102,6 +104,17 @@ pub fn evaluate(
     uniforms: &[Scalar],
     precision: Precision,
 ) -> Result<Vec<Data>, OracleError> {
+    run(p, rows, cols, inputs, uniforms, (precision == Precision::Exact, p.is_half()))
+}
+
+fn run(
+    p: &Program,
+    rows: usize,
+    cols: usize,
+    inputs: &[Data],
+    uniforms: &[Scalar],
+    (exact, half): (bool, bool),
+) -> Result<Vec<Data>, OracleError> {
     let wrong = |what: String| Err(OracleError::Inputs(what));
     if inputs.len() != p.inputs.len() || uniforms.len() != p.uniforms.len() {
         return wrong(format!("{} inputs, {} uniforms", inputs.len(), uniforms.len()));
@@ -112,7 +125,7 @@ pub fn evaluate(
             return wrong(format!("{}: {} values of {}, expected {expected}", input.name, data.len(), input.dtype));
         }
     }
-    let mut e = Evaluator { p, rows, cols, exact: precision == Precision::Exact, values: vec![] };
+    let mut e = Evaluator { p, rows, cols, exact, half, values: vec![] };
     let live = p.live();
     for id in p.ids() {
         let values = if live[id.index()] { e.node(id, inputs, uniforms)? } else { vec![] };
@@ -269,7 +282,8 @@ impl Evaluator<'_> {
                 (f(a[0].v, a[1].v, a[2].v), e)
             }
         };
-        self.round(dtype, v, e, row.ulp)
+        let half = row.half.filter(|_| self.half && dtype == DType::F32);
+        self.round(dtype, v, e, half.unwrap_or(row.ulp))
     }
 
     fn select(&self, dtype: DType, a: &[Num]) -> Num {
@@ -467,7 +481,6 @@ impl Evaluator<'_> {
     fn fold(&self, fold: &Fold, args: &[Id], extent: Extent) -> Result<Vec<Num>, OracleError> {
         let dtype = fold.update.inputs[0].dtype;
         let rows = if extent.has_rows() { self.rows } else { 1 };
-        let precision = if self.exact { Precision::Exact } else { Precision::Bounded };
         let mut acc = Data::exact(vec![fold.init; rows]);
         for c in 0..self.cols {
             let mut inputs = vec![acc];
@@ -478,7 +491,7 @@ impl Evaluator<'_> {
                     error: column.iter().map(|n| n.e).collect(),
                 });
             }
-            acc = evaluate(&fold.update, rows, 1, &inputs, &[], precision)?.swap_remove(0);
+            acc = run(&fold.update, rows, 1, &inputs, &[], (self.exact, self.half))?.swap_remove(0);
         }
         let Data::Float { value, error } = acc else { return Err(OracleError::Inputs("a fold of integers".into())) };
         Ok(value.iter().zip(&error).map(|(v, e)| self.round(dtype, *v, 4.0 * e, 8.0)).collect())

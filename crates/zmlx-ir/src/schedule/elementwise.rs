@@ -5,10 +5,11 @@
 
 use super::{
     Config, Step,
+    chunk::{Chunk, Work, chunk_at, compute, input_arrays, load},
     emit::*,
     grid::Grid,
     lower::{Lower, Part},
-    rows::{Chunk, Held, Work, chunk_at, compute, input_arrays, load},
+    rows::Held,
 };
 use crate::{
     Extent,

@@ -89,6 +89,13 @@ impl Lower<'_> {
             Kind::Const(bits) => Expr::Float(node.dtype, bits),
             Kind::Int(v) => Expr::Int(node.dtype, v),
             Kind::Index(i) => self.position(i, col.cloned()),
+            // threads do not part for a side that costs more than the choice
+            Kind::Op(Op::Select) => {
+                let dear = |e: &Expr| matches!(e, Expr::Op(o, _) if o.row().cost > 2);
+                let args = args.into_iter().zip(&node.args);
+                let args = args.map(|(value, id)| if value.any(&dear) { self.name(*id, value) } else { value });
+                Expr::Op(Op::Select, args.collect())
+            }
             Kind::Op(o) => Expr::Op(o, args),
             Kind::Pick(slot) => {
                 let t = first(&mut args);

@@ -24,6 +24,8 @@ pub(super) struct Part<'p> {
     pub rows_uniform: Option<u32>,
     /// Runs on one row.
     pub one_row: bool,
+    /// May ops take their second spelling?
+    pub half: bool,
 }
 
 /// A Program on its way to a Kernel.
@@ -59,7 +61,8 @@ impl<'p> Lower<'p> {
     pub fn new(part: &'p Part<'p>, cfg: &Config, name: &str) -> Lower<'p> {
         let p = part.program;
         let n = p.nodes().len();
-        let e = Emit::new(name, cfg.threads, cfg.wide);
+        let mut e = Emit::new(name, cfg.threads, cfg.wide);
+        e.kernel.half = part.half;
         let mut s = Lower {
             part,
             p,

@@ -12,6 +12,9 @@
 //! | lane        | the pointwise values of one element                                                    |
 //! | elementwise | strategy: any chunk to any thread                                                      |
 //! | rows        | strategy: so many threads hold a row, or walk along it                                 |
+//! | stage       | one stage of a row: its chunks, then the reductions and scans that end it              |
+//! | chunk, walk | one chunk of a row: read, computed, written; the tiles of a row with scans             |
+//! | terms       | the elements of a chunk on their way into accumulators                                 |
 //! | reduce      | accumulators, combined among the threads of a row                                      |
 //! | scan        | running sums along a row                                                               |
 //! | columns     | sums over the rows: partial sums in registers, then a second kernel                    |
@@ -22,6 +25,7 @@
 //! where its own address of the chunk is aligned and its columns are contiguous, else single elements. That is decided
 //! row by row from launch arguments: neither shapes nor strides compile anything anew.
 
+mod chunk;
 mod columns;
 mod config;
 mod elementwise;
@@ -34,7 +38,10 @@ mod parts;
 mod reduce;
 mod rows;
 mod scan;
+mod stage;
 mod tensor;
+mod terms;
+mod walk;
 
 pub use config::{Chooser, Config, Strategy};
 pub use grid::{Device, Grid, Length, Size};

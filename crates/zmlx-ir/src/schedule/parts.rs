@@ -30,10 +30,11 @@ impl Parts {
     /// Schedules all of a Program.
     pub fn whole(&mut self, p: &Program, cfg: &Config) -> Result<(), Unsupported> {
         self.name = p.name.clone();
+        let half = p.is_half();
         let mut inputs: Vec<Source> = (0..p.inputs.len() as u32).map(Source::Input).collect();
         let outputs: Vec<Source> = (0..p.outputs.len() as u32).map(Source::Output).collect();
         let Some(Split { once, slots, reads_rows, rest }) = p.split() else {
-            return self.part(&Part { program: p, inputs, outputs, rows_uniform: None, one_row: false }, cfg);
+            return self.part(&Part { program: p, inputs, outputs, rows_uniform: None, one_row: false, half }, cfg);
         };
         let made: Vec<Source> = once
             .outputs
@@ -49,6 +50,7 @@ impl Parts {
             outputs: made.clone(),
             rows_uniform: reads_rows.then(|| once.uniforms.len() as u32 - 1),
             one_row: true,
+            half,
         };
         let along = Config {
             strategy: Strategy::Looped,
@@ -61,7 +63,7 @@ impl Parts {
         };
         self.part(&first, &Config { vector: vector(&once), ..along })?;
         inputs.extend(made);
-        self.part(&Part { program: &rest, inputs, outputs, rows_uniform: None, one_row: false }, cfg)
+        self.part(&Part { program: &rest, inputs, outputs, rows_uniform: None, one_row: false, half }, cfg)
     }
 
     fn part(&mut self, part: &Part<'_>, cfg: &Config) -> Result<(), Unsupported> {

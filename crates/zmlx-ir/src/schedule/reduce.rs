@@ -7,7 +7,7 @@
 use super::{emit::*, lane::select, lower::Lower};
 use crate::{
     DType, Op, Program,
-    kernel::{Expr, Place, Shuffle, Stmt, VarId, WARP},
+    kernel::{Arith, Expr, Place, Shuffle, Stmt, VarId, WARP},
     program::{Id, Kind, ReduceOp},
 };
 
@@ -63,7 +63,7 @@ impl Lower<'_> {
         match acc.join {
             Join::Op(o) => {
                 let value = select(inside.clone(), values[0].clone(), acc.identity.clone());
-                self.e.set(acc.vars[0], op(o, [own, value]));
+                self.e.set(acc.vars[0], meet(o, acc.dtype, own, value));
             }
             Join::Arg(_) => {
                 let value = self.e.named("candidate", values[0].clone());
@@ -107,7 +107,7 @@ impl Lower<'_> {
     fn join(&mut self, acc: &Acc, other: &[Expr], before: Option<Expr>) {
         let own = Expr::Var(acc.vars[0]);
         match acc.join {
-            Join::Op(o) => self.e.set(acc.vars[0], op(o, [own, other[0].clone()])),
+            Join::Op(o) => self.e.set(acc.vars[0], meet(o, acc.dtype, own, other[0].clone())),
             Join::Arg(_) => {
                 let own_col = Expr::Var(acc.vars[1]);
                 let better = self.beats(acc, other[0].clone(), own.clone());
@@ -154,7 +154,7 @@ impl Lower<'_> {
                         if acc.join == Join::Op(Op::Add) { value } else { Expr::Var(self.e.scalar("other", value)) }
                     })
                     .collect();
-                let bit = arith(crate::kernel::Arith::BitAnd, thread(), int(i64::from(distance)));
+                let bit = arith(Arith::BitAnd, thread(), int(i64::from(distance)));
                 let before = op(Op::Not, [equal(bit, int(0))]);
                 self.join(acc, &other, Some(before));
             }
@@ -164,7 +164,7 @@ impl Lower<'_> {
             return false;
         }
         let (warps, all) = (group / WARP, self.cfg.threads / WARP);
-        let warp = self.e.named("warp", arith(crate::kernel::Arith::Div, thread(), int(i64::from(WARP))));
+        let warp = self.e.named("warp", arith(Arith::Div, thread(), int(i64::from(WARP))));
         let mut shared = vec![];
         for acc in accs {
             let of: Vec<u32> = acc
@@ -177,7 +177,7 @@ impl Lower<'_> {
                 .collect();
             shared.push(of);
         }
-        let lane = arith(crate::kernel::Arith::BitAnd, thread(), int(i64::from(WARP - 1)));
+        let lane = arith(Arith::BitAnd, thread(), int(i64::from(WARP - 1)));
         self.when(equal(lane, int(0)), |s| {
             for (acc, of) in accs.iter().zip(&shared) {
                 for (v, k) in acc.vars.iter().zip(of) {
@@ -190,7 +190,7 @@ impl Lower<'_> {
         let base = if warps == all {
             int(0)
         } else {
-            let group = arith(crate::kernel::Arith::Div, thread(), int(i64::from(group)));
+            let group = arith(Arith::Div, thread(), int(i64::from(group)));
             self.e.named("first_warp", mul(group, int(i64::from(warps))))
         };
         for (acc, of) in accs.iter().zip(&shared) {
@@ -221,6 +221,15 @@ impl Lower<'_> {
             }
             _ => Expr::Var(acc.vars[0]),
         }
+    }
+}
+
+/// Two accumulated values. Of zeros, maxima and minima of floats may be either.
+fn meet(o: Op, dtype: DType, a: Expr, b: Expr) -> Expr {
+    match o {
+        Op::Max if dtype.is_float() => arith(Arith::Max, a, b),
+        Op::Min if dtype.is_float() => arith(Arith::Min, a, b),
+        o => op(o, [a, b]),
     }
 }
 

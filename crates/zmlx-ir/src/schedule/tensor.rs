@@ -235,6 +235,34 @@ impl Lower<'_> {
         self.either(fast, slow);
     }
 
+    /// Do all columns of all chunks of this thread exist that hold a row, and move all these tensors vectors there? None if
+    /// one of them never does.
+    pub fn whole(&mut self, tensors: &[usize], lane: &Expr) -> Option<Expr> {
+        let aligned: Option<Vec<Expr>> = tensors.iter().map(|t| self.tensors[*t].vectors.clone()).collect();
+        let (row_threads, vector) = (self.cfg.row_threads, self.cfg.vector);
+        let from = sub(mul(lane.clone(), self.e.at(vector)), self.row_shift.clone());
+        let end = add(from.clone(), self.e.at(((self.cfg.chunks - 1) * row_threads + 1) * vector));
+        let cols = self.cols();
+        let mut whole = arith(Arith::Le, end, cols);
+        if self.row_shift.as_int() != Some(0) {
+            whole = and(arith(Arith::Le, self.e.at(0), from), whole);
+        }
+        Some(aligned?.into_iter().fold(whole, and))
+    }
+
+    /// Reads the chunk at `col`, all of which exists, by vectors.
+    pub fn load_vectors(&mut self, t: usize, var: VarId, first: &Expr, col: &Expr) {
+        let Tensor { buffer, .. } = self.tensors[t];
+        let all = self.vectors(t, col, &truth(true), |part, lanes, at| Stmt::LoadVector {
+            var,
+            first: add(first.clone(), int(i64::from(part))),
+            lanes,
+            buffer,
+            at,
+        });
+        all.into_iter().flat_map(|v| v.1).for_each(|s| self.e.push(s));
+    }
+
     /// The vectors that a chunk is moved by, and when it can be.
     fn vectors(
         &mut self,

@@ -77,14 +77,26 @@ impl Writer<'_> {
                     Arith::Le => "<=",
                     Arith::Eq => "==",
                     Arith::And => "&&",
-                    Arith::Min => {
+                    Arith::Min | Arith::Max => {
                         let dtype = self.k.dtype(&ab.0);
-                        return self.function("min", dtype, &[a, b]);
+                        let (name, own) = if *op == Arith::Min { ("min", "least") } else { ("max", "most") };
+                        let has = dtype.is_float() && (self.d.own)(&format!("{own}_{dtype}")).is_some();
+                        return self.function(if has { own } else { name }, dtype, &[a, b]);
                     }
                 };
                 format!("({a} {sign} {b})")
             }
             Expr::Pick(cab) => format!("({} ? {} : {})", self.expr(&cab.0), self.expr(&cab.1), self.expr(&cab.2)),
+            Expr::Fresh(e) => {
+                let dtype = self.k.dtype(e);
+                match (self.d.own)(&format!("fresh_{dtype}")) {
+                    Some(_) => {
+                        let value = self.top(e);
+                        self.function("fresh", dtype, &[value])
+                    }
+                    None => self.expr(e),
+                }
+            }
             Expr::Shuffle(by, width, e) => self.shuffle(*by, *width, e),
             Expr::Rand(ab) => {
                 self.needs.insert(Need::Rand);
@@ -129,12 +141,29 @@ impl Writer<'_> {
         format!("{name}_{dtype}({})", list(args))
     }
 
+    /// The function of an op's second spelling, where that is allowed and the target has one.
+    fn second_spelling(&self, op: Op, dtype: DType) -> Option<&'static str> {
+        let name = match op {
+            Op::Exp => "exp_half",
+            Op::Exp2 => "exp2_half",
+            Op::Sigmoid => "sigmoid_half",
+            Op::Div => "div_half",
+            Op::Recip => "recip_half",
+            _ => return None,
+        };
+        let allowed = self.k.half && dtype == DType::F32 && op.row().half.is_some();
+        (allowed && (self.d.own)(&format!("{name}_f32")).is_some()).then_some(name)
+    }
+
     /// An op on operands of one type (of a select, that of what it selects).
     fn op(&mut self, op: Op, dtype: DType, args: &[String]) -> String {
         if let Op::Cast(to) = op {
             return self.cast(dtype, to, &args[0]);
         }
         if dtype.is_float() {
+            if let Some(name) = self.second_spelling(op, dtype) {
+                return self.function(name, dtype, args);
+            }
             if let Some(name) = (self.d.call)(op, dtype) {
                 return format!("{name}({})", list(args));
             }

@@ -48,7 +48,10 @@ pub struct Dialect {
     pub not_numbers: [&'static str; 4],
     /// The function of an op on f32 and f64; None where it takes one of the prelude.
     pub call: fn(Op, DType) -> Option<&'static str>,
-    /// A prelude function of this target's own: f16 to f32, f32 to f16, f32 to bf16; shuffles of 64 bits.
+    /// A prelude function of this target's own: f16 to f32, f32 to f16, f32 to bf16, two f32 to a word of 16-bit floats
+    /// (`pack_bf16`); shuffles of 64 bits; the smaller and larger of two floats where zeros are alike (`least_f32`,
+    /// `most_f32`); second spellings of ops (`exp_half_f32`); an index that
+    /// no loop may compute ahead (`fresh_i32`).
     pub own: fn(&str) -> Option<&'static str>,
     /// `$0` of the lane whose number differs by `$1`; of the lane `$1` before or behind, or of number `$1`, in groups
     /// of `$2`.
@@ -90,7 +93,9 @@ pub fn unit(kernels: &[&Kernel], dialect: &Dialect) -> Result<String, Error> {
         entries.push('\n');
         entries += &w.text;
     }
-    Ok(format!("{}{}{entries}", dialect.opening, prelude::text(needs, dialect)))
+    let body = format!("{}{entries}", prelude::text(needs, dialect));
+    let body = if dialect.opening.is_empty() { body.trim_start_matches('\n') } else { &body };
+    Ok(format!("{}{body}", dialect.opening))
 }
 
 /// The name of a kernel's entry in text: its own, unless that is a word of the target.

@@ -12,6 +12,8 @@ pub(super) enum Need {
     Widen(DType),
     /// An f32 as a 16-bit float.
     Narrow(DType),
+    /// Two f32 as the 16-bit floats of a word.
+    Pack(DType),
     /// A float as an integer.
     Saturate(DType, DType),
     /// `name_dtype`.
@@ -48,7 +50,8 @@ pub(super) fn text(mut needs: BTreeSet<Need>, d: &Dialect) -> String {
     }
     // in the order of the enum, conversions come before vectors, and functions after those that they need
     let mut functions: Vec<Need> = needs.into_iter().collect();
-    functions.sort_by_key(|n| (!matches!(n, Need::Function("log1p" | "expm1" | "erf", _)), *n));
+    let first = |n: &Need| matches!(n, Need::Function("log1p" | "expm1" | "erf" | "exp_half" | "div_half", _));
+    functions.sort_by_key(|n| (!first(n), *n));
     functions.into_iter().map(|n| format!("\n{}", function(n, d))).collect()
 }
 
@@ -56,10 +59,12 @@ fn below(n: Need, d: &Dialect) -> Vec<Need> {
     let half = |t: DType| matches!(t, DType::F16 | DType::BF16);
     match n {
         Need::Load(t, _) if half(t) => vec![Need::Widen(t)],
-        Need::Store(t, _) if half(t) => vec![Need::Narrow(t)],
+        Need::Store(t, _) if half(t) => vec![Need::Narrow(t), Need::Pack(t)],
         Need::Half(DType::F16) => vec![Need::Widen(DType::F16)],
         Need::Put(t) => vec![Need::Narrow(t)],
         Need::Rand | Need::Rand4 => vec![Need::Philox],
+        Need::Function("sigmoid_half", t) => vec![Need::Function("exp_half", t)],
+        Need::Function("recip_half", t) => vec![Need::Function("div_half", t)],
         Need::Function("softplus", t) if (d.call)(zmlx_ir::Op::Log1p, t).is_none() => vec![Need::Function("log1p", t)],
         _ => vec![],
     }
@@ -72,6 +77,12 @@ fn function(n: Need, d: &Dialect) -> String {
         Need::Narrow(DType::BF16) if (d.own)("f32_to_bf16").is_none() => NARROW_BF16.into(),
         Need::Widen(t) => own(d, &format!("{t}_to_f32")),
         Need::Narrow(t) => own(d, &format!("f32_to_{t}")),
+        Need::Pack(t) => match (d.own)(&format!("pack_{t}")) {
+            Some(text) => text.into(),
+            None => format!(
+                "$fn$u32 pack_{t}(float low, float high) {{\n    return ($u32)f32_to_{t}(low) | ($u32)f32_to_{t}(high) << 16;\n}}\n"
+            ),
+        },
         Need::Saturate(from, to) => saturate(from, to, d),
         Need::Half(DType::BF16) => HALF_BF16.into(),
         Need::Half(t) => {
@@ -325,13 +336,22 @@ fn store(t: DType, lanes: u32, d: &Dialect) -> String {
     let (vector, parts) = words(lanes * size);
     let (per, bits) = (4 / size, size * 8);
     let narrow = match t {
-        DType::F16 | DType::BF16 => format!("f32_to_{t}(v[i])"),
         DType::Bool => "(v[i] ? 1 : 0)".into(),
         _ => format!("({})v[i]", if size == 1 { "$u8" } else { "$u16" }),
     };
+    let sets_of =
+        |word: &str| parts.iter().enumerate().map(|(i, p)| format!("    {p} = {word}w[{i}];\n")).collect::<String>();
+    if matches!(t, DType::F16 | DType::BF16) {
+        return format!(
+            "{head}    $u32 w[{0}];\n#pragma unroll\n    for (int i = 0; i < {0}; i++) {{\n        \
+             w[i] = pack_{t}(v[2 * i], v[2 * i + 1]);\n    }}\n    {vector} t;\n{1}    *($dev{vector}*)p = t;\n}}\n",
+            parts.len(),
+            sets_of("")
+        );
+    }
     let zeros = vec!["0"; parts.len()].join(", ");
     let word = if lanes * size < 4 { "($u16)" } else { "" };
-    let sets: String = parts.iter().enumerate().map(|(i, p)| format!("    {p} = {word}w[{i}];\n")).collect();
+    let sets = sets_of(word);
     format!(
         "{head}    $u32 w[{}] = {{{zeros}}};\n#pragma unroll\n    for (int i = 0; i < {lanes}; i++) {{\n        \
          w[i / {per}] |= ($u32){narrow} << ({bits} * (i % {per}));\n    }}\n    {vector} t;\n{sets}    \

@@ -219,6 +219,125 @@ $fn$u16 f32_to_bf16(float x) {
 }
 "
         }
+        "pack_bf16" => {
+            "\
+$fn$u32 pack_bf16(float low, float high) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    $u32 w;
+    asm(\"cvt.rn.bf16x2.f32 %0, %1, %2;\" : \"=r\"(w) : \"f\"(high), \"f\"(low));
+    return w;
+#else
+    return ($u32)f32_to_bf16(low) | ($u32)f32_to_bf16(high) << 16;
+#endif
+}
+"
+        }
+        "pack_f16" => {
+            "\
+$fn$u32 pack_f16(float low, float high) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    $u32 w;
+    asm(\"cvt.rn.f16x2.f32 %0, %1, %2;\" : \"=r\"(w) : \"f\"(high), \"f\"(low));
+    return w;
+#else
+    return ($u32)f32_to_f16(low) | ($u32)f32_to_f16(high) << 16;
+#endif
+}
+"
+        }
+        "most_f32" => {
+            "\
+$fnfloat most_f32(float a, float b) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    float y;
+    asm(\"max.NaN.f32 %0, %1, %2;\" : \"=f\"(y) : \"f\"(a), \"f\"(b));
+    return y;
+#else
+    return a >= b || a != a ? a : b;
+#endif
+}
+"
+        }
+        "least_f32" => {
+            "\
+$fnfloat least_f32(float a, float b) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    float y;
+    asm(\"min.NaN.f32 %0, %1, %2;\" : \"=f\"(y) : \"f\"(a), \"f\"(b));
+    return y;
+#else
+    return a <= b || a != a ? a : b;
+#endif
+}
+"
+        }
+        "fresh_i32" => {
+            "\
+$fnint fresh_i32(int x) {
+    int y;
+    asm volatile(\"mov.b32 %0, %1;\" : \"=r\"(y) : \"r\"(x));
+    return y;
+}
+"
+        }
+        "fresh_i64" => {
+            "\
+$fn$i64 fresh_i64($i64 x) {
+    $i64 y;
+    asm volatile(\"mov.b64 %0, %1;\" : \"=l\"(y) : \"l\"(x));
+    return y;
+}
+"
+        }
+        _ => return half(name),
+    })
+}
+
+/// Second spellings, around an instruction that approximates. Those that flush subnormal numbers get none and give none.
+fn half(name: &str) -> Option<&'static str> {
+    Some(match name {
+        // the square of a root, which is never subnormal
+        "exp_half_f32" => {
+            "\
+$fnfloat exp_half_f32(float x) {
+    float e;
+    asm(\"ex2.approx.ftz.f32 %0, %1;\" : \"=f\"(e) : \"f\"(x * 0.72134752f));
+    return e * e;
+}
+"
+        }
+        "exp2_half_f32" => {
+            "\
+$fnfloat exp2_half_f32(float x) {
+    float e;
+    asm(\"ex2.approx.ftz.f32 %0, %1;\" : \"=f\"(e) : \"f\"(x * 0.5f));
+    return e * e;
+}
+"
+        }
+        // scaled to where the reciprocal is a normal number; of a divisor that a row shares all but two products are too
+        "div_half_f32" => {
+            "\
+$fnfloat div_half_f32(float a, float b) {
+    const float size = fabsf(b);
+    const float scale = size < 1e-30f ? 1.8446744e19f : size > 1e30f ? 5.421011e-20f : 1.0f;
+    float r;
+    asm(\"rcp.approx.ftz.f32 %0, %1;\" : \"=f\"(r) : \"f\"(b * scale));
+    return a * scale * r;
+}
+"
+        }
+        "recip_half_f32" => "$fnfloat recip_half_f32(float x) {\n    return div_half_f32(1.0f, x);\n}\n",
+        "sigmoid_half_f32" => {
+            "\
+$fnfloat sigmoid_half_f32(float x) {
+    const float e = exp_half_f32(-fabsf(x));
+    float r;
+    asm(\"rcp.approx.ftz.f32 %0, %1;\" : \"=f\"(r) : \"f\"(1.0f + e));
+    return x >= 0.0f ? r : e * r;
+}
+"
+        }
         _ => return None,
     })
 }

@@ -1,0 +1,144 @@
+//! One stage of a row: what it computes, the reductions and scans that end it, and the chunks between.
+
+use super::{
+    Config, Strategy,
+    chunk::{Work, chunk},
+    emit::*,
+    lower::is_along,
+    reduce::Acc,
+    rows::Rows,
+    scan,
+    walk::walk,
+};
+use crate::{Extent, kernel::Stmt, program::Id};
+
+impl Rows<'_> {
+    pub(super) fn stage(&mut self, stage: u32) {
+        self.s.row_values(stage);
+        self.store_rows(stage);
+        self.sum_row_values(stage);
+        let mut work = self.work(stage);
+        let lanes = self.s.cfg.vector * self.s.cfg.chunks;
+        let scans: Vec<Id> = std::mem::take(&mut work.held_scans);
+        work.scans = scans.into_iter().filter_map(|id| self.s.running(id, lanes)).collect();
+        let accs: Vec<Acc> = work.reductions.iter().map(|id| self.s.accumulator(*id)).collect();
+        if !work.roots.is_empty() {
+            for id in &work.kept {
+                let node = self.s.p.node(*id);
+                let var = self.s.e.array(&format!("v_{}_held", id.0), node.dtype, lanes);
+                self.s.held[id.index()] = Some(var);
+            }
+            self.chunks(&work, &accs);
+        }
+        if !accs.is_empty() && self.s.across(&accs, self.s.cfg.row_threads) {
+            self.barriers += 1;
+        }
+        for acc in &accs {
+            let result = self.s.result(acc);
+            self.s.known[acc.id.index()] = Some(result);
+        }
+        let lane = self.lane.clone();
+        for r in &work.scans {
+            self.s.scan(r, self.s.cfg.chunks, &lane);
+            self.s.held[r.id.index()] = Some(r.made);
+            self.barriers += 2;
+        }
+    }
+
+    fn work(&self, stage: u32) -> Work {
+        let s = &self.s;
+        let mut work = Work::default();
+        for id in s.p.ids().filter(|i| s.early(*i)) {
+            let node = s.p.node(id);
+            if is_along(node.kind) && s.args_stage(id) == stage {
+                if scan::of(node.kind).is_none() {
+                    work.reductions.push(id);
+                    work.roots.extend(&node.args);
+                } else if s.resident() {
+                    work.held_scans.push(id);
+                    work.roots.extend(&node.args);
+                }
+            }
+            if s.keep[id.index()] && s.stage[id.index()] == stage && s.held[id.index()].is_none() {
+                work.kept.push(id);
+                work.roots.push(id);
+            }
+        }
+        for (slot, o) in s.p.outputs.iter().enumerate() {
+            if o.extent == Extent::ELEM && s.stage[o.node.index()] == stage {
+                work.outputs.push((slot, o.node));
+                work.roots.push(o.node);
+            }
+        }
+        let sums = self.sums.cols.iter().map(|c| c.0).chain(self.sums.all.iter().map(|a| a.id));
+        for id in sums {
+            let arg = s.p.node(id).args[0];
+            if s.stage[arg.index()] == stage && s.p.node(arg).extent.has_cols() {
+                work.sums.push((id, arg));
+                work.roots.push(arg);
+            }
+        }
+        work
+    }
+
+    /// Outputs of one value a row, by the first thread of the row.
+    fn store_rows(&mut self, stage: u32) {
+        let s = &mut self.s;
+        let inputs = s.p.inputs.len();
+        let of_stage = |o: &crate::program::Output| o.extent == Extent::ROW && s.stage[o.node.index()] == stage;
+        let stores: Vec<(usize, Id)> =
+            s.p.outputs.iter().enumerate().filter(|(_, o)| of_stage(o)).map(|(k, o)| (k, o.node)).collect();
+        if stores.is_empty() {
+            return;
+        }
+        let first = if s.cfg.row_threads == 1 { truth(true) } else { equal(self.lane.clone(), int(0)) };
+        let condition = and(first, s.row_lives.clone());
+        s.when(condition, |s| {
+            for (k, id) in stores {
+                let at = s.row.clone();
+                let value = s.stored(k, s.known_value(id));
+                s.e.push(Stmt::Store(s.tensors[inputs + k].buffer, at, value));
+            }
+        });
+    }
+
+    /// Sums over the rows of values of a row: the first thread of a row takes them.
+    fn sum_row_values(&mut self, stage: u32) {
+        for acc in self.sums.all.clone() {
+            let arg = self.s.p.node(acc.id).args[0];
+            if self.s.p.node(arg).extent.has_cols() || self.s.stage[arg.index()] != stage {
+                continue;
+            }
+            let first = if self.s.cfg.row_threads == 1 { truth(true) } else { equal(self.lane.clone(), int(0)) };
+            let mine = and(first, self.s.row_lives.clone());
+            let value = self.s.known_value(arg);
+            let zero = self.s.e.at(0);
+            self.s.accumulate(&acc, &[value], &mine, &zero);
+        }
+    }
+
+    /// The thread's chunks of the row.
+    fn chunks(&mut self, work: &Work, accs: &[Acc]) {
+        let Config { strategy, vector, chunks, row_threads, .. } = self.s.cfg;
+        let sums = &self.sums;
+        if strategy == Strategy::Looped {
+            let count = self.s.e.index_field("chunks", crate::kernel::Role::Chunks(vector));
+            let needed = self.s.needed(&work.roots);
+            let scans = self.s.p.ids().filter(|i| needed[i.index()] && scan::of(self.s.p.node(*i).kind).is_some());
+            let scans: Vec<Id> = scans.collect();
+            if !scans.is_empty() {
+                let barriers = walk(&mut self.s, work, accs, sums, &scans, count, &self.lane);
+                self.barriers += barriers;
+                return;
+            }
+            let (from, step) = (self.s.e.widen(self.lane.clone()), self.s.e.at(row_threads));
+            self.s.counted("chunk", from, count, step, |s, at| chunk(s, work, accs, sums, at, int(0)));
+        } else {
+            let first = sums.chunk.clone();
+            self.s.unrolled("c", chunks, |s, c| {
+                let at = add(first, s.e.widen(mul(c.clone(), int(i64::from(row_threads)))));
+                chunk(s, work, accs, sums, at, mul(c, int(i64::from(vector))));
+            });
+        }
+    }
+}
