@@ -6,7 +6,7 @@
 #include "gpu.h"
 
 #define __CUDACC_RTC__ 1
-#define __CUDA_ARCH__ 800
+#define __CUDA_ARCH__ 900
 #define __global__
 #define __device__
 #define __host__
@@ -15,6 +15,7 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
+#define __cluster_dims__(...)
 #define __align__(n) __attribute__((aligned(n)))
 #define __grid_constant__
 
@@ -306,6 +307,11 @@ inline float __double2float_rn(double x) { return float(x); }
 
 // --- instructions that text may write as inline PTX ------------------------------------------------------------------
 
+inline void ptx_barrier_cluster_arrive_release_aligned(int line = __builtin_LINE()) { gpu::arrive(line); }
+inline void ptx_barrier_cluster_wait_acquire_aligned(int line = __builtin_LINE()) { gpu::await(line); }
+inline gpu::u64 ptx_mapa_u64(const void* p, int rank) {
+  return reinterpret_cast<gpu::u64>(gpu::remote(p, unsigned(rank)));
+}
 inline float ptx_cvt_f32_f16(unsigned short x) { return gpu::from_f16(x); }
 inline unsigned short ptx_cvt_rn_f16_f32(float x) { return gpu::to_f16(x); }
 inline float ptx_cvt_f32_bf16(unsigned short x) { return gpu::from_bf16(x); }

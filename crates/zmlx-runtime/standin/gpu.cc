@@ -1,4 +1,5 @@
-// The machine: blocks run one after the other, the threads of a block are fibres on one thread of the CPU.
+// The machine: blocks run one after the other, the threads of a block are fibres on one thread of the CPU. The blocks of a
+// cluster take turns: each runs up to its next wait for the others, and its memory is put aside meanwhile.
 //
 // A warp runs as far as it can, lane by lane, before the next one starts: this is the largest skew between threads that
 // barriers allow, so what lacks a barrier sees memory that was not yet written. The order of lanes, warps and blocks is
@@ -98,11 +99,11 @@ namespace {
 
 using namespace gpu;
 
-const unsigned max_threads = 1024;
+const unsigned max_threads = 1024, max_cluster = 16;
 const size_t stack_size = 128 << 10;
 const unsigned time_limit_s = 120;
 
-enum State { Ready, AtBarrier, InExchange, Ended };
+enum State { Ready, AtBarrier, AtCluster, InExchange, Ended };
 enum Order { Forward, Reverse, Random };
 
 struct Fibre : Thread {
@@ -111,6 +112,7 @@ struct Fibre : Thread {
   int line;               // where it waits
   const char* operation;  // of the exchange it waits in
   unsigned mask;
+  bool arrived;  // and has not waited for the cluster yet
 };
 
 struct Warp {
@@ -118,8 +120,13 @@ struct Warp {
   unsigned existing;
 };
 
-Fibre fibres[max_threads];
-Warp warps[max_threads / 32];
+// Of the block that runs; those of the other blocks of its cluster follow in memory.
+Fibre* fibres;
+Warp* warps;
+Fibre* all_fibres;
+Warp* all_warps;
+unsigned char* images[max_cluster];  // memory of the blocks of a cluster that do not run
+unsigned cluster_size, rank;
 unsigned thread_count, warp_count, warp_order[max_threads / 32];
 void* scheduler;
 const Entry* entry;
@@ -164,6 +171,7 @@ void tell_places(unsigned first, unsigned end) {
     if (told[i]) continue;
     const Fibre& f = fibres[i];
     if (f.state == Ended) fprintf(stderr, "  ended:");
+    if (f.state == AtCluster) fprintf(stderr, "  waiting for the cluster in line %d:", f.line);
     if (f.state == AtBarrier) fprintf(stderr, "  at the barrier of line %d:", f.line);
     if (f.state == InExchange) fprintf(stderr, "  in %s of line %d, mask %#x:", f.operation, f.line, f.mask);
     unsigned count = 0;
@@ -192,6 +200,7 @@ void yield() { gpu_switch(&running().stack, scheduler); }
 void fibre_main() {
   for (;;) {
     entry->run(launch);
+    if (running().arrived) stop("a thread arrives, and ends without waiting for its cluster");
     running().state = Ended;
     running().line = 0;
     yield();
@@ -206,23 +215,29 @@ void resume(Fibre& f) {
 // Stacks begin at different places of their pages, or all of them would compete for the same lines of the caches.
 void make_fibres() {
   const size_t page = 16 << 10, stride = stack_size + page;
-  void* memory = mmap(nullptr, stride * thread_count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) stop("no memory for %u stacks", thread_count);
-  for (unsigned i = 0; i < thread_count; ++i) {
-    char* base = static_cast<char*>(memory) + i * stride;
+  const unsigned all = thread_count * cluster_size;
+  all_fibres = static_cast<Fibre*>(calloc(all, sizeof(Fibre)));
+  all_warps = static_cast<Warp*>(calloc(warp_count * cluster_size, sizeof(Warp)));
+  void* memory = mmap(nullptr, stride * all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED || !all_fibres || !all_warps) stop("no memory for %u stacks", all);
+  for (unsigned k = 0; k < all; ++k) {
+    const unsigned i = k % thread_count;
+    char* base = static_cast<char*>(memory) + k * stride;
     mprotect(base, page, PROT_NONE);
     void** top = reinterpret_cast<void**>(base + stride - (i % 61) * 192 - 64);
     *--top = nullptr;  // what fibre_main would return to
     if (saved_words % 2) *--top = nullptr;
     *--top = reinterpret_cast<void*>(fibre_main);
     for (int k = 0; k < saved_words; ++k) *--top = nullptr;
-    Fibre& f = fibres[i];
+    Fibre& f = all_fibres[k];
     f.stack = top;
     f.linear = i;
     f.lane = i % 32;
     f.index = {i % block_size.x, i / block_size.x % block_size.y, i / block_size.x / block_size.y};
-    warps[i / 32].existing |= 1u << i % 32;
+    all_warps[k / thread_count * warp_count + i / 32].existing |= 1u << i % 32;
   }
+  fibres = all_fibres;
+  warps = all_warps;
 }
 
 // --- warps -----------------------------------------------------------------------------------------------------------
@@ -298,35 +313,78 @@ void fill_shared() {
   memset(dynamic_memory, 0xff, dynamic_size);
 }
 
-void run_block(u64 block) {
-  block_index = {unsigned(block % grid_size.x), unsigned(block / grid_size.x % grid_size.y),
-                 unsigned(block / grid_size.x / grid_size.y)};
-  fill_shared();
-  for (unsigned i = 0; i < thread_count; ++i) fibres[i].state = Ready;
+// The block's threads go on to the end, or to where they wait for the cluster. Gives the state that all of them are in.
+State run_block() {
   for (;;) {
+    for (unsigned i = 0; i < thread_count; ++i) fibres[i].state = Ready;
     run_warps();
-    unsigned ended = 0;
     bool together = true;
     for (unsigned i = 0; i < thread_count; ++i) {
-      ended += fibres[i].state == Ended;
-      together &= fibres[i].line == fibres[0].line;
+      together &= fibres[i].line == fibres[0].line && fibres[i].state == fibres[0].state;
     }
-    if (ended == thread_count) return;
-    if (ended || !together) stop_with_places("threads of a block do not come to the same barrier", 0, thread_count);
-    for (unsigned i = 0; i < thread_count; ++i) fibres[i].state = Ready;
+    if (!together) stop_with_places("threads of a block do not come to the same barrier", 0, thread_count);
+    if (fibres[0].state != AtBarrier) return fibres[0].state;
+  }
+}
+
+// As fill_shared: the sanitizer must not see the gaps.
+void copy_shared(volatile unsigned char* to, const volatile unsigned char* from) {
+  for (size_t i = 0, size = shared_end - shared_begin; i < size; ++i) to[i] = from[i];
+}
+
+// The block that ran, if one did, leaves its memory, and the block of this rank comes with its own.
+void enter(unsigned next, bool leaves) {
+  const size_t size = shared_end - shared_begin;
+  if (leaves) {
+    copy_shared(images[rank], shared_begin);
+    memcpy(images[rank] + size, dynamic_memory, dynamic_size);
+  }
+  rank = next;
+  copy_shared(shared_begin, images[rank]);
+  memcpy(dynamic_memory, images[rank] + size, dynamic_size);
+  fibres = all_fibres + rank * thread_count;
+  warps = all_warps + rank * warp_count;
+}
+
+// Each block in turn, up to where it waits for the others, until all have ended.
+void run_cluster(u64 cluster) {
+  for (unsigned i = 0; i < cluster_size; ++i) {
+    if (cluster_size > 1) memset(images[i], 0xff, shared_end - shared_begin + dynamic_size);
+    for (unsigned k = 0; k < thread_count; ++k) all_fibres[i * thread_count + k].state = Ready;
+  }
+  for (bool first = true;; first = false) {
+    unsigned ended = 0, start = order == Random ? random_number() : 0;
+    int line = 0;
+    for (unsigned i = 0; i < cluster_size; ++i) {
+      const unsigned next = order == Reverse ? cluster_size - 1 - i : (i + start) % cluster_size;
+      if (cluster_size > 1) {
+        enter(next, !first || i);
+      } else if (first) {
+        fill_shared();
+      }
+      const u64 block = cluster * cluster_size + next;
+      block_index = {unsigned(block % grid_size.x), unsigned(block / grid_size.x % grid_size.y),
+                     unsigned(block / grid_size.x / grid_size.y)};
+      ended += run_block() == Ended;
+      if (i == 0) line = fibres[0].line;
+      if ((ended && ended != i + 1) || fibres[0].line != line) {
+        stop_with_places("blocks of a cluster do not come to the same barrier", 0, thread_count);
+      }
+    }
+    if (ended) return;
   }
 }
 
 u64 common_divisor(u64 a, u64 b) { return b ? common_divisor(b, a % b) : a; }
 
 void run_grid() {
-  u64 blocks = u64(grid_size.x) * grid_size.y * grid_size.z, factor = 1, start = 0;
+  u64 blocks = u64(grid_size.x) * grid_size.y * grid_size.z / cluster_size, factor = 1, start = 0;
   if (order == Random) {
     start = random_number() % blocks;
     do factor = 1 + random_number() % blocks;
     while (common_divisor(factor, blocks) != 1);
   }
-  for (u64 i = 0; i < blocks; ++i) run_block(order == Reverse ? blocks - 1 - i : (i * factor + start) % blocks);
+  for (u64 i = 0; i < blocks; ++i) run_cluster(order == Reverse ? blocks - 1 - i : (i * factor + start) % blocks);
 }
 
 // --- jobs ------------------------------------------------------------------------------------------------------------
@@ -387,10 +445,16 @@ unsigned read_job(const char* path, const Entry* entries) {
   }
   if (!entry->name) stop("no kernel is named %s", name);
   grid_size = read_dim();
+  cluster_size = entry->cluster;
+  if (cluster_size < 1 || cluster_size > max_cluster) stop("a cluster of %u blocks", cluster_size);
+  if (grid_size.x % cluster_size) stop("%u blocks are no whole clusters of %u", grid_size.x, cluster_size);
   block_size = read_dim();
   if (u64(block_size.x) * block_size.y * block_size.z > max_threads) stop("a block of more than %u threads", max_threads);
   dynamic_size = number();
   dynamic_memory = allocate(dynamic_size, 0);
+  for (unsigned i = 0; cluster_size > 1 && i < cluster_size; ++i) {
+    images[i] = reinterpret_cast<unsigned char*>(allocate(shared_end - shared_begin + dynamic_size, 0));
+  }
   order = Order(number());
   random_state = number();
   launch.args_size = unsigned(number());
@@ -423,6 +487,30 @@ void barrier(int line) {
   running().state = AtBarrier;
   running().line = line;
   yield();
+}
+
+void arrive(int line) {
+  if (running().arrived) stop("line %d: a thread arrives twice without waiting for its cluster", line);
+  running().arrived = true;
+}
+
+void await(int line) {
+  if (!running().arrived) stop("line %d: a thread waits for its cluster without arriving", line);
+  running().state = AtCluster;
+  running().line = line;
+  yield();
+  running().arrived = false;
+}
+
+void* remote(const void* p, unsigned of) {
+  if (of >= cluster_size) stop("a read from block %u of a cluster of %u", of, cluster_size);
+  const auto at = static_cast<const unsigned char*>(p), dynamic = static_cast<const unsigned char*>(dynamic_memory);
+  const size_t size = shared_end - shared_begin;
+  const bool fixed = at >= shared_begin && at < shared_end, launched = at >= dynamic && at < dynamic + dynamic_size;
+  if (!fixed && !launched) stop("a read from another block of what is no memory of a block");
+  if (of == rank) return const_cast<void*>(p);
+  if (all_fibres[of * thread_count].state == Ended) stop("a read from block %u of the cluster, which has ended", of);
+  return images[of] + (fixed ? at - shared_begin : size + (at - dynamic));
 }
 
 Lanes exchange(const char* operation, unsigned mask, Word value, int line) {

@@ -22,6 +22,12 @@ extern Dim block_index, block_size, grid_size;
 // Returns when all threads of the block have come to the same line. A thread that ended, or waits elsewhere, is an error.
 void barrier(int line);
 
+// Clusters, blocks that run side by side: says that this thread is here; waits for all threads of the cluster to have said
+// so; the place in the memory of another block that is `p` in this one's.
+void arrive(int line);
+void await(int line);
+void* remote(const void* p, unsigned rank);
+
 // What a lane hands over: up to 16 bytes.
 struct Word {
   u64 lo, hi;
@@ -97,6 +103,7 @@ struct Launch {
 struct Entry {
   const char* name;
   unsigned buffers;
+  unsigned cluster;  // blocks of a cluster
   void (*run)(const Launch&);
 };
 

@@ -3,13 +3,15 @@
 //!
 //! A launch runs `grid` blocks of `threads` threads. A thread has *variables* (scalars, and arrays of constant length
 //! that are meant for registers), its block has *shared* arrays, and all read one block of *fields*, the launch's
-//! arguments. Values have a compute type (`DType::compute`); f16 and bf16 exist in buffers alone: a load widens, a store
-//! rounds to nearest even.
+//! arguments. Blocks may run in *clusters*, for rows that no block can hold: they wait for each other and read each
+//! other's shared arrays. Values have a compute type (`DType::compute`); f16 and bf16 exist in buffers alone: a load
+//! widens, a store rounds to nearest even.
 //!
 //! Two kinds of arithmetic stay apart. [`Expr::Op`] is the op table's, with its rules for zero divisors, NaN and
 //! wrapping. [`Expr::Arith`] is the machine's: index computations in i32 or i64 that a schedule keeps in range, with
 //! divisors above zero.
 
+mod cluster;
 mod layout;
 mod text;
 mod uniform;
@@ -29,6 +31,8 @@ pub const SHARED_BYTES: usize = 32 * 1024;
 pub const ASIDE_BYTES: usize = 192 * 1024;
 /// Most threads of a block.
 pub const THREADS: u32 = 1024;
+/// Most blocks of a cluster.
+pub const CLUSTER: u32 = 16;
 
 /// A kernel: what every thread of every block runs.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,6 +51,9 @@ pub struct Kernel {
     pub threads: u32,
     /// May ops take their second spelling, as all that is made of them is stored in 16 bits?
     pub half: bool,
+    /// Blocks of a cluster, a power of two up to [`CLUSTER`]; 0 and 1: blocks know nothing of each other. A grid has whole
+    /// clusters, of blocks that follow one another.
+    pub cluster: u32,
     /// What a thread does.
     pub body: Vec<Stmt>,
 }
@@ -142,6 +149,10 @@ pub enum Special {
     Block,
     /// Number of blocks.
     Grid,
+    /// Cluster of the grid.
+    Cluster,
+    /// Block of its cluster.
+    Rank,
 }
 
 /// Index arithmetic, and logic on truth values. `Min` and `Max` are also of floats: NaN if one of them is; of two equal
@@ -193,6 +204,8 @@ pub enum Expr {
     Special(Special),
     /// An element of a shared array.
     Shared(u32, Box<Expr>),
+    /// An element of a shared array of the cluster's block of this rank.
+    Remote(u32, Box<(Expr, Expr)>),
     /// An element of a buffer, widened.
     Load(u32, Box<Expr>),
     /// An op of the op table.
@@ -291,6 +304,10 @@ pub enum Stmt {
     If(Expr, Vec<Stmt>, Vec<Stmt>),
     /// Waits for all threads of the block; shared memory is as they left it.
     Barrier,
+    /// Says to the cluster that this thread is here; all that it wrote to shared memory is seen behind [`Stmt::Await`].
+    Arrive,
+    /// Waits until all threads of the cluster have arrived. So it is a [`Stmt::Barrier`] too.
+    Await,
     /// A remark for people.
     Note(String),
 }
@@ -311,7 +328,7 @@ impl Kernel {
             Expr::Lane(v, _) => var(v).compute(),
             Expr::Field(k) => self.fields.get(*k as usize).map_or(DType::I32, |f| f.dtype),
             Expr::Special(_) => DType::I32,
-            Expr::Shared(k, _) => self.shared.get(*k as usize).map_or(DType::F32, |s| s.dtype),
+            Expr::Shared(k, _) | Expr::Remote(k, _) => self.shared.get(*k as usize).map_or(DType::F32, |s| s.dtype),
             Expr::Load(k, _) => self.buffers.get(*k as usize).map_or(DType::F32, |b| b.dtype.compute()),
             Expr::Op(Op::Cast(to), _) => to.compute(),
             Expr::Op(op, _) if op.is_predicate() => DType::Bool,
@@ -342,7 +359,7 @@ impl Expr {
                 vec![e]
             }
             Expr::Op(_, args) => args.iter().collect(),
-            Expr::Arith(_, ab) | Expr::Rand(ab) => vec![&ab.0, &ab.1],
+            Expr::Arith(_, ab) | Expr::Rand(ab) | Expr::Remote(_, ab) => vec![&ab.0, &ab.1],
             Expr::Pick(cab) => vec![&cab.0, &cab.1, &cab.2],
         }
     }
@@ -362,7 +379,7 @@ impl Stmt {
             Stmt::LoadVector { first, at, .. } | Stmt::StoreVector { first, at, .. } => vec![first, at],
             Stmt::Rand4 { first, seed, index, .. } => vec![first, seed, index],
             Stmt::For { from, to, step, .. } => vec![from, to, step],
-            Stmt::Array(_) | Stmt::Barrier | Stmt::Note(_) => vec![],
+            Stmt::Array(_) | Stmt::Barrier | Stmt::Arrive | Stmt::Await | Stmt::Note(_) => vec![],
         }
     }
 

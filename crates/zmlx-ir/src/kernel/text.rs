@@ -7,6 +7,9 @@ impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let half = if self.half { ", all stored in 16 bits" } else { "" };
         writeln!(f, "kernel {}, {} threads a block{half}", self.name, self.threads)?;
+        if self.cluster > 1 {
+            writeln!(f, "  {} blocks a cluster", self.cluster)?;
+        }
         for b in &self.buffers {
             writeln!(f, "  {} {}: {}", if b.write { "write" } else { "read" }, b.name, b.dtype)?;
         }
@@ -65,6 +68,8 @@ impl Kernel {
                     writeln!(f, "{}[{first}; 4] = rand({seed}, {index})", self.name_of(*var))?
                 }
                 Stmt::Barrier => writeln!(f, "barrier")?,
+                Stmt::Arrive => writeln!(f, "arrive")?,
+                Stmt::Await => writeln!(f, "await")?,
                 Stmt::Note(text) => writeln!(f, "-- {text}")?,
             }
         }
@@ -93,6 +98,9 @@ impl Kernel {
             Expr::Field(k) => self.fields.get(*k as usize).map_or("?".into(), |f| format!("args.{}", f.name)),
             Expr::Special(s) => format!("{s:?}").to_lowercase(),
             Expr::Shared(k, i) => format!("{}[{}]", self.shared_name(*k), self.line(i)),
+            Expr::Remote(k, at) => {
+                format!("{}[{}] of rank {}", self.shared_name(*k), self.line(&at.0), self.line(&at.1))
+            }
             Expr::Load(k, i) => format!("{}[{}]", self.buffer_name(*k), self.line(i)),
             Expr::Op(op, args) => format!("{}({})", op.name(), list(args)),
             Expr::Arith(op, ab) => {

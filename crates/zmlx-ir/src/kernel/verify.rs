@@ -1,7 +1,10 @@
 //! Verification: what every Kernel satisfies before it is printed. A printer may rely on all of it, and so never panics.
 //! A fault is a schedule's: no Program leads to one.
 
-use super::{uniform::Uniformity, *};
+use super::{
+    uniform::{Among, Uniformity},
+    *,
+};
 use crate::op::Class;
 use std::collections::{HashMap, HashSet};
 
@@ -24,7 +27,7 @@ impl Kernel {
     pub fn verify(&self) -> Result<(), Vec<String>> {
         let mut c = Checker {
             k: self,
-            uniform: Uniformity::of(self),
+            uniform: Uniformity::of(self, Among::Block),
             scope: HashSet::new(),
             declared: HashSet::new(),
             ranges: HashMap::new(),
@@ -33,6 +36,7 @@ impl Kernel {
         };
         c.tables();
         c.block(&self.body, false);
+        c.faults.extend(self.cluster_faults());
         if c.faults.is_empty() { Ok(()) } else { Err(c.faults) }
     }
 }
@@ -178,7 +182,7 @@ impl Checker<'_> {
 
     fn stmt(&mut self, s: &Stmt, parted: bool) {
         let shuffles = |e: &&Expr| e.any(&|e| matches!(e, Expr::Shuffle(..)));
-        let meets = matches!(s, Stmt::Barrier) || s.exprs().iter().any(shuffles);
+        let meets = matches!(s, Stmt::Barrier | Stmt::Arrive | Stmt::Await) || s.exprs().iter().any(shuffles);
         self.expect(!(meets && parted), || "threads meet where not all of them come".into());
         match s {
             Stmt::Let(v, e) => {
@@ -244,7 +248,7 @@ impl Checker<'_> {
                 self.block(then, parted);
                 self.block(otherwise, parted);
             }
-            Stmt::Barrier => {}
+            Stmt::Barrier | Stmt::Arrive | Stmt::Await => {}
             Stmt::Note(text) => self.expect(!text.contains(['\n', '\\']), || "a remark of several lines".into()),
         }
     }
@@ -263,6 +267,12 @@ impl Checker<'_> {
             Expr::Special(_) => {}
             Expr::Shared(k, i) => {
                 self.index(i);
+                self.expect((*k as usize) < self.k.shared.len(), || format!("shared array {k} is not there"));
+            }
+            Expr::Remote(k, at) => {
+                self.index(&at.0);
+                let rank = self.expr(&at.1);
+                self.expect(rank == DType::I32, || format!("a rank of type {rank}"));
                 self.expect((*k as usize) < self.k.shared.len(), || format!("shared array {k} is not there"));
             }
             Expr::Load(k, i) => {

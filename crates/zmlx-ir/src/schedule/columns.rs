@@ -78,7 +78,8 @@ impl Lower<'_> {
     /// Writes a block's partial sums to scratch memory.
     pub fn leave(&mut self, held: Held, sub: &Expr, schedule: &mut Schedule) -> Sums {
         let Config { vector, chunks, row_threads, .. } = self.cfg;
-        let mut sums = Sums { pad: row_threads * vector * chunks, ..Sums::default() };
+        let holders = self.cfg.holders();
+        let mut sums = Sums { pad: holders * vector * chunks, ..Sums::default() };
         if !held.cols.is_empty() {
             if self.cfg.threads > row_threads {
                 self.meet(&held.cols, sub);
@@ -98,7 +99,7 @@ impl Lower<'_> {
             let mine = if self.cfg.threads > row_threads { equal(sub.clone(), int(0)) } else { truth(true) };
             self.when(mine, |s| {
                 s.unrolled("c", chunks, |s, c| {
-                    let at = add(first, s.e.widen(mul(c.clone(), int(i64::from(row_threads)))));
+                    let at = add(first, s.e.widen(mul(c.clone(), int(i64::from(holders)))));
                     let at = add(start, mul(at, s.e.at(vector)));
                     let at = s.e.named("at", at);
                     for (mut var, buffer, lanes) in stores {
@@ -152,7 +153,7 @@ impl Schedule {
 }
 
 fn config(cfg: &Config, threads: u32) -> Config {
-    Config { aside: false, threads, row_threads: threads, vector: 1, chunks: 1, dims: 1, ..*cfg }
+    Config { aside: false, threads, row_threads: threads, vector: 1, chunks: 1, cluster: 1, dims: 1, ..*cfg }
 }
 
 /// The kernel that finishes sums of everything and stores uniform outputs. What the columns need of it goes to scratch

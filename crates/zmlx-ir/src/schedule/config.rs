@@ -4,7 +4,7 @@
 use super::{Device, ROW_DIMS};
 use crate::{
     DType, Extent, Program,
-    kernel::{ASIDE_BYTES, SHARED_BYTES, VECTOR_BYTES, WARP},
+    kernel::{ASIDE_BYTES, CLUSTER, SHARED_BYTES, THREADS, VECTOR_BYTES, WARP},
     program::{Kind, Over},
 };
 
@@ -35,6 +35,9 @@ pub struct Config {
     pub vector: u32,
     /// Chunks that a thread holds of a row; `Elementwise`: that it takes at a time.
     pub chunks: u32,
+    /// Blocks that hold a row together, or walk along it (`Resident` and `Looped`, without scans), each with all its
+    /// threads: a power of two; 1 if a block has a row to itself.
+    pub cluster: u32,
     /// Sums over rows lie in shared memory, and inputs of columns are read row by row: registers have no room.
     pub aside: bool,
     /// Dimensions that rows are decomposed over, 1 to [`ROW_DIMS`].
@@ -151,6 +154,7 @@ impl Chooser {
             row_threads: 1,
             vector,
             chunks: 1,
+            cluster: 1,
             aside: false,
             dims: dims.clamp(1, ROW_DIMS) as u32,
             wide: elements.max(rows.saturating_mul(cols)) >= WIDE,
@@ -171,11 +175,14 @@ impl Chooser {
         match (f.stages, f.sums) {
             (false, 0) => Config { strategy: Strategy::Looped, ..base.looped(chunks) },
             (false, _) => base.tiled(cols),
-            (true, sums) => match base.resident(&f, chunks).or_else(|| base.resident_aside(&f, chunks, device)) {
-                Some(config) => config,
-                None if sums > 0 => base.tiled(cols),
-                None => base.looped(chunks),
-            },
+            (true, sums) => {
+                let held = base.resident(&f, chunks).or_else(|| base.resident_aside(&f, chunks, device));
+                match held.or_else(|| base.clustered(&f, chunks, device)) {
+                    Some(config) => config,
+                    None if sums > 0 => base.tiled(cols),
+                    None => base.looped_by_cluster(&f, chunks, device),
+                }
+            }
         }
     }
 }
@@ -234,11 +241,43 @@ impl Config {
         (elements * u64::from(f.sum_bytes) <= most).then_some(config)
     }
 
+    /// Rows that the registers of several blocks hold: as few blocks as do. Scans go from thread to thread in one block.
+    fn clustered(self, f: &Facts, chunks: u64, device: Device) -> Option<Config> {
+        if f.scans {
+            return None;
+        }
+        let sizes = (1..).map(|n| 1 << n).take_while(|n| *n <= device.cluster.min(CLUSTER));
+        sizes.into_iter().find_map(|cluster| {
+            let slice = chunks.div_ceil(u64::from(cluster));
+            let config = self.resident(f, slice).or_else(|| self.resident_aside(f, slice, device))?;
+            // a slice that needs no whole block is no reason for a cluster
+            (config.threads == config.row_threads).then_some(Config { cluster, ..config })
+        })
+    }
+
+    /// Rows that are walked along by as many blocks as may share one: so few rows are under way at a time that what a stage
+    /// reads is in the L2 cache for the next one. (16 rows of 256 K f32 and their results are 32 MiB.)
+    fn looped_by_cluster(self, f: &Facts, chunks: u64, device: Device) -> Config {
+        let cluster = device.cluster.min(CLUSTER);
+        let config = self.looped(chunks);
+        // each thread has some turns to make
+        let worth = chunks >= 4 * u64::from(THREADS * cluster);
+        if f.scans || cluster <= 1 || !worth {
+            return config;
+        }
+        Config { cluster, threads: THREADS, row_threads: THREADS, ..config }
+    }
+
+    /// Threads that hold a row, in all of its blocks.
+    pub(super) fn holders(&self) -> u32 {
+        self.row_threads * self.cluster.max(1)
+    }
+
     /// Rows that are walked along.
     pub(super) fn looped(self, chunks: u64) -> Config {
         let row_threads = chunks.div_ceil(2).next_power_of_two().clamp(u64::from(WARP), 512) as u32;
         let threads = row_threads.max(128);
-        Config { strategy: Strategy::Looped, threads, row_threads, chunks: 1, aside: false, ..self }
+        Config { strategy: Strategy::Looped, threads, row_threads, chunks: 1, cluster: 1, aside: false, ..self }
     }
 
     fn tiled(self, cols: u64) -> Config {
@@ -262,11 +301,39 @@ mod tests {
     #[test]
     fn rows_stay_in_registers_as_long_as_the_device_has_room() {
         let p = norm_gradient(DType::F32);
-        let pick = |cols, shared| Config::pick(&p, 4096, cols, 1, 1 << 20, Device { processors: 132, shared });
+        let pick = |cols, shared| Config::pick(&p, 4096, cols, 1, 1 << 20, Device { shared, ..Device::default() });
         let of = |c: Config| (c.strategy, c.aside);
         assert_eq!(of(pick(4096, 0)), (Strategy::Resident, false));
         assert_eq!(of(pick(16384, 0)), (Strategy::Tiled, false));
         assert_eq!(of(pick(16384, 232_448)), (Strategy::Resident, true));
         assert_eq!(of(pick(65536, 232_448)), (Strategy::Tiled, false));
+    }
+
+    #[test]
+    fn rows_that_outgrow_a_block_are_shared_by_as_few_blocks_as_hold_them() {
+        let formula = Formula::parse("exp(x - max(x)) / sum(exp(x - max(x)))").expect("a formula");
+        let of = |dtype, cluster| {
+            let inputs = vec![(dtype, Extent::ELEM)];
+            let p = formula.bind("softmax", &Signature { inputs }).expect("a Program");
+            move |cols| {
+                let device = Device { shared: 232_448, cluster, ..Device::default() };
+                let c = Config::pick(&p, 512, cols, 1, 1 << 20, device);
+                (c.strategy, c.cluster)
+            }
+        };
+        let (wide, narrow) = (of(DType::F32, 8), of(DType::BF16, 8));
+        assert_eq!(wide(32_768), (Strategy::Resident, 1));
+        assert_eq!([65_533, 131_072, 262_144].map(&wide), [2, 4, 8].map(|n| (Strategy::Resident, n)));
+        assert_eq!(narrow(65_536), (Strategy::Resident, 1));
+        assert_eq!([131_072, 262_144].map(&narrow), [2, 4].map(|n| (Strategy::Resident, n)));
+        // too long for any cluster to hold, and no clusters
+        assert_eq!(wide(262_145), (Strategy::Looped, 8));
+        assert_eq!(of(DType::F32, 1)(65_536), (Strategy::Looped, 1));
+        let p = norm_gradient(DType::F32);
+        let device = Device { shared: 232_448, cluster: 8, ..Device::default() };
+        let sums = |cols| Config::pick(&p, 4096, cols, 1, 1 << 20, device);
+        assert_eq!([65_536, 131_072].map(|n| sums(n).strategy), [Strategy::Resident; 2]);
+        assert!(sums(131_072).cluster == 8 && sums(131_072).aside);
+        assert_eq!(sums(262_144).strategy, Strategy::Tiled);
     }
 }

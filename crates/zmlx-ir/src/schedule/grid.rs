@@ -21,11 +21,13 @@ pub struct Device {
     pub processors: u32,
     /// Bytes of shared memory that a launch may ask for, beside what a text declares.
     pub shared: u32,
+    /// Most blocks that can share a row, as a cluster; 1 where a block is alone.
+    pub cluster: u32,
 }
 
 impl Default for Device {
     fn default() -> Device {
-        Device { processors: 132, shared: 0 }
+        Device { processors: 132, shared: 0, cluster: 1 }
     }
 }
 
@@ -44,12 +46,16 @@ pub enum Grid {
     },
     /// So many rows a block.
     Rows(u32),
+    /// A row a cluster of so many blocks.
+    Clusters(u32),
     /// Blocks that stay: each adds up many rows of `tile` columns (0: of all columns), and leaves a partial sum of each.
     Parts {
         /// Rows that a block holds at a time.
         rows: u32,
         /// Columns that it covers, 0 for all.
         tile: u32,
+        /// Blocks that share a row, and the partial sums of its columns.
+        cluster: u32,
         /// Blocks that a processor runs side by side.
         resident: u32,
     },
@@ -65,7 +71,13 @@ impl Grid {
         let n = match self {
             Grid::Chunks { block, vector } => size.rows.saturating_mul(size.chunks(vector)).div_ceil(u64::from(block)),
             Grid::Rows(n) => size.rows.div_ceil(u64::from(n)),
-            Grid::Parts { tile, .. } => u64::from(self.parts(size, device)) * tiles(size, tile),
+            Grid::Clusters(n) => {
+                let n = u64::from(n.max(1));
+                size.rows.clamp(1, MOST / n) * n
+            }
+            Grid::Parts { tile, cluster, .. } => {
+                u64::from(self.parts(size, device)) * tiles(size, tile) * u64::from(cluster.max(1))
+            }
             Grid::Cols(n) => size.cols.div_ceil(u64::from(n)),
             Grid::One => 1,
         };
@@ -74,8 +86,9 @@ impl Grid {
 
     /// Number of partial sums a column, at least 1: what [`Role::Parts`] holds.
     pub fn parts(self, size: Size, device: Device) -> u32 {
-        let Grid::Parts { rows, tile, resident } = self else { return 1 };
-        let most = (u64::from(device.processors) * u64::from(resident)).div_ceil(tiles(size, tile));
+        let Grid::Parts { rows, tile, resident, cluster } = self else { return 1 };
+        let places = u64::from(device.processors) * u64::from(resident) / u64::from(cluster.max(1));
+        let most = places.div_ceil(tiles(size, tile));
         size.rows.div_ceil(u64::from(rows)).min(most).max(1) as u32
     }
 }
@@ -148,7 +161,7 @@ mod tests {
     use super::*;
 
     const SIZE: Size = Size { rows: 1000, cols: 10, shifted: false };
-    const DEVICE: Device = Device { processors: 100, shared: 0 };
+    const DEVICE: Device = Device { processors: 100, shared: 0, cluster: 1 };
 
     #[test]
     fn chunks_cover_rows_that_start_anywhere() {
@@ -160,12 +173,23 @@ mod tests {
 
     #[test]
     fn blocks_that_stay_are_no_more_than_there_are_rows_or_places() {
-        let few = Grid::Parts { rows: 2, tile: 0, resident: 2 };
+        let few = Grid::Parts { rows: 2, tile: 0, resident: 2, cluster: 1 };
         assert_eq!((few.blocks(SIZE, DEVICE), few.parts(SIZE, DEVICE)), (200, 200));
         let rows = Size { rows: 5, ..SIZE };
         assert_eq!((few.blocks(rows, DEVICE), few.parts(rows, DEVICE)), (3, 3));
-        let tiled = Grid::Parts { rows: 1, tile: 4, resident: 1 };
+        let tiled = Grid::Parts { rows: 1, tile: 4, resident: 1, cluster: 1 };
         assert_eq!((tiled.blocks(SIZE, DEVICE), tiled.parts(SIZE, DEVICE)), (102, 34));
         assert_eq!(Length::Parts(4).elements(SIZE, 34, 102), 34 * 12);
+    }
+
+    #[test]
+    fn a_grid_of_clusters_has_whole_ones() {
+        assert_eq!(Grid::Clusters(8).blocks(SIZE, DEVICE), 8000);
+        assert_eq!(Grid::Clusters(8).blocks(Size { rows: 0, ..SIZE }, DEVICE), 8);
+        assert_eq!(Grid::Clusters(8).blocks(Size { rows: u64::MAX, ..SIZE }, DEVICE) % 8, 0);
+        // 100 places are 12 clusters of 8, each of which leaves one partial sum
+        let stay = Grid::Parts { rows: 1, tile: 0, resident: 1, cluster: 8 };
+        assert_eq!((stay.blocks(SIZE, DEVICE), stay.parts(SIZE, DEVICE)), (96, 12));
+        assert_eq!(stay.blocks(SIZE, Device { processors: 0, ..DEVICE }), 8);
     }
 }

@@ -231,7 +231,7 @@ mod tests {
             cols: 0,
             inputs: &strides,
             uniforms: &[],
-            device: Device { processors: 0, shared: 0 },
+            device: Device { processors: 0, shared: 0, cluster: 1 },
         };
         let step = &s.steps[0];
         let mut args = vec![0xff; step.kernel.layout().size];

@@ -57,6 +57,7 @@ impl Parts {
             threads: 512,
             row_threads: 512,
             chunks: 1,
+            cluster: 1,
             aside: false,
             dims: 1,
             ..*cfg
@@ -67,6 +68,13 @@ impl Parts {
     }
 
     fn part(&mut self, part: &Part<'_>, cfg: &Config) -> Result<(), Unsupported> {
+        let scan = all_scans(part.program).first().map(|s| s.0);
+        let along = matches!(cfg.strategy, Strategy::Resident | Strategy::Looped) && cfg.threads == cfg.row_threads;
+        if cfg.cluster > 1 && (!along || scan.is_some()) {
+            let probe = Lower::new(part, cfg, "probe");
+            let id = scan.or(part.program.outputs.first().map(|o| o.node)).unwrap_or(Id(0));
+            return probe.unsupported("a cluster of blocks for other than a row without scans,", id);
+        }
         match cfg.strategy {
             Strategy::Elementwise if part.program.outputs.iter().all(|o| o.extent == Extent::ELEM) => {
                 let name = self.step_name();

@@ -1,5 +1,6 @@
 //! Reductions along a row: each thread accumulates its elements, then the threads of the row combine by a butterfly of
-//! shuffles, and warps through shared memory. All threads of the row end with the result.
+//! shuffles, warps through shared memory, and blocks of a cluster through each other's. All threads of the row end with the
+//! result.
 //!
 //! Sums are in the type of their values, in an order that depends on the configuration alone. Which of +0 and −0 a
 //! maximum of both is depends on it too.
@@ -208,6 +209,38 @@ impl Lower<'_> {
         let body = self.e.close();
         self.e.push(Stmt::For { var, from: int(1), to: int(i64::from(warps)), step: int(1), unroll: true, body });
         true
+    }
+
+    /// Combines accumulators that each block of the cluster has of its slice of the row, in the order of the blocks: all
+    /// end with equal bits.
+    pub fn among_blocks(&mut self, accs: &[Acc]) {
+        let mut slots = vec![];
+        for v in accs.iter().flat_map(|a| &a.vars) {
+            let var = self.e.kernel.vars[v.0 as usize].clone();
+            slots.push((*v, self.e.shared(&format!("{}_of_block", var.name), var.dtype, 1)));
+        }
+        self.when(equal(thread(), int(0)), |s| {
+            for (v, k) in &slots {
+                s.e.push(Stmt::Set(Place::Shared(*k, int(0)), Expr::Var(*v)));
+            }
+        });
+        self.e.push(Stmt::Arrive);
+        self.e.push(Stmt::Await);
+        let remote = |k: u32, rank: Expr| Expr::Remote(k, Box::new((int(0), rank)));
+        for (v, k) in &slots {
+            self.e.set(*v, remote(*k, int(0)));
+        }
+        let var = self.e.var("rank", DType::I32, 0);
+        self.e.open();
+        let mut slots = slots.into_iter();
+        for acc in accs {
+            let other = slots.by_ref().take(acc.vars.len()).map(|(_, k)| remote(k, Expr::Var(var)));
+            let other: Vec<Expr> = other.map(|o| self.e.named("other", o)).collect();
+            self.join(acc, &other, None);
+        }
+        let body = self.e.close();
+        let to = int(i64::from(self.cfg.cluster));
+        self.e.push(Stmt::For { var, from: int(1), to, step: int(1), unroll: true, body });
     }
 
     /// The result.

@@ -11,6 +11,10 @@
 //! partial sums over the rows
 //! ```
 //!
+//! Where a cluster of blocks shares a row, each takes as many chunks as it has threads, in turn with the others. They go
+//! through the same rows, so they come to the same waits. A block goes on to the next row, or ends, when the others have
+//! read what it left for them: it arrives behind its last read and waits behind its stores, which hide the wait.
+//!
 //! A block with several rows goes on with the last row where there is no other, without storing: all its threads meet at
 //! every barrier and shuffle.
 
@@ -25,7 +29,7 @@ use super::{
 };
 use crate::{
     Extent,
-    kernel::{Arith, Expr, Place, Stmt, VarId},
+    kernel::{Arith, Expr, Place, Special, Stmt, VarId},
     program::{Id, Kind, Over},
 };
 
@@ -63,7 +67,9 @@ pub(super) fn lower(
     let tile = if cfg.strategy == Strategy::Tiled { cfg.row_threads * cfg.vector * cfg.chunks } else { 0 };
     let per_block = cfg.threads / cfg.row_threads;
     let grid = if stays {
-        Grid::Parts { rows: per_block, tile, resident: resident(&s.e.kernel) }
+        Grid::Parts { rows: per_block, tile, resident: resident(&s.e.kernel), cluster: cfg.cluster }
+    } else if cfg.cluster > 1 {
+        Grid::Clusters(cfg.cluster)
     } else {
         Grid::Rows(per_block)
     };
@@ -114,8 +120,12 @@ pub(super) struct Rows<'p> {
 
 impl<'p> Rows<'p> {
     fn new(mut s: Lower<'p>, sums: &[Id], stays: bool) -> Self {
-        let Config { threads, row_threads, vector, chunks, .. } = s.cfg;
-        let (lane, sub) = if threads == row_threads {
+        let Config { threads, row_threads, vector, chunks, cluster, .. } = s.cfg;
+        s.e.kernel.cluster = cluster;
+        let (lane, sub) = if cluster > 1 {
+            let lane = add(mul(Expr::Special(Special::Rank), int(i64::from(threads))), thread());
+            (s.e.named("lane", lane), int(0))
+        } else if threads == row_threads {
             (thread(), int(0))
         } else {
             let lane = arith(Arith::BitAnd, thread(), int(i64::from(row_threads - 1)));
@@ -152,7 +162,12 @@ impl<'p> Rows<'p> {
     fn all(&mut self) {
         let Config { strategy, row_threads, vector, chunks, .. } = self.s.cfg;
         let per_block = self.s.e.at(self.per_block());
-        let (mut block, mut grid) = (self.s.e.widen(block()), self.s.e.widen(grid()));
+        let (mut block, mut grid) = match self.s.cfg.cluster {
+            0 | 1 => (block(), grid()),
+            n => (Expr::Special(Special::Cluster), arith(Arith::Div, grid(), int(i64::from(n)))),
+        };
+        block = self.s.e.widen(block);
+        grid = self.s.e.widen(grid);
         let lane = self.s.e.widen(self.lane.clone());
         self.sums.chunk = lane.clone();
         if strategy == Strategy::Tiled {
@@ -202,7 +217,9 @@ impl<'p> Rows<'p> {
         for stage in 0..=last {
             self.stage(stage);
         }
-        if self.barriers == 1 {
+        if self.s.cfg.cluster > 1 && self.last_reduction().is_some() {
+            self.s.e.push(Stmt::Await);
+        } else if self.barriers == 1 {
             // the next turn writes what this one reads
             self.s.e.push(Stmt::Barrier);
         }
@@ -229,7 +246,7 @@ impl<'p> Rows<'p> {
 
     /// Reads the inputs of columns into registers: all rows of the block read them there.
     fn hold_columns(&mut self) {
-        let Config { vector, chunks, row_threads, .. } = self.s.cfg;
+        let (Config { vector, chunks, .. }, holders) = (self.s.cfg, self.s.cfg.holders());
         let s = &self.s;
         let inputs = s.p.ids().filter_map(|id| match s.p.node(id).kind {
             Kind::Input(slot) if s.p.node(id).extent == Extent::COL && s.early(id) => Some((id, slot as usize)),
@@ -250,7 +267,7 @@ impl<'p> Rows<'p> {
         self.s.find_columns();
         let first = self.sums.chunk.clone();
         self.s.unrolled("c", chunks, |s, c| {
-            let at = add(first, s.e.widen(mul(c.clone(), int(i64::from(row_threads)))));
+            let at = add(first, s.e.widen(mul(c.clone(), int(i64::from(holders)))));
             let (col, full) = chunk_at(s, at);
             load(s, &arrays, &mul(c, int(i64::from(vector))), &col, &full);
         });
@@ -258,7 +275,7 @@ impl<'p> Rows<'p> {
 
     /// Reads the row's inputs of elements into registers.
     fn hold_inputs(&mut self) {
-        let Config { vector, chunks, row_threads, .. } = self.s.cfg;
+        let (Config { vector, chunks, .. }, holders) = (self.s.cfg, self.s.cfg.holders());
         let mut arrays = vec![];
         for id in self.s.p.ids() {
             let node = self.s.p.node(id);
@@ -279,7 +296,7 @@ impl<'p> Rows<'p> {
         let lane = self.sums.chunk.clone();
         self.s.e.open();
         self.s.unrolled("c", chunks, |s, c| {
-            let at = add(lane.clone(), s.e.widen(mul(c.clone(), int(i64::from(row_threads)))));
+            let at = add(lane.clone(), s.e.widen(mul(c.clone(), int(i64::from(holders)))));
             let (col, full) = chunk_at(s, at);
             load(s, &arrays, &mul(c, int(i64::from(vector))), &col, &full);
         });
@@ -291,7 +308,7 @@ impl<'p> Rows<'p> {
         // nearly everywhere: all loads are under way before the first one is waited for
         self.s.e.open();
         self.s.unrolled("c", chunks, |s, c| {
-            let at = add(lane, s.e.widen(mul(c.clone(), int(i64::from(row_threads)))));
+            let at = add(lane, s.e.widen(mul(c.clone(), int(i64::from(holders)))));
             let col = sub(mul(at, s.e.at(vector)), s.row_shift.clone());
             let col = s.e.named("col", col);
             for (slot, _, var) in &arrays {

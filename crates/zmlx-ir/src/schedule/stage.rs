@@ -33,6 +33,13 @@ impl Rows<'_> {
         if !accs.is_empty() && self.s.across(&accs, self.s.cfg.row_threads) {
             self.barriers += 1;
         }
+        if !accs.is_empty() && self.s.cfg.cluster > 1 {
+            self.s.among_blocks(&accs);
+            // the others may end, or go on to the next row, as soon as this block has read what it wants
+            if self.last_reduction() == Some(stage) {
+                self.s.e.push(Stmt::Arrive);
+            }
+        }
         for acc in &accs {
             let result = self.s.result(acc);
             self.s.known[acc.id.index()] = Some(result);
@@ -43,6 +50,13 @@ impl Rows<'_> {
             self.s.held[r.id.index()] = Some(r.made);
             self.barriers += 2;
         }
+    }
+
+    /// The last stage that ends with reductions along the row.
+    pub(super) fn last_reduction(&self) -> Option<u32> {
+        let s = &self.s;
+        let along = s.p.ids().filter(|i| s.early(*i) && is_along(s.p.node(*i).kind));
+        along.map(|i| s.args_stage(i)).max()
     }
 
     fn work(&self, stage: u32) -> Work {
@@ -119,7 +133,8 @@ impl Rows<'_> {
 
     /// The thread's chunks of the row.
     fn chunks(&mut self, work: &Work, accs: &[Acc]) {
-        let Config { strategy, vector, chunks, row_threads, .. } = self.s.cfg;
+        let Config { strategy, vector, chunks, .. } = self.s.cfg;
+        let holders = self.s.cfg.holders();
         let sums = &self.sums;
         if strategy == Strategy::Looped {
             let count = self.s.e.index_field("chunks", crate::kernel::Role::Chunks(vector));
@@ -131,12 +146,12 @@ impl Rows<'_> {
                 self.barriers += barriers;
                 return;
             }
-            let (from, step) = (self.s.e.widen(self.lane.clone()), self.s.e.at(row_threads));
+            let (from, step) = (self.s.e.widen(self.lane.clone()), self.s.e.at(holders));
             self.s.counted("chunk", from, count, step, |s, at| chunk(s, work, accs, sums, at, int(0)));
         } else {
             let first = sums.chunk.clone();
             self.s.unrolled("c", chunks, |s, c| {
-                let at = add(first, s.e.widen(mul(c.clone(), int(i64::from(row_threads)))));
+                let at = add(first, s.e.widen(mul(c.clone(), int(i64::from(holders)))));
                 chunk(s, work, accs, sums, at, mul(c, int(i64::from(vector))));
             });
         }

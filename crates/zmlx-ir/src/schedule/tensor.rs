@@ -239,9 +239,9 @@ impl Lower<'_> {
     /// one of them never does.
     pub fn whole(&mut self, tensors: &[usize], lane: &Expr) -> Option<Expr> {
         let aligned: Option<Vec<Expr>> = tensors.iter().map(|t| self.tensors[*t].vectors.clone()).collect();
-        let (row_threads, vector) = (self.cfg.row_threads, self.cfg.vector);
+        let (holders, vector) = (self.cfg.holders(), self.cfg.vector);
         let from = sub(mul(lane.clone(), self.e.at(vector)), self.row_shift.clone());
-        let end = add(from.clone(), self.e.at(((self.cfg.chunks - 1) * row_threads + 1) * vector));
+        let end = add(from.clone(), self.e.at(((self.cfg.chunks - 1) * holders + 1) * vector));
         let cols = self.cols();
         let mut whole = arith(Arith::Le, end, cols);
         if self.row_shift.as_int() != Some(0) {

@@ -41,7 +41,7 @@ fn named(mut p: Program, name: String) -> Program {
     p
 }
 
-fn gradient(p: &Program) -> Program {
+pub fn gradient(p: &Program) -> Program {
     let wrt: Vec<usize> = (0..p.inputs.len()).filter(|k| p.inputs[*k].dtype.is_float()).collect();
     named(vjp(p, &wrt).unwrap_or_else(|e| panic!("{}: {e}", p.name)), format!("{}_vjp", p.name))
 }
@@ -76,7 +76,7 @@ fn row_kernels(dialect: Dialect) {
                     cols as u64,
                     3,
                     (rows * cols) as u64,
-                    Device { processors: 3, shared: 0 },
+                    Device { processors: 3, ..Device::default() },
                 );
                 let looped = Config { strategy: Strategy::Looped, threads: 64, row_threads: 64, ..picked };
                 let tiled = Config { strategy: Strategy::Tiled, threads: 64, row_threads: 32, chunks: 1, ..picked };
@@ -129,12 +129,18 @@ fn golden_texts_are_what_is_printed() {
     let norm = gradient(&program("rms_norm", ROW_KERNELS[1].1, ROW_KERNELS[1].2, DType::F32));
     let cumsum = program("cumsum", "cumsum(x)", &[Extent::ELEM], DType::F32);
     let mut changed = vec![];
-    for p in [bias, softmax, norm, cumsum] {
-        let cfg = Config::pick(&p, 4096, 4096, 1, 4096 * 4096, Device::default());
+    // rows of a cluster, where there are clusters
+    let long = named(program("layer_norm", ROW_KERNELS[2].1, ROW_KERNELS[2].2, DType::F32), "layer_norm_long".into());
+    let device = Device { cluster: 8, ..Device::default() };
+    for (p, cols) in [(bias, 4096), (softmax, 4096), (norm, 4096), (cumsum, 4096), (long, 131_072)] {
+        let cfg = Config::pick(&p, 4096, cols, 1, 4096 * cols, device);
         let schedule = schedule(&p, &cfg).unwrap_or_else(|e| panic!("{}: {e}", p.name));
         let kernels: Vec<_> = schedule.steps.iter().map(|s| &s.kernel).collect();
         for dialect in [Dialect::Cuda, Dialect::Metal] {
             let table = crate::launch::table(dialect);
+            if cfg.cluster > 1 && table.cluster.is_none() {
+                continue;
+            }
             let text = zmlx_runtime::backend::c_like::unit(&kernels, table).unwrap_or_else(|e| panic!("{e}"));
             let path = format!("{folder}/{}.{}", p.name, table.target);
             if std::fs::read_to_string(&path).unwrap_or_default() != text {

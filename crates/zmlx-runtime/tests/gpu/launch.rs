@@ -89,7 +89,7 @@ pub fn run(
         cols,
         inputs: &strides,
         uniforms: &case.uniforms,
-        device: Device { processors: 3, shared: 0 },
+        device: Device { processors: 3, ..Device::default() },
     };
     schedule.admits(&geometry).map_err(|(what, most, got)| format!("{got} {what}, at most {most}"))?;
     let length = |k: usize| {

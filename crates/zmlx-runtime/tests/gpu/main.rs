@@ -4,6 +4,7 @@
 #[path = "../random/case.rs"]
 #[allow(dead_code, reason = "shared with the executor's tests")]
 mod case;
+mod cluster;
 mod formulas;
 mod launch;
 mod random;

@@ -19,9 +19,16 @@ struct Job {
 }
 
 /// A configuration that holds the case, of a strategy drawn at random.
-fn config(p: &Program, case: &Case, r: &mut Random) -> Config {
+fn config(dialect: Dialect, p: &Program, case: &Case, r: &mut Random) -> Config {
     let (rows, cols) = (case.rows() as u64, case.cols as u64);
-    let picked = Config::pick(p, rows, cols, case.row_dims.len(), rows * cols * 4, Device { processors: 3, shared: 0 });
+    let picked = Config::pick(
+        p,
+        rows,
+        cols,
+        case.row_dims.len(),
+        rows * cols * 4,
+        Device { processors: 3, ..Device::default() },
+    );
     let vector = picked.vector;
     let chunks = (cols + u64::from(vector) - 1).div_ceil(u64::from(vector)) as u32;
     let row_threads = r.pick(&[1, 4, 32, 64, 128]);
@@ -36,7 +43,14 @@ fn config(p: &Program, case: &Case, r: &mut Random) -> Config {
     if picked.strategy == Strategy::Elementwise && r.chance(1, 2) {
         return Config { threads: 64, chunks: r.pick(&[1, 2, 4]), ..picked };
     }
-    if r.chance(1, 3) || drawn.chunks > 8 { picked } else { drawn }
+    let config = if r.chance(1, 3) || drawn.chunks > 8 { picked } else { drawn };
+    if dialect == Dialect::Cuda && matches!(config.strategy, Strategy::Resident | Strategy::Looped) && r.chance(1, 3) {
+        // some blocks have no column, or a part of a chunk
+        let (cluster, threads) = (r.pick(&[2, 4, 8]), r.pick(&[32, 64]));
+        let chunks = chunks.div_ceil(cluster * threads).max(1);
+        return Config { cluster, threads, row_threads: threads, chunks, ..config };
+    }
+    config
 }
 
 /// Programs that do not run: without a schedule, or of a type that the target lacks.
@@ -55,7 +69,7 @@ fn sweep(dialect: Dialect, seeds: std::ops::Range<u64>, wild: bool) -> (Counts, 
         p.name = format!("random_{seed}");
         let shape = small_shape(&mut r);
         let case = Case::draw(p, shape, wild, &mut r);
-        let cfg = config(&case.program, &case, &mut r);
+        let cfg = config(dialect, &case.program, &case, &mut r);
         let made = schedule(&case.program, &cfg);
         if let Err(e) = &made
             && e.what.contains("faulty")

@@ -4,6 +4,7 @@
 mod standin;
 
 mod bugs;
+mod cluster;
 mod cuda;
 mod metal;
 

@@ -44,9 +44,12 @@ pub fn trampolines(dialect: Dialect, text: &str, entries: &[&str]) -> Result<Str
         let arguments = arguments.join(", ");
         functions +=
             &format!("static void run_{entry}(const gpu::Launch& launch) {{ (void)launch; {entry}({arguments}); }}\n");
-        table += &format!("  {{\"{entry}\", {buffers}, run_{entry}}},\n");
+        let cluster = cluster(text, entry);
+        table += &format!("  {{\"{entry}\", {buffers}, {cluster}, run_{entry}}},\n");
     }
-    Ok(format!("{functions}extern \"C\" const gpu::Entry gpu_entries[] = {{\n{table}  {{nullptr, 0, nullptr}},\n}};\n"))
+    Ok(format!(
+        "{functions}extern \"C\" const gpu::Entry gpu_entries[] = {{\n{table}  {{nullptr, 0, 1, nullptr}},\n}};\n"
+    ))
 }
 
 /// Metal refuses positions and sizes of different dimensions, and places that the argument table does not have.
@@ -84,6 +87,14 @@ fn metal_argument(parameter: &str) -> Option<String> {
         true => Some(format!("gpu::Buffer{{launch.buffers[{slot}]}}")),
         false => Some("gpu::Args{launch}".to_owned()),
     }
+}
+
+/// Blocks of a cluster: what `__cluster_dims__` says in front of the function `name`.
+fn cluster(text: &str, name: &str) -> u32 {
+    let before = text.find(&format!(" {name}(")).map_or("", |at| &text[..at]);
+    let head = &before[before.rfind(['}', ';']).map_or(0, |at| at + 1)..];
+    let dims = head.split_once("__cluster_dims__(").and_then(|(_, dims)| dims.split([',', ')']).next());
+    dims.and_then(|n| n.trim().parse().ok()).unwrap_or(1)
 }
 
 /// The parameters of the function `name`, as written.

@@ -1,6 +1,6 @@
 //! Values: every op of the table on every type, with exactly its meaning.
 
-use super::{SPECIALS, Writer, prelude::Need, word};
+use super::{CLUSTER, RANK, SPECIALS, Writer, prelude::Need, word};
 use zmlx_ir::{
     DType, Op,
     kernel::{Arith, Expr, Shuffle, Special, WARP},
@@ -44,9 +44,16 @@ impl Writer<'_> {
                 Special::Thread => SPECIALS[0],
                 Special::Block => SPECIALS[1],
                 Special::Grid => SPECIALS[2],
+                Special::Cluster => CLUSTER,
+                Special::Rank => RANK,
             }
             .into(),
             Expr::Shared(k, i) => format!("{}[{}]", self.shared(*k), self.top(i)),
+            Expr::Remote(k, at) => {
+                let dtype = self.k.shared[*k as usize].dtype;
+                self.needs.insert(Need::Function("remote", dtype));
+                format!("remote_{dtype}(&{}[{}], {})", self.shared(*k), self.top(&at.0), self.top(&at.1))
+            }
             Expr::Load(k, i) => {
                 let dtype = self.k.buffers[*k as usize].dtype;
                 let element = format!("{}[{}]", self.buffer(*k), self.top(i));

@@ -42,6 +42,8 @@ pub struct Dialect {
     pub function: &'static str,
     /// Waits for all threads of the block.
     pub barrier: &'static str,
+    /// Says to a cluster that the thread is here, and waits for all of it; None where blocks are alone.
+    pub cluster: Option<[&'static str; 2]>,
     /// Thread of the block, block of the grid, number of blocks, in the body of an entry.
     pub specials: [&'static str; 3],
     /// Infinity and NaN, as f32 and f64.
@@ -51,7 +53,8 @@ pub struct Dialect {
     /// A prelude function of this target's own: f16 to f32, f32 to f16, f32 to bf16, two f32 to a word of 16-bit floats
     /// (`pack_bf16`); shuffles of 64 bits; the smaller and larger of two floats where zeros are alike (`least_f32`,
     /// `most_f32`); second spellings of ops (`exp_half_f32`); an index that
-    /// no loop may compute ahead (`fresh_i32`).
+    /// no loop may compute ahead (`fresh_i32`); `remote`, an element
+    /// of shared memory of another block.
     pub own: fn(&str) -> Option<&'static str>,
     /// `$0` of the lane whose number differs by `$1`; of the lane `$1` before or behind, or of number `$1`, in groups
     /// of `$2`.
@@ -64,8 +67,8 @@ pub struct Dialect {
     pub launch_shared: &'static str,
     /// Most buffers of an entry.
     pub buffers: usize,
-    /// The parts of an entry up to the opening brace, from its name, parameters, argument type and threads.
-    pub entry: fn(&str, &[String], Option<&str>, u32) -> String,
+    /// The parts of an entry up to the opening brace, from its name, parameters, argument type, threads and cluster.
+    pub entry: fn(&str, &[String], Option<&str>, u32, u32) -> String,
     /// Words that are no names.
     pub reserved: &'static [&'static str],
 }
@@ -129,6 +132,8 @@ const RESERVED: &[&str] = &[
     "catch",
     "char",
     "class",
+    "cluster_id",
+    "cluster_rank",
     "compl",
     "concept",
     "const",
@@ -231,6 +236,10 @@ impl Writer<'_> {
         if let (Some(v), "") = (k.vars.iter().find(|v| v.aside), self.d.launch_shared) {
             return Err(self.unsupported("an array in shared memory", v.dtype));
         }
+        if k.cluster > 1 && self.d.cluster.is_none() {
+            let dtype = k.buffers.first().map_or(DType::F32, |b| b.dtype);
+            return Err(self.unsupported("a row of several blocks", dtype));
+        }
         if k.buffers.len() >= self.d.buffers {
             let dtype = k.buffers[0].dtype;
             return Err(self.unsupported(&format!("a kernel of {} buffers", k.buffers.len()), dtype));
@@ -257,7 +266,7 @@ impl Writer<'_> {
                 format!("{}{constant}{}* {}", d.device, self.memory(b.dtype), word(&b.name, d))
             })
             .collect();
-        self.text += &(d.entry)(&name, &params, (!k.fields.is_empty()).then_some(&args), k.threads);
+        self.text += &(d.entry)(&name, &params, (!k.fields.is_empty()).then_some(&args), k.threads, k.cluster);
         self.text += " {\n";
         for (special, (name, spelling)) in
             [Special::Thread, Special::Block, Special::Grid].into_iter().zip(SPECIALS.iter().zip(d.specials))
@@ -266,8 +275,18 @@ impl Writer<'_> {
             let is = |e: &Expr| *e == Expr::Special(special);
             visit(&k.body, &mut |s| used |= s.exprs().iter().any(|e| e.any(&is)));
             used |= special == Special::Thread && k.aside_bytes() > 0;
+            used |= special == Special::Block && k.cluster > 1;
             if used {
                 let _ = writeln!(self.text, "    const int {name} = {spelling};");
+            }
+        }
+        // a cluster is of blocks that follow one another
+        for (special, name, sign) in [(Special::Cluster, CLUSTER, '/'), (Special::Rank, RANK, '%')] {
+            let mut used = false;
+            let is = |e: &Expr| *e == Expr::Special(special);
+            visit(&k.body, &mut |s| used |= s.exprs().iter().any(|e| e.any(&is)));
+            if used {
+                let _ = writeln!(self.text, "    const int {name} = {} {sign} {};", SPECIALS[1], k.cluster);
             }
         }
         for s in &k.shared {
@@ -432,6 +451,8 @@ impl Writer<'_> {
                 self.line(depth, "}");
             }
             Stmt::Barrier => self.line(depth, self.d.barrier),
+            Stmt::Arrive => self.line(depth, self.d.cluster.unwrap_or_default()[0]),
+            Stmt::Await => self.line(depth, self.d.cluster.unwrap_or_default()[1]),
             Stmt::Note(text) => self.line(depth, &format!("// {text}")),
         }
     }
@@ -454,6 +475,8 @@ impl Writer<'_> {
 }
 
 const SPECIALS: [&str; 3] = ["tid", "bid", "blocks"];
+const CLUSTER: &str = "cluster_id";
+const RANK: &str = "cluster_rank";
 
 fn memory(d: &Dialect, dtype: DType) -> &'static str {
     match dtype {

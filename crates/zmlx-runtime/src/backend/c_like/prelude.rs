@@ -120,6 +120,7 @@ fn function(n: Need, d: &Dialect) -> String {
                 ("max", true) => "return a >= b || a != a ? a : b;",
                 ("min", false) => "return a <= b ? a : b;",
                 ("max", false) => "return a >= b ? a : b;",
+                ("remote", _) => return expand(&own(d, name).replace("$name", &format!("{name}_{t}")), t, d),
                 _ => return expand(&own(d, &format!("{name}_{t}")), t, d),
             };
             let two = matches!(name, "mulz" | "div" | "rem" | "min" | "max");

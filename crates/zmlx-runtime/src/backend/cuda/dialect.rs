@@ -28,6 +28,10 @@ pub static CUDA: Dialect = Dialect {
     shared: "__shared__ ",
     function: "__device__ __forceinline__ ",
     barrier: "__syncthreads();",
+    cluster: Some([
+        "asm volatile(\"barrier.cluster.arrive.release.aligned;\" ::: \"memory\");",
+        "asm volatile(\"barrier.cluster.wait.acquire.aligned;\" ::: \"memory\");",
+    ]),
     specials: ["threadIdx.x", "blockIdx.x", "gridDim.x"],
     not_numbers: [
         "__int_as_float(0x7f800000)",
@@ -289,6 +293,16 @@ $fn$i64 fresh_i64($i64 x) {
 }
 "
         }
+        // the same place in another block, by its generic address; from compute capability 9.0 on
+        "remote" => {
+            "\
+$fn$T $name(const $T* p, int rank) {
+    $u64 q;
+    asm(\"mapa.u64 %0, %1, %2;\" : \"=l\"(q) : \"l\"(p), \"r\"(rank));
+    return *(const $T*)q;
+}
+"
+        }
         _ => return half(name),
     })
 }
@@ -342,8 +356,9 @@ $fnfloat sigmoid_half_f32(float x) {
     })
 }
 
-fn entry(name: &str, params: &[String], args: Option<&str>, threads: u32) -> String {
+fn entry(name: &str, params: &[String], args: Option<&str>, threads: u32, cluster: u32) -> String {
     let mut list: Vec<String> = params.iter().map(|p| p.replace("* ", "* __restrict__ ")).collect();
     list.extend(args.map(|a| format!("const {a} args")));
-    format!("extern \"C\" __global__ __launch_bounds__({threads}) void {name}({})", list.join(", "))
+    let cluster = if cluster > 1 { format!("__cluster_dims__({cluster}, 1, 1) ") } else { String::new() };
+    format!("extern \"C\" __global__ {cluster}__launch_bounds__({threads}) void {name}({})", list.join(", "))
 }

@@ -19,6 +19,7 @@ pub static METAL: Dialect = Dialect {
     shared: "threadgroup ",
     function: "static inline ",
     barrier: "threadgroup_barrier(mem_flags::mem_threadgroup);",
+    cluster: None,
     specials: ["(int)thread_of_group", "(int)group_of_grid", "(int)groups_of_grid"],
     not_numbers: ["INFINITY", "", "NAN", ""],
     call,
@@ -161,7 +162,7 @@ $fn$T shuffle_i64($T x, ushort n) {
     })
 }
 
-fn entry(name: &str, params: &[String], args: Option<&str>, threads: u32) -> String {
+fn entry(name: &str, params: &[String], args: Option<&str>, threads: u32, _: u32) -> String {
     let mut list: Vec<String> = params.iter().enumerate().map(|(k, p)| format!("{p} [[buffer({k})]]")).collect();
     list.extend(args.map(|a| format!("constant {a}& args [[buffer({})]]", params.len())));
     list.push("uint thread_of_group [[thread_position_in_threadgroup]]".into());

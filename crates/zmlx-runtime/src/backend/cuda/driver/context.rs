@@ -38,6 +38,13 @@ pub struct Facts {
     pub driver: (u32, u32),
 }
 
+impl Facts {
+    /// The most blocks of a cluster that every device allows which has clusters; 1 on those that have none.
+    pub fn cluster(&self) -> u32 {
+        if self.capability >= (9, 0) { 8 } else { 1 }
+    }
+}
+
 impl fmt::Display for Facts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ((major, minor), (cuda, point)) = (self.capability, self.driver);

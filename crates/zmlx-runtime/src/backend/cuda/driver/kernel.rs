@@ -100,7 +100,8 @@ impl Kernel {
         });
         let strides: SmallVec<[Strides<'_>; 8]> = strides.collect();
         let facts = self.context.facts();
-        let device = Device { processors: facts.multiprocessors, shared: facts.shared_per_block };
+        let device =
+            Device { processors: facts.multiprocessors, shared: facts.shared_per_block, cluster: facts.cluster() };
         let (row_dims, uniforms) = (l.row_dims, l.uniforms);
         let g = Geometry { row_dims, cols: l.cols, inputs: &strides, uniforms, device };
         let config = self.chooser.pick(g.rows(), l.cols as u64, l.row_dims.len(), g.elements(), device);
