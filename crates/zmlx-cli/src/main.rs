@@ -1,9 +1,11 @@
 //! The `zmlx` command line: one file a verb.
 
 mod allocator;
+mod bench;
 mod device;
+mod machine;
 mod named;
-mod peer;
+mod report;
 mod table;
 mod verb;
 

@@ -1,11 +1,8 @@
 //! `zmlx doctor`: what this machine and this build have.
 
-use crate::{Outcome, table};
+use crate::{Outcome, machine, table};
 use serde_json::json;
-use zmlx_runtime::{
-    backend::{self, cpu::simd},
-    cache::Cache,
-};
+use zmlx_runtime::cache::Cache;
 
 /// Show devices, versions, settings and the kernels on disk
 #[derive(clap::Args)]
@@ -19,16 +16,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Outcome {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let cpu = format!("{}, {threads} threads, {}", std::env::consts::ARCH, simd::name());
-    let mut facts = vec![
-        ("zmlx".to_string(), env!("CARGO_PKG_VERSION").to_string()),
-        ("candle".into(), zmlx::CANDLE_VERSION.into()),
-        ("threads set by".into(), zmlx::THREADS_VARIABLE.into()),
-        ("device cpu".into(), cpu),
-    ];
-    facts.extend(cuda());
-    facts.push(("device metal".into(), "not connected to tensors yet; `show --target metal` prints its text".into()));
+    let mut facts = machine::facts();
     let cache = Cache::shared();
     if args.clear_cache {
         let removed = cache.clear().map_err(|e| format!("doctor: --clear-cache, expected to remove files, got {e}"))?;
@@ -43,19 +31,4 @@ pub fn run(args: &Args) -> Outcome {
         table::print(&["what", "found"], &rows);
     }
     Ok(true)
-}
-
-/// NVIDIA's devices, a row each, and the compiler of their kernels.
-fn cuda() -> Vec<(String, String)> {
-    let Some(found) = backend::find_cuda() else {
-        return vec![("device cuda".into(), "not in this build (feature cuda)".into())];
-    };
-    let none = |e: zmlx_runtime::Error| format!("none: {e}");
-    let mut rows = match found.devices {
-        Ok(devices) if devices.is_empty() => vec![("device cuda".into(), "none".into())],
-        Ok(devices) => devices.into_iter().enumerate().map(|(n, d)| (format!("device cuda {n}"), d)).collect(),
-        Err(e) => vec![("device cuda".into(), none(e))],
-    };
-    rows.push(("compiler cuda".into(), found.compiler.unwrap_or_else(none)));
-    rows
 }

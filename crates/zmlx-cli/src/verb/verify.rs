@@ -1,9 +1,14 @@
-//! `zmlx verify`: every kernel of the catalog, value and gradient, against the f64 oracle and plain candle.
+//! `zmlx verify`: every kernel of the catalog, value and gradient, against the f64 oracle and plain candle. A row is printed
+//! as soon as it is known.
 
-use crate::{Outcome, device, table};
-use serde_json::json;
-use std::io::{IsTerminal, Write};
-use zmlx::{catalog::ENTRIES, harness};
+use crate::{Outcome, device, report::Report as File, table::Live};
+use candle_core::Device;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use zmlx::{
+    catalog::ENTRIES,
+    harness::{self, HugeReport, Report, Sizes},
+};
 use zmlx_ir::DType;
 
 /// Check the catalog against the f64 oracle and plain candle
@@ -15,9 +20,21 @@ pub struct Args {
     /// Only this dtype
     #[arg(long, value_parser = ["f32", "f16", "bf16", "f64"])]
     dtype: Option<String>,
-    /// A list, one object a kernel and dtype
+    /// Small shapes only, e.g. under compute-sanitizer
+    #[arg(long)]
+    quick: bool,
+    /// A few kernels above 2^31 elements, on a GPU, and nothing else (about 22 GB; what lacks memory is skipped)
+    #[arg(long, conflicts_with_all = ["filter", "dtype", "quick"])]
+    huge: bool,
+    /// Kernels checked at a time (default: on a GPU, whose kernels are compiled as they are met, one a core; on the CPU 1)
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// One object a line, for each kernel and dtype
     #[arg(long)]
     json: bool,
+    /// Append the machine and the rows to this file, one object a line (on metal: zmlx-report.json unless told otherwise)
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// The device to run on (default: the best that is there)
     #[arg(long, value_parser = crate::device::NAMES)]
     device: Option<String>,
@@ -25,67 +42,117 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Outcome {
     let device = device::open(args.device.as_deref())?;
-    let mut reports = vec![];
-    let progress = !args.json && std::io::stderr().is_terminal();
+    let mut file = File::open("verify", args.report.as_deref(), &device, args.json)?;
+    zmlx::testing::poison_outputs(true);
+    let outcome = if args.huge { huge(args, &device, &mut file) } else { catalog(args, &device, &mut file) };
+    zmlx::testing::poison_outputs(false);
+    file.tell();
+    outcome
+}
+
+fn catalog(args: &Args, device: &Device, file: &mut File) -> Outcome {
+    let mut jobs = vec![];
     for entry in ENTRIES.iter().filter(|e| args.filter.as_ref().is_none_or(|f| e.name.contains(f.as_str()))) {
-        if progress {
-            eprint!("\r\x1b[K{} …", entry.name);
-            std::io::stderr().flush()?;
-        }
         for dtype in [DType::F32, DType::F16, DType::BF16, DType::F64] {
             if args.dtype.as_ref().is_none_or(|d| d == dtype.name()) {
-                reports.push(harness::verify(entry, dtype, &device)?);
+                jobs.push((*entry, dtype));
             }
         }
     }
-    if progress {
-        eprint!("\r\x1b[K");
+    if jobs.is_empty() {
+        let filter = args.filter.as_deref().unwrap_or("");
+        return Err(format!("verify: --filter {filter}, expected part of a kernel's name, got none").into());
     }
-    if reports.is_empty() {
-        return Err(format!(
-            "verify: --filter {}, expected part of a kernel's name, got none",
-            args.filter.as_deref().unwrap_or("")
-        )
-        .into());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = args.threads.unwrap_or(if matches!(device, Device::Cpu) { 1 } else { cores });
+    let sizes = if args.quick { Sizes::Quick } else { Sizes::All };
+    let columns = [("kernel", 17), ("dtype", 5), ("cases", 5), ("elements", 8), ("value", 6), ("gradient", 8), ("", 6)];
+    let table = (!args.json).then(|| Live::start(&columns));
+    let mut failed = 0;
+    let mut broken = None;
+    harness::verify_all(&jobs, device, sizes, threads, &mut |r| {
+        failed += usize::from(!r.ok());
+        if let Some(table) = &table {
+            table.row(&cells(&r));
+            r.failures.iter().for_each(|f| println!("    {f}"));
+        }
+        if let Err(e) = file.row(object(&r, device)) {
+            broken = Some(e);
+        }
+    });
+    if let Some(e) = broken {
+        return Err(e);
     }
-    let ok = reports.iter().all(harness::Report::ok);
-    if args.json {
-        let list: Vec<_> = reports
-            .iter()
-            .map(|r| {
-                json!({
-                    "name": r.name, "dtype": r.dtype.name(), "device": device::name(&device), "ok": r.ok(), "cases": r.cases,
-                    "elements": r.elements, "skipped": r.skipped, "value_error_over_bound": r.value,
-                    "gradient_error_over_bound": r.gradient, "failures": r.failures,
-                })
-            })
-            .collect();
-        println!("{}", serde_json::to_string_pretty(&list)?);
-        return Ok(ok);
+    if !args.json {
+        println!(
+            "\nvalue, gradient: largest error as a fraction of the bound that the f64 oracle carries (1 is the limit)."
+        );
+        println!(
+            "Every call ran twice and gave the same bits{}.",
+            match device {
+                Device::Cpu => "",
+                _ => "; memory of results held NaN before",
+            }
+        );
+        println!("on {}: {} passed, {failed} failed", device::name(device), jobs.len() - failed);
     }
-    let rows: Vec<Vec<String>> = reports
-        .iter()
-        .map(|r| {
-            vec![
-                r.name.into(),
-                r.dtype.name().into(),
-                r.cases.to_string(),
-                r.elements.to_string(),
-                format!("{:.2}", r.value),
-                r.gradient.map_or("–".into(), |g| format!("{g:.2}")),
-                if r.ok() { "ok".into() } else { "FAILED".into() },
-            ]
-        })
-        .collect();
-    table::print(&["kernel", "dtype", "cases", "elements", "value", "gradient", ""], &rows);
-    for r in reports.iter().filter(|r| !r.ok()) {
-        println!("\n{} {}:", r.name, r.dtype);
-        r.failures.iter().for_each(|f| println!("  {f}"));
+    Ok(failed == 0)
+}
+
+fn cells(r: &Report) -> Vec<String> {
+    vec![
+        r.name.into(),
+        r.dtype.name().into(),
+        r.cases.to_string(),
+        r.elements.to_string(),
+        format!("{:.2}", r.value),
+        r.gradient.map_or("–".into(), |g| format!("{g:.2}")),
+        if r.ok() { "ok".into() } else { "FAILED".into() },
+    ]
+}
+
+fn object(r: &Report, device: &Device) -> Value {
+    json!({
+        "verb": "verify", "name": r.name, "dtype": r.dtype.name(), "device": device::name(device), "ok": r.ok(),
+        "cases": r.cases, "elements": r.elements, "skipped": r.skipped, "value_error_over_bound": r.value,
+        "gradient_error_over_bound": r.gradient, "failures": r.failures,
+    })
+}
+
+/// Above 2³¹ elements.
+fn huge(args: &Args, device: &Device, file: &mut File) -> Outcome {
+    let table =
+        (!args.json).then(|| Live::start(&[("kernel", 10), ("dtype", 5), ("pass", 8), ("elements", 11), ("", 7)]));
+    let (mut failed, mut skipped, mut broken) = (0, 0, None);
+    harness::verify_huge(device, &mut |r: HugeReport| {
+        failed += usize::from(!r.failures.is_empty());
+        skipped += usize::from(r.skipped.is_some());
+        let pass = if r.gradient { "gradient" } else { "value" };
+        let outcome = match &r.skipped {
+            Some(_) => "skipped",
+            None if r.failures.is_empty() => "ok",
+            None => "FAILED",
+        };
+        if let Some(table) = &table {
+            table.row(&[r.name, "bf16", pass, &r.elements.to_string(), outcome].map(String::from));
+            r.skipped.iter().chain(r.failures.iter().take(8)).for_each(|line| println!("    {line}"));
+        }
+        let row = json!({
+            "verb": "verify", "huge": true, "name": r.name, "dtype": "bf16", "device": device::name(device), "pass": pass,
+            "elements": r.elements, "outcome": outcome, "skipped": r.skipped, "failures": r.failures,
+        });
+        if let Err(e) = file.row(row) {
+            broken = Some(e);
+        }
+    })?;
+    if let Some(e) = broken {
+        return Err(e);
     }
-    let failed = reports.iter().filter(|r| !r.ok()).count();
-    println!(
-        "\nvalue, gradient: largest error as a fraction of the bound that the f64 oracle carries (1 is the limit)."
-    );
-    println!("on {}: {} passed, {failed} failed", device::name(&device), reports.len() - failed);
-    Ok(ok)
+    if !args.json {
+        println!(
+            "\nEach block of rows beside the same block run alone, which was compared with plain candle ops in f32."
+        );
+        println!("on {}: {failed} failed, {skipped} skipped", device::name(device));
+    }
+    Ok(failed == 0)
 }

@@ -10,7 +10,7 @@ use candle_core::{
     backend::BackendStorage,
     cuda_backend::{
         CudaStorageSlice,
-        cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop},
+        cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop, result::memset_d8_async},
     },
 };
 use smallvec::SmallVec;
@@ -62,6 +62,16 @@ macro_rules! slices {
 }
 slices!(U8(u8), U32(u32), I16(i16), I32(i32), I64(i64), BF16(half::bf16), F16(half::f16), F32(f32), F64(f64));
 
+/// Fills memory that was just allocated with ones: NaN in every float type.
+#[cold]
+fn poison(address: u64, bytes: usize, stream: &CudaStream) -> Result<()> {
+    let filled = stream.context().bind_to_thread().and_then(|()| {
+        // SAFETY: the memory is ours alone, so long, and of types for which all bits are values.
+        unsafe { memset_d8_async(address, 0xff, bytes, stream.cu_stream()) }
+    });
+    Ok(filled.map_err(candle_core::Error::wrap)?)
+}
+
 /// See `super::keep_freed_memory`.
 pub fn keep_freed_memory(device: &CudaDevice) -> Result<()> {
     Ok(context(&device.cuda_stream())?.keep_freed_memory()?)
@@ -110,6 +120,9 @@ impl Kernels {
             let n = o.extent.len(rows, call.cols);
             empty &= n == 0;
             let (memory, address) = allocate(o.dtype, n, device, &stream)?;
+            if super::poisons() {
+                poison(address, n * o.dtype.size_bytes(), &stream)?;
+            }
             results.push(memory);
             outputs.push(address);
         }
@@ -118,13 +131,17 @@ impl Kernels {
         let mut more = |bytes: u64| {
             // SAFETY: it is written before it is read.
             let memory = unsafe { device.alloc::<u8>(bytes as usize) };
-            let mut memory = memory.map_err(|e| zmlx_runtime::Error::Device {
+            let refused = |e: &dyn std::fmt::Display| zmlx_runtime::Error::Device {
                 op: call.op.into(),
                 what: "scratch memory".into(),
                 expected: format!("{bytes} bytes"),
                 got: e.to_string(),
-            })?;
+            };
+            let mut memory = memory.map_err(|e| refused(&e))?;
             let address = memory.device_ptr_mut(&stream).0;
+            if super::poisons() {
+                poison(address, bytes as usize, &stream).map_err(|e| refused(&e))?;
+            }
             scratch.push(memory);
             Ok(address)
         };

@@ -12,8 +12,23 @@ pub use tape::{Backward, Raw, record};
 use crate::{Error, Result};
 use candle_core::{CpuStorage, Shape, Storage, StorageRef, Tensor, op::BackpropOp};
 use smallvec::SmallVec;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use zmlx_ir::DType;
 use zmlx_runtime::{Buffer, Slice};
+
+static POISON: AtomicBool = AtomicBool::new(false);
+
+/// Fills the memory of results, and scratch memory, with NaN before each launch on a GPU from now on, or no more: an element
+/// that no thread writes is then seen. For checks; a launch costs one fill more. The CPU's memory is not filled.
+pub fn poison_outputs(on: bool) {
+    POISON.store(on, Relaxed);
+}
+
+/// Is memory filled with NaN before a launch?
+#[cfg(feature = "cuda")]
+fn poisons() -> bool {
+    POISON.load(Relaxed)
+}
 
 /// Our name of candle's dtype.
 pub fn dtype_of(op: &str, name: &str, dtype: candle_core::DType) -> Result<DType> {

@@ -1,38 +1,23 @@
-//! The one harness of the catalog: checks an entry, value and gradient, against the f64 oracle (with the error bound
-//! that it carries) and against plain candle ops in f64, over dtypes, shapes and layouts.
+//! One case of an entry: a shape, a layout in memory, a dtype and a device. Inputs are drawn, the kernel and its gradient run
+//! twice into poisoned memory, and what comes is compared.
 
+use super::{Report, arg_dtype};
 use crate::{
-    Result,
-    entry::{Arg, ArgShape, Entry, Gradient, Values},
+    Result, bridge,
+    entry::{Arg, ArgShape, Entry, Values},
 };
 use candle_core::{Device, Tensor, Var};
 use zmlx_ir::{
-    DType, Extent, Program, Scalar, Signature,
-    grad::vjp,
+    DType, Extent, Program, Scalar,
     program::{
         Uniform,
         oracle::{Data, Precision, evaluate},
     },
 };
 
-/// Shapes `[.., C]` that every entry is checked on: one element, odd, long, short rows, empty either way, rank 4.
-const SHAPES: &[&[usize]] = &[
-    &[1, 1],
-    &[7],
-    &[3, 7],
-    &[2, 3, 5],
-    &[5, 1000],
-    &[33, 257],
-    &[2, 1, 3, 64],
-    &[2, 5000],
-    &[0, 4],
-    &[4, 0],
-    &[300, 3],
-];
-
 /// How the full arguments of a case lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Memory {
+pub enum Memory {
     Contiguous,
     /// The first two dimensions swapped in memory.
     Strided,
@@ -42,53 +27,13 @@ enum Memory {
     Broadcast,
 }
 
-/// What came of checking an entry in one dtype.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// The entry.
-    pub name: &'static str,
-    /// The dtype of its float arguments.
-    pub dtype: DType,
-    /// Cases run.
-    pub cases: usize,
-    /// Elements compared.
-    pub elements: usize,
-    /// Elements whose bound is unknown (ties, kinks, overflow).
-    pub skipped: usize,
-    /// Largest error of a value, as a fraction of its bound.
-    pub value: f64,
-    /// Largest error of a gradient, as a fraction of its bound; None where there is no gradient.
-    pub gradient: Option<f64>,
-    /// What went wrong, a line each.
-    pub failures: Vec<String>,
-}
-
-impl Report {
-    /// Did all cases pass?
-    pub fn ok(&self) -> bool {
-        self.failures.is_empty()
-    }
-}
-
-/// The candle dtype of this name.
-fn candle(dtype: DType) -> candle_core::DType {
-    match dtype {
-        DType::F16 => candle_core::DType::F16,
-        DType::BF16 => candle_core::DType::BF16,
-        DType::F64 => candle_core::DType::F64,
-        DType::U8 | DType::Bool => candle_core::DType::U8,
-        DType::U32 => candle_core::DType::U32,
-        DType::I64 => candle_core::DType::I64,
-        DType::I32 => candle_core::DType::I32,
-        DType::I16 => candle_core::DType::I16,
-        DType::F32 => candle_core::DType::F32,
-    }
-}
-
 /// A small deterministic generator (SplitMix64).
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
+    pub fn new() -> Random {
+        Random(0x5eed)
+    }
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -98,23 +43,6 @@ impl Random {
     }
     fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
-
-/// The dtype an argument has when floats are `dtype`.
-fn arg_dtype(arg: &Arg, dtype: DType) -> DType {
-    match arg.values {
-        Values::Mask => DType::U8,
-        Values::Column => DType::U32,
-        _ => dtype,
-    }
-}
-
-fn extent(arg: &Arg) -> Extent {
-    match arg.shape {
-        ArgShape::Full => Extent::ELEM,
-        ArgShape::Col => Extent::COL,
-        ArgShape::Row => Extent::ROW,
     }
 }
 
@@ -142,7 +70,7 @@ fn give(
 ) -> Result<Given> {
     let dims = arg_shape(arg, shape);
     let (n, cols) = (dims.iter().product::<usize>(), *shape.last().unwrap_or(&1));
-    let cd = candle(arg_dtype(arg, dtype));
+    let cd = bridge::candle_dtype(arg_dtype(arg, dtype));
     let mut values: Vec<f64> = (0..n).map(|_| arg.values.draw(cols, &mut || random.unit())).collect();
     if memory == Memory::Broadcast && arg.shape == ArgShape::Full && cols > 0 {
         for i in cols..n {
@@ -169,16 +97,16 @@ fn give(
     Ok(Given { tensor: tensor.to_device(device)?, values })
 }
 
-fn data(values: &[f64], dtype: DType) -> Data {
+pub fn data(values: &[f64], dtype: DType) -> Data {
     if dtype.is_float() { Data::exact(values.to_vec()) } else { Data::Int(values.iter().map(|v| *v as i64).collect()) }
 }
 
-fn flat(t: &Tensor) -> Result<Vec<f64>> {
+pub fn flat(t: &Tensor) -> Result<Vec<f64>> {
     Ok(t.to_device(&Device::Cpu)?.to_dtype(candle_core::DType::F64)?.flatten_all()?.to_vec1::<f64>()?)
 }
 
 /// Compares, and gives the largest error as a fraction of its bound.
-fn compare(report: &mut Report, what: &str, got: &[f64], want: &Data) -> f64 {
+pub fn compare(report: &mut Report, what: &str, got: &[f64], want: &Data) -> f64 {
     let ints;
     let (value, error) = match want {
         Data::Float { value, error } => (value, Some(error)),
@@ -212,73 +140,35 @@ fn compare(report: &mut Report, what: &str, got: &[f64], want: &Data) -> f64 {
     worst
 }
 
-/// The Program of an entry whose float arguments have this dtype, and that of its gradient by all of them, if it has one.
-/// The gradient's inputs are the arguments and then a cotangent for each result.
-///
-/// # Errors
-/// A formula that is wrong or cannot be differentiated: a fault of the entry.
-pub fn programs(entry: &Entry, dtype: DType) -> Result<(Program, Option<Program>)> {
-    let mut formula = entry.parsed()?;
-    for name in &mut formula.names {
-        name.uniform = entry.uniforms.iter().find(|u| u.0 == name.name).map(|u| u.1);
-    }
-    let inputs = entry.args.iter().map(|a| (arg_dtype(a, dtype), extent(a))).collect();
-    let program = formula.bind(entry.name, &Signature { inputs })?;
-    let wrt: Vec<usize> = (0..entry.args.len()).filter(|k| entry.args[*k].is_float()).collect();
-    let backward = match entry.gradient {
-        Gradient::Derived => Some(vjp(&program, &wrt).map_err(|e| crate::Error::internal(&e.to_string()))?),
-        Gradient::None(_) => None,
-    };
-    Ok((program, backward))
-}
-
-/// Checks an entry in one dtype on a device.
-pub fn verify(entry: &Entry, dtype: DType, device: &Device) -> Result<Report> {
-    let gradient = (entry.gradient == Gradient::Derived).then_some(0.0);
-    let mut report =
-        Report { name: entry.name, dtype, cases: 0, elements: 0, skipped: 0, value: 0.0, gradient, failures: vec![] };
-    let (program, backward) = programs(entry, dtype)?;
-    let mut random = Random(0x5eed);
-    for shape in SHAPES {
-        for memory in [Memory::Contiguous, Memory::Strided, Memory::Offset, Memory::Broadcast] {
-            if memory != Memory::Contiguous && (shape.len() < 2 || shape.iter().product::<usize>() > 2000) {
-                continue;
-            }
-            report.cases += 1;
-            let before = report.failures.len();
-            let case = Case { shape, memory, dtype, device };
-            check(entry, case, &program, backward.as_ref(), &mut random, &mut report)?;
-            if report.failures.len() > before {
-                report.failures.push(format!("  in case {shape:?} {memory:?}"));
-            }
-        }
-    }
-    Ok(report)
-}
-
-fn scalars(program: &Program, entry: &Entry) -> Vec<Scalar> {
+pub fn scalars(program: &Program, entry: &Entry) -> Vec<Scalar> {
     let value = |u: &Uniform| entry.uniforms.iter().find(|e| e.0 == u.name).map(|e| e.1);
     program.uniforms.iter().filter_map(value).collect()
 }
 
+/// What is run.
 #[derive(Clone, Copy)]
-struct Case<'a> {
-    shape: &'a [usize],
-    memory: Memory,
-    dtype: DType,
-    device: &'a Device,
+pub struct Case<'a> {
+    pub shape: &'a [usize],
+    pub memory: Memory,
+    pub dtype: DType,
+    pub device: &'a Device,
 }
 
-/// Memory that a device gives out next holds NaN: what a kernel does not write is seen.
-fn poison(device: &Device, elements: usize) -> Result<()> {
-    if !matches!(device, Device::Cpu) {
-        drop(Tensor::full(f32::NAN, elements + 64, device)?);
-        drop(Tensor::full(f64::NAN, elements + 64, device)?);
+/// The same call again gives the same bits.
+fn same_bits(report: &mut Report, what: &str, first: &[Tensor], again: &[Tensor]) -> Result<()> {
+    for (k, (a, b)) in first.iter().zip(again).enumerate() {
+        let (a, b) = (flat(a)?, flat(b)?);
+        if let Some(i) =
+            (0..a.len()).find(|i| a[*i].to_bits() != b[*i].to_bits() && !(a[*i].is_nan() && b[*i].is_nan()))
+        {
+            report.failures.push(format!("{what} {k}[{i}]: {:e}, the second run gave {:e}", a[i], b[i]));
+        }
     }
     Ok(())
 }
 
-fn check(
+/// Runs it and puts into the report what came.
+pub fn check(
     entry: &Entry,
     case: Case<'_>,
     program: &Program,
@@ -304,8 +194,8 @@ fn check(
             .map_err(|e| crate::Error::internal(&e.to_string()))
     };
     // values: against the oracle, and plain candle in f64 within the same bound
-    poison(device, rows * cols)?;
     let got = entry.run(&tensors, &uniforms)?;
+    same_bits(report, "output", &got, &entry.run(&tensors, &uniforms)?)?;
     let want = oracle(program, &inputs)?;
     for (k, (g, w)) in got.iter().zip(&want).enumerate() {
         let ratio = compare(report, &format!("output {k}"), &flat(g)?, w);
@@ -342,9 +232,10 @@ fn check(
         .collect::<Result<_>>()?;
     let g: Vec<&Tensor> = cotangents.iter().map(|c| &c.tensor).collect();
     let named = entry.uniforms.iter().zip(&uniforms).map(|(u, v)| (u.0, *v));
-    poison(device, rows * cols)?;
-    let grads = entry.op()?.with_all(named).vjp(&tensors[..], &g[..])?;
-    let grads: Vec<Tensor> = grads.into_iter().flatten().collect();
+    let op = entry.op()?.with_all(named);
+    let run = || -> Result<Vec<Tensor>> { Ok(op.vjp(&tensors[..], &g[..])?.into_iter().flatten().collect()) };
+    let grads = run()?;
+    same_bits(report, "gradient", &grads, &run()?)?;
     inputs.extend(cotangents.iter().zip(&program.outputs).map(|(c, o)| data(&c.values, o.dtype)));
     let want = oracle(backward, &inputs)?;
     let mut worst = 0f64;

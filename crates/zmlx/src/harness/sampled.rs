@@ -1,0 +1,70 @@
+//! A few rows of a large result beside the f64 oracle, where plain candle ops cannot make the whole of it.
+
+use super::{Report, case, programs};
+use crate::{
+    Error, Result,
+    entry::{ArgShape, Entry},
+};
+use candle_core::Tensor;
+use zmlx_ir::{
+    DType, Program,
+    program::oracle::{Data, Precision, evaluate},
+};
+
+/// Compares these rows of results (or, with cotangents, of gradients) with the oracle's. None if they are right.
+///
+/// # Errors
+/// An entry with an argument that all rows share, whose gradient is not one of rows; whatever candle's ops return.
+pub fn sampled(
+    entry: &Entry,
+    dtype: DType,
+    inputs: &[&Tensor],
+    cotangents: Option<&[&Tensor]>,
+    got: &[Tensor],
+    rows: &[usize],
+) -> Result<Option<String>> {
+    if entry.args.iter().any(|a| a.shape == ArgShape::Col) {
+        return Err(Error::argument(entry.name, "rows beside the oracle", "arguments that have rows", "one without"));
+    }
+    let (forward, backward) = programs(entry, dtype)?;
+    let program: Program = match (cotangents, backward) {
+        (None, _) => forward,
+        (Some(_), Some(backward)) => backward,
+        (Some(_), None) => return Err(Error::internal("an entry without gradient has none to compare")),
+    };
+    let cols = inputs.first().map_or(1, |t| t.dims()[t.rank() - 1]);
+    let uniforms = case::scalars(&program, entry);
+    let mut report = Report::new(entry, dtype);
+    for &row in rows {
+        let part = |t: &Tensor| -> Result<Vec<f64>> { case::flat(&t.narrow(0, row, 1)?) };
+        let all = inputs.iter().copied().chain(cotangents.into_iter().flatten().copied());
+        let data = all.zip(&program.inputs).map(|(t, i)| Ok(case::data(&part(t)?, i.dtype)));
+        let data: Vec<Data> = data.collect::<Result<_>>()?;
+        let want = evaluate(&program, 1, cols, &data, &uniforms, Precision::Bounded)
+            .map_err(|e| Error::internal(&e.to_string()))?;
+        for (k, (g, w)) in got.iter().zip(&want).enumerate() {
+            case::compare(&mut report, &format!("result {k}, row {row}"), &part(g)?, w);
+        }
+    }
+    Ok((!report.ok()).then(|| report.failures.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::find;
+    use candle_core::Device;
+
+    #[test]
+    fn a_wrong_element_of_a_sampled_row_is_found() -> Result<()> {
+        let entry = find("cumsum").expect("it is in the catalog");
+        let x = Tensor::randn(0f32, 1f32, (4, 33), &Device::Cpu)?;
+        let got = entry.run(&[&x], &[])?;
+        assert_eq!(sampled(entry, DType::F32, &[&x], None, &got, &[0, 3])?, None);
+        let gradients: Vec<Tensor> = entry.op()?.vjp(&x, &x)?.into_iter().flatten().collect();
+        assert_eq!(sampled(entry, DType::F32, &[&x], Some(&[&x]), &gradients, &[0, 3])?, None);
+        let off = (&got[0] + 0.1)?;
+        assert!(sampled(entry, DType::F32, &[&x], None, &[off], &[3])?.is_some_and(|t| t.contains("row 3")));
+        Ok(())
+    }
+}
