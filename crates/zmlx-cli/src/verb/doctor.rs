@@ -3,7 +3,7 @@
 use crate::{Outcome, table};
 use serde_json::json;
 use zmlx_runtime::{
-    backend::{self, cpu::simd},
+    backend::{self, Found, cpu::simd},
     cache::Cache,
 };
 
@@ -27,8 +27,10 @@ pub fn run(args: &Args) -> Outcome {
         ("threads set by".into(), zmlx::THREADS_VARIABLE.into()),
         ("device cpu".into(), cpu),
     ];
-    facts.extend(cuda());
-    facts.push(("device metal".into(), "not connected to tensors yet; `show --target metal` prints its text".into()));
+    facts.extend(gpu("cuda", "feature cuda", backend::find_cuda()));
+    facts.extend(gpu("metal", "feature metal, on macOS", backend::find_metal()));
+    let metal = "printed, and executed on the CPU; not yet run on Apple hardware";
+    facts.push(("kernels metal".into(), metal.into()));
     let cache = Cache::shared();
     if args.clear_cache {
         let removed = cache.clear().map_err(|e| format!("doctor: --clear-cache, expected to remove files, got {e}"))?;
@@ -45,17 +47,16 @@ pub fn run(args: &Args) -> Outcome {
     Ok(true)
 }
 
-/// NVIDIA's devices, a row each, and the compiler of their kernels.
-fn cuda() -> Vec<(String, String)> {
-    let Some(found) = backend::find_cuda() else {
-        return vec![("device cuda".into(), "not in this build (feature cuda)".into())];
-    };
+/// The devices of a target, a row each, and the compiler of their kernels.
+fn gpu(target: &str, needs: &str, found: Option<Found>) -> Vec<(String, String)> {
+    let device = format!("device {target}");
+    let Some(found) = found else { return vec![(device, format!("not in this build ({needs})"))] };
     let none = |e: zmlx_runtime::Error| format!("none: {e}");
     let mut rows = match found.devices {
-        Ok(devices) if devices.is_empty() => vec![("device cuda".into(), "none".into())],
-        Ok(devices) => devices.into_iter().enumerate().map(|(n, d)| (format!("device cuda {n}"), d)).collect(),
-        Err(e) => vec![("device cuda".into(), none(e))],
+        Ok(devices) if devices.is_empty() => vec![(device, "none".into())],
+        Ok(devices) => devices.into_iter().enumerate().map(|(n, d)| (format!("{device} {n}"), d)).collect(),
+        Err(e) => vec![(device, none(e))],
     };
-    rows.push(("compiler cuda".into(), found.compiler.unwrap_or_else(none)));
+    rows.push((format!("compiler {target}"), found.compiler.unwrap_or_else(none)));
     rows
 }

@@ -4,8 +4,11 @@
 #[path = "../random/case.rs"]
 #[allow(dead_code, reason = "shared with the executor's tests")]
 mod case;
+mod flag;
 mod formulas;
 mod launch;
+mod portable;
 mod random;
+mod raw;
 #[path = "../standin/mod.rs"]
 mod standin;

@@ -35,6 +35,7 @@ pub static METAL: Dialect = Dialect {
     shuffles_words: true,
     buffers: 30,
     entry,
+    raw: &super::raw::WORDS,
     reserved: &[
         "atomic",
         "bfloat",
