@@ -1,6 +1,6 @@
 //! What this machine and this build are, for `doctor` and for the head of a report.
 
-use zmlx_runtime::backend::{self, cpu::simd};
+use zmlx_runtime::backend::{self, Found, cpu::simd};
 
 /// Facts, each with its name.
 pub fn facts() -> Vec<(String, String)> {
@@ -13,8 +13,10 @@ pub fn facts() -> Vec<(String, String)> {
         ("threads set by".into(), zmlx::THREADS_VARIABLE.into()),
         ("device cpu".into(), cpu),
     ];
-    facts.extend(cuda());
-    facts.push(("device metal".into(), metal()));
+    facts.extend(gpu("cuda", "feature cuda", backend::find_cuda()));
+    facts.extend(gpu("metal", "feature metal, on macOS", backend::find_metal()));
+    let metal = "printed, and executed on the CPU; not yet run on Apple hardware";
+    facts.push(("kernels metal".into(), metal.into()));
     facts
 }
 
@@ -31,28 +33,16 @@ fn processor() -> String {
     told.filter(|name| !name.is_empty()).unwrap_or_else(|| std::env::consts::ARCH.into())
 }
 
-/// NVIDIA's devices, a row each, and the compiler of their kernels.
-fn cuda() -> Vec<(String, String)> {
-    let Some(found) = backend::find_cuda() else {
-        return vec![("device cuda".into(), "not in this build (feature cuda)".into())];
-    };
+/// The devices of a target, a row each, and the compiler of their kernels.
+fn gpu(target: &str, needs: &str, found: Option<Found>) -> Vec<(String, String)> {
+    let device = format!("device {target}");
+    let Some(found) = found else { return vec![(device, format!("not in this build ({needs})"))] };
     let none = |e: zmlx_runtime::Error| format!("none: {e}");
     let mut rows = match found.devices {
-        Ok(devices) if devices.is_empty() => vec![("device cuda".into(), "none".into())],
-        Ok(devices) => devices.into_iter().enumerate().map(|(n, d)| (format!("device cuda {n}"), d)).collect(),
-        Err(e) => vec![("device cuda".into(), none(e))],
+        Ok(devices) if devices.is_empty() => vec![(device, "none".into())],
+        Ok(devices) => devices.into_iter().enumerate().map(|(n, d)| (format!("{device} {n}"), d)).collect(),
+        Err(e) => vec![(device, none(e))],
     };
-    rows.push(("compiler cuda".into(), found.compiler.unwrap_or_else(none)));
+    rows.push((format!("compiler {target}"), found.compiler.unwrap_or_else(none)));
     rows
-}
-
-/// Apple's device, as candle finds it.
-fn metal() -> String {
-    match candle_core::Device::new_metal(0) {
-        Ok(_) => "there (not yet run on Apple hardware by us: `verify` and `bench` write a report to send)".into(),
-        Err(candle_core::Error::NotCompiledWithMetalSupport) => {
-            "not in this build (feature metal); `show --target metal` prints its text".into()
-        }
-        Err(e) => format!("none: {e}"),
-    }
 }

@@ -8,6 +8,7 @@ pub mod buffer;
 pub mod cache;
 pub mod env;
 mod error;
+pub mod flags;
 pub mod list;
 pub mod pool;
 

@@ -2,11 +2,20 @@
 //! said (`.ci/nvrtc.sh` brings it).
 
 use std::io::Write;
+use zmlx_ir::{DType, Scalar};
 use zmlx_runtime::{
     Error,
-    backend::cuda::driver::{Code, Source, compile, version},
+    backend::{
+        c_like::raw::{Raw, Tensor},
+        cuda::{
+            dialect::CUDA,
+            driver::{Code, Source, compile, version},
+        },
+    },
 };
 
+#[path = "gpu/portable.rs"]
+mod portable;
 #[path = "../src/backend/cuda/driver/tests/texts.rs"]
 mod texts;
 
@@ -73,6 +82,37 @@ fn every_golden_text_becomes_code() {
         }
     }
     assert!(compiled > 25, "{compiled} files");
+}
+
+/// What kernels written by hand are given to stand on, in all its words.
+#[test]
+fn portable_kernels_become_code() {
+    if !nvrtc() {
+        return;
+    }
+    let tensor = |name, dtype, rank| [Tensor { name, dtype, rank }];
+    let uniforms = [("scale".to_string(), Scalar::Float(1.0))];
+    let words = "
+        shared_array(f32, part, 32);
+        f32 v = powf(fabsf(floorf(ceilf(x[lane]))), 2.0f) + fminf(INFINITY, NAN) + wide(x[warp]);
+        v = fmaf(exp2f(logf(tanhf(sinf(cosf(v))))), sqrtf(rsqrtf(log2f(v))), fmaxf(expf(v), (f32)warps));
+        v += shuffle(shuffle_up(shuffle_down(v, 1), 1), 3) + warp_max(v) * warp_min(v) + warp_sum(v);
+        v += block_min(v, part) + block_max(v, part);
+        warp_barrier();
+        y[block_index_y + block_index_z * grid_blocks] = narrow<y_t>(v);";
+    let raw = |name, dtype, header, body| {
+        let (inputs, outputs) = (tensor("x", dtype, 2), tensor(if name == "sum" { "sums" } else { "y" }, dtype, 2));
+        let raw = Raw { name, inputs: &inputs, outputs: &outputs, uniforms: &uniforms, header, body, threads: 256 };
+        let text = raw.text(&CUDA).unwrap_or_else(|error| panic!("{error}"));
+        let source = Source { options: &["--minimal"], ..source(name, &text) };
+        let code = compile(&source, (9, 0)).unwrap_or_else(|error| panic!("{error}"));
+        assert!(contains(&code, &format!(".text.{}", raw.entry())), "{name}");
+    };
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        raw("softmax", dtype, "", portable::SOFTMAX);
+    }
+    raw("sum", DType::I32, portable::SQUARE, portable::BLOCK_SUM);
+    raw("words", DType::F32, "", words);
 }
 
 #[test]

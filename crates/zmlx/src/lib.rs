@@ -26,13 +26,13 @@ pub mod registry;
 pub mod stats;
 pub mod testing;
 
-pub use bridge::keep_freed_memory;
+pub use bridge::{check, keep_freed_memory};
 pub use build::{IntoFormula, Prelude, elementwise, elementwise_fn, prelude, rowwise, rowwise_fn};
 pub use error::{Error, Result};
 pub use float_ext::FloatExt;
 pub use inputs::{AsTensor, Inputs};
 pub use op::Op;
-pub use raw::RawKernel;
+pub use raw::{Grid, RawKernel};
 pub use reduce::{MapReduce, Reduce, map_reduce, reduce};
 pub use zmlx_ir::{DType, Expr, Scalar};
 pub use zmlx_macros::jit;

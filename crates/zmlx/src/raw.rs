@@ -1,20 +1,71 @@
-//! Kernels written by hand: source for each GPU target, and a closure for the CPU.
+//! Kernels written by hand: the body of a kernel for GPU targets, or one for all of them, and a closure of candle operations.
 
-use crate::{Error, Inputs, Result, stats};
-use candle_core::{Device, Tensor};
+use crate::{
+    Error, Inputs, Result,
+    bridge::{self, RawCall, RawKernels, RawKey, target_of},
+    error::Mistake,
+    stats,
+};
+use candle_core::{DType, Device, Shape, Tensor};
+use smallvec::SmallVec;
 use std::sync::Arc;
+use zmlx_ir::Scalar;
+use zmlx_runtime::backend::c_like::raw::{Raw, Tensor as Declared};
 
 type OnCpu = Arc<dyn Fn(&[Tensor]) -> candle_core::Result<Vec<Tensor>> + Send + Sync>;
+type Results = Arc<dyn Fn(&[Tensor]) -> Vec<(Shape, DType)> + Send + Sync>;
+type GridOf = Arc<dyn Fn(&[Tensor]) -> Grid + Send + Sync>;
 
-/// A kernel of your own. In this build only its CPU closure runs; the sources are kept for the GPU backends.
+/// Most threads of a block, and of a warp.
+const THREADS: u32 = 1024;
+const WARP: u32 = 32;
+
+/// How many blocks of how many threads run a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid {
+    /// Blocks along each axis: `block_index`, `block_index_y`, `block_index_z` of a body.
+    pub blocks: [u32; 3],
+    /// Threads of a block, a multiple of 32 up to 1024.
+    pub threads: u32,
+}
+
+impl Grid {
+    /// So many blocks along one axis.
+    pub fn new(blocks: usize, threads: u32) -> Grid {
+        Grid { blocks: [u32::try_from(blocks).unwrap_or(u32::MAX), 1, 1], threads }
+    }
+}
+
+/// A kernel of your own.
+///
+/// A source is the *body* of a kernel. Its signature is made of what is declared: for each input `x` a pointer `x` to
+/// elements of type `x_t`, the same for each result, and `args` with the number of elements `args.x_len` and the sizes
+/// `args.x_dims[0]` … of each, and the uniforms under their names (`args.eps`: f32, of integers i64). Tensors are contiguous;
+/// others are copied before. A body has the words of a small prelude, which is the same for all targets: one that uses
+/// nothing else is [portable](RawKernel::portable). Where a device has no source, the closure runs.
+///
+/// A source may read and write past its tensors, and nobody stops it: it is as unsafe as C. It has no gradient: on a GPU a
+/// tracked input is an error.
 #[derive(Clone, Default)]
 pub struct RawKernel {
     name: String,
     inputs: Vec<String>,
     outputs: Vec<String>,
+    uniforms: Vec<(String, Scalar)>,
     cuda: Option<String>,
     metal: Option<String>,
+    header: String,
     cpu: Option<OnCpu>,
+    results: Option<Results>,
+    grid: Option<GridOf>,
+    mistake: Option<Mistake>,
+    compiled: Arc<RawKernels>,
+}
+
+impl std::fmt::Debug for RawKernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RawKernel({}: {} → {})", self.name, self.inputs.join(" "), self.outputs.join(" "))
+    }
 }
 
 impl RawKernel {
@@ -22,31 +73,81 @@ impl RawKernel {
     pub fn new(name: &str) -> RawKernel {
         RawKernel { name: name.into(), ..RawKernel::default() }
     }
+    /// The same kernel with another text, compiled anew.
+    fn change(mut self, set: impl FnOnce(&mut RawKernel)) -> RawKernel {
+        set(&mut self);
+        self.compiled = Arc::default();
+        self
+    }
     /// Names of its inputs, in the order of `call`.
     #[must_use]
-    pub fn inputs(mut self, names: &[&str]) -> RawKernel {
-        self.inputs = names.iter().map(|s| s.to_string()).collect();
-        self
+    pub fn inputs(self, names: &[&str]) -> RawKernel {
+        self.change(|k| k.inputs = names.iter().map(|s| s.to_string()).collect())
     }
     /// Names of its results, in order.
     #[must_use]
-    pub fn outputs(mut self, names: &[&str]) -> RawKernel {
-        self.outputs = names.iter().map(|s| s.to_string()).collect();
-        self
+    pub fn outputs(self, names: &[&str]) -> RawKernel {
+        self.change(|k| k.outputs = names.iter().map(|s| s.to_string()).collect())
     }
-    /// Its CUDA C++ source.
+    /// Declares a number of the launch with its default value. A new value compiles nothing.
     #[must_use]
-    pub fn cuda(mut self, source: &str) -> RawKernel {
-        self.cuda = Some(source.into());
-        self
+    pub fn uniform(self, name: &str, value: impl Into<Scalar>) -> RawKernel {
+        let value = value.into();
+        self.change(|k| k.uniforms.push((name.into(), value)))
     }
-    /// Its Metal source.
+    /// The same kernel, sharing what is compiled, with another value of a uniform.
     #[must_use]
-    pub fn metal(mut self, source: &str) -> RawKernel {
-        self.metal = Some(source.into());
+    pub fn with(&self, name: &str, value: impl Into<Scalar>) -> RawKernel {
+        let mut kernel = self.clone();
+        match (kernel.uniforms.iter_mut().find(|u| u.0 == name), value.into()) {
+            (Some((_, Scalar::Float(own))), Scalar::Int(v)) => *own = v as f64,
+            (Some((_, own)), value) => *own = value,
+            (None, _) => {
+                let names: Vec<&str> = self.uniforms.iter().map(|u| &u.0[..]).collect();
+                let expected = format!("one of the declared uniforms ({})", names.join(" "));
+                kernel.mistake = Some(Mistake::Argument(format!("with {name}"), expected, "another name".into()));
+            }
+        }
+        kernel
+    }
+    /// Its body in CUDA C++.
+    #[must_use]
+    pub fn cuda(self, source: &str) -> RawKernel {
+        self.change(|k| k.cuda = Some(source.into()))
+    }
+    /// Its body in the Metal shading language. Not yet run on Apple hardware.
+    #[must_use]
+    pub fn metal(self, source: &str) -> RawKernel {
+        self.change(|k| k.metal = Some(source.into()))
+    }
+    /// Its body for all targets, in the words of the prelude.
+    #[must_use]
+    pub fn portable(self, source: &str) -> RawKernel {
+        self.cuda(source).metal(source)
+    }
+    /// Functions that its bodies call: `function f32 square(f32 x) { return x * x; }`.
+    #[must_use]
+    pub fn header(self, source: &str) -> RawKernel {
+        self.change(|k| k.header = source.into())
+    }
+    /// Shape and dtype of each result, from the inputs. Without this every result is like the first input.
+    #[must_use]
+    pub fn results(mut self, f: impl Fn(&[Tensor]) -> Vec<(Shape, DType)> + Send + Sync + 'static) -> RawKernel {
+        self.results = Some(Arc::new(f));
         self
     }
-    /// What it does on CPU. What candle's tape sees of it is what the closure does.
+    /// Blocks and threads.
+    #[must_use]
+    pub fn grid(self, grid: Grid) -> RawKernel {
+        self.grid_of(move |_| grid)
+    }
+    /// Blocks and threads, from the inputs. Threads are part of what is compiled only up to the next power of two.
+    #[must_use]
+    pub fn grid_of(mut self, f: impl Fn(&[Tensor]) -> Grid + Send + Sync + 'static) -> RawKernel {
+        self.grid = Some(Arc::new(f));
+        self
+    }
+    /// What it does on CPU, and on a device without a source. What candle's tape sees of it is what the closure does.
     #[must_use]
     pub fn cpu(
         mut self,
@@ -55,7 +156,7 @@ impl RawKernel {
         self.cpu = Some(Arc::new(f));
         self
     }
-    /// Its source for a target (`cuda` or `metal`).
+    /// Its body for a target (`cuda` or `metal`).
     pub fn source(&self, target: &str) -> Option<&str> {
         match target {
             "cuda" => self.cuda.as_deref(),
@@ -67,23 +168,98 @@ impl RawKernel {
     /// Runs it.
     ///
     /// # Errors
-    /// The number of inputs or results; a device without a backend in this build, or a CPU without a closure.
+    /// The number of inputs or results; neither a source for the device nor a closure; what the target's compiler says.
     pub fn call(&self, inputs: impl Inputs) -> Result<Vec<Tensor>> {
-        let count = |what: &str, names: &[String], got: usize| match names.len() == got {
-            true => Ok(()),
-            false => Err(Error::argument(&self.name, what, format!("{} ({})", names.len(), names.join(" ")), got)),
-        };
-        let inputs: Vec<Tensor> = inputs.with(|all| all.iter().map(|t| (*t).clone()).collect());
-        count("number of inputs", &self.inputs, inputs.len())?;
-        if let Some(k) = inputs.iter().position(|t| !matches!(t.device(), Device::Cpu)) {
-            let what = format!("{}: device", self.inputs[k]);
-            return Err(Error::argument(&self.name, what, "cpu (the backend of this build)", "another device"));
+        if let Some(mistake) = &self.mistake {
+            return Err(mistake.error(&self.name));
         }
-        let f = self.cpu.as_ref().ok_or_else(|| Error::argument(&self.name, "cpu", "a .cpu(…) closure", "none"))?;
-        let results = f(&inputs)?;
-        count("number of results of the .cpu(…) closure", &self.outputs, results.len())?;
+        let inputs: Vec<Tensor> = inputs.with(|all| all.iter().map(|t| (*t).clone()).collect());
+        self.count("number of inputs", &self.inputs, inputs.len())?;
+        let device = inputs.first().map_or(&Device::Cpu, Tensor::device);
+        if let Some(k) = inputs.iter().position(|t| !t.device().same_device(device)) {
+            let (what, expected) = (format!("{}: device", self.inputs[k]), format!("that of {}", self.inputs[0]));
+            return Err(Error::argument(&self.name, what, expected, "another device"));
+        }
+        let results = match target_of(device).and_then(|target| self.source(target)) {
+            Some(body) => self.launch(body, &inputs, device)?,
+            None => self.run_closure(&inputs, device)?,
+        };
         let bytes = |t: &Tensor| t.elem_count() * t.dtype().size_in_bytes();
         stats::count_launch(inputs.iter().chain(&results).map(bytes).sum());
         Ok(results)
     }
+
+    fn count(&self, what: &str, names: &[String], got: usize) -> Result<()> {
+        match names.len() == got {
+            true => Ok(()),
+            false => Err(Error::argument(&self.name, what, format!("{} ({})", names.len(), names.join(" ")), got)),
+        }
+    }
+
+    fn run_closure(&self, inputs: &[Tensor], device: &Device) -> Result<Vec<Tensor>> {
+        let f = self.cpu.as_ref().ok_or_else(|| Error::argument(&self.name, "cpu", "a .cpu(…) closure", "none"))?;
+        let results = f(inputs)?;
+        self.count("number of results of the .cpu(…) closure", &self.outputs, results.len())?;
+        if !device.is_cpu() {
+            stats::count_fallback();
+        }
+        Ok(results)
+    }
+
+    fn launch(&self, body: &str, inputs: &[Tensor], device: &Device) -> Result<Vec<Tensor>> {
+        if let Some(k) = inputs.iter().position(|t| t.track_op() && t.dtype().is_float()) {
+            let why =
+                format!("a source has none, and {} is tracked: detach it, or leave the source out", self.inputs[k]);
+            return Err(Error::Gradient { op: self.name.clone(), why });
+        }
+        let inputs: Vec<Tensor> = inputs.iter().map(Tensor::contiguous).collect::<candle_core::Result<_>>()?;
+        let Some(grid) = &self.grid else {
+            return Err(Error::argument(&self.name, "grid", "a .grid(…) or .grid_of(…)", "none"));
+        };
+        let Grid { blocks, threads } = grid(&inputs);
+        if threads == 0 || threads % WARP != 0 || threads > THREADS {
+            let expected = format!("a multiple of {WARP} up to {THREADS}");
+            return Err(Error::argument(&self.name, "threads of its grid", expected, threads));
+        }
+        let results: Vec<(Shape, DType)> = match (&self.results, inputs.first()) {
+            (Some(f), _) => f(&inputs),
+            (None, Some(x)) => self.outputs.iter().map(|_| (x.shape().clone(), x.dtype())).collect(),
+            (None, None) => vec![],
+        };
+        self.count("number of shapes of the .results(…) closure", &self.outputs, results.len())?;
+        let of_inputs = self.inputs.iter().zip(&inputs).map(|(name, t)| declare(&self.name, name, t.dtype(), t.rank()));
+        let of_outputs =
+            self.outputs.iter().zip(&results).map(|(name, (s, dtype))| declare(&self.name, name, *dtype, s.rank()));
+        let declared_inputs: SmallVec<[Declared<'_>; 8]> = of_inputs.collect::<Result<_>>()?;
+        let declared_outputs: SmallVec<[Declared<'_>; 4]> = of_outputs.collect::<Result<_>>()?;
+        let raw = Raw {
+            name: &self.name,
+            inputs: &declared_inputs,
+            outputs: &declared_outputs,
+            uniforms: &self.uniforms,
+            header: &self.header,
+            body,
+            threads: threads.next_power_of_two(),
+        };
+        let shapes: Vec<Shape> = results.into_iter().map(|(shape, _)| shape).collect();
+        let dims: SmallVec<[&[usize]; 12]> =
+            inputs.iter().map(Tensor::dims).chain(shapes.iter().map(Shape::dims)).collect();
+        let mut args = vec![];
+        raw.pack(&dims, &mut args);
+        let is_integer = |(k, u): (usize, &(String, Scalar))| u64::from(matches!(u.1, Scalar::Int(_))) << (k % 64);
+        let key = RawKey {
+            tensors: declared_inputs.iter().chain(&declared_outputs).map(|t| (t.dtype, t.rank)).collect(),
+            integers: self.uniforms.iter().enumerate().map(is_integer).fold(0, |all, bit| all | bit),
+            threads: raw.threads,
+        };
+        let call = RawCall { raw: &raw, key: &key, args: &args, blocks, threads, shapes: &shapes };
+        let tensors: SmallVec<[&Tensor; 8]> = inputs.iter().collect();
+        let storages = self.compiled.run(&call, &tensors, device)?;
+        Ok(storages.into_iter().zip(shapes.clone()).map(|(storage, shape)| bridge::tensor(storage, shape)).collect())
+    }
+}
+
+/// A tensor as the signature has it.
+fn declare<'a>(op: &str, name: &'a str, dtype: DType, rank: usize) -> Result<Declared<'a>> {
+    Ok(Declared { name, dtype: bridge::dtype_of(op, name, dtype)?, rank })
 }

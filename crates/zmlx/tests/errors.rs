@@ -126,5 +126,11 @@ fn a_raw_kernel_runs_its_closure_and_nothing_else() -> candle_core::Result<()> {
         "twice: number of results of the .cpu(…) closure, expected 2 (y z), got 1",
     );
     assert_eq!(kernel.source("metal"), Some("kernel …"));
+    let scaled = kernel.uniform("scale", 0.5);
+    assert!(scaled.with("scale", 2).call(&x).is_ok());
+    says(
+        scaled.with("scales", 2.0).call(&x),
+        "twice: with scales, expected one of the declared uniforms (scale), got another name",
+    );
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! The pointwise values of one element: of what they are made, computed once where several read them.
 
-use super::{emit::*, lower::Lower};
+use super::{Source, emit::*, lower::Lower};
 use crate::{
-    Op, Program,
-    kernel::{Arith, Expr},
+    DType, Op, Program,
+    kernel::{Arith, Expr, Stmt},
     program::{Id, Kind},
 };
 use std::collections::HashMap;
@@ -102,8 +102,10 @@ impl Lower<'_> {
                 let t = self.e.named("index", t);
                 let cols = self.cols();
                 let cols = self.e.as_value(cols);
-                let zero = Expr::Int(crate::DType::I64, 0);
+                let zero = Expr::Int(DType::I64, 0);
                 let inside = and(arith(Arith::Le, zero, t.clone()), lt(t.clone(), cols));
+                let inside = self.e.named("inside", inside);
+                self.report_unless(inside.clone());
                 let at = self.e.narrow(t);
                 let value = self.load_one(slot as usize, at);
                 // an index out of range gives NaN, or 0
@@ -118,6 +120,14 @@ impl Lower<'_> {
             // a reduction's value is known before anyone asks for it
             Kind::Expand | Kind::Reduce(..) | Kind::Fold(_) | Kind::Scan(_) => first(&mut args),
         }
+    }
+
+    /// Sets the flag that somebody reads later, where a condition does not hold. All write the same, so nobody waits.
+    fn report_unless(&mut self, condition: Expr) {
+        let flag = self.flag.unwrap_or_else(|| self.buffer("flag", Source::Flag, DType::U32, true));
+        self.flag = Some(flag);
+        let set = Stmt::Store(flag, self.e.at(0), Expr::Int(DType::U32, 1));
+        self.e.push(Stmt::If(op(Op::Not, [condition]), vec![set], vec![]));
     }
 
     /// The place of a column's random number.

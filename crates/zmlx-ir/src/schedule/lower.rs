@@ -54,6 +54,8 @@ pub(super) struct Lower<'p> {
     pub row_lives: Expr,
     /// First column of a row's first chunk, negated.
     pub row_shift: Expr,
+    /// The buffer that indices out of range are reported by, if the kernel has any.
+    pub flag: Option<u32>,
     bindings: Vec<Source>,
 }
 
@@ -79,6 +81,7 @@ impl<'p> Lower<'p> {
             row: int(0),
             row_lives: truth(true),
             row_shift: int(0),
+            flag: None,
             bindings: vec![],
         };
         s.stages();

@@ -91,6 +91,9 @@ pub enum Source {
     Output(u32),
     /// One of [`Schedule::scratch`], on a boundary of 16 bytes.
     Scratch(u32),
+    /// A word (u32) that a kernel sets to 1 where an index `x[t]` is out of range, and never reads or clears. Only kernels
+    /// with such indices have it.
+    Flag,
 }
 
 /// Memory that lives from step to step.

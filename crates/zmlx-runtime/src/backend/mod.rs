@@ -29,3 +29,15 @@ pub fn find_cuda() -> Option<Found> {
     let found = None;
     found
 }
+
+/// Apple's devices, whose compiler is part of the system. None: this build has no driver for them (feature `metal`, on macOS).
+pub fn find_metal() -> Option<Found> {
+    #[cfg(all(feature = "metal", target_os = "macos"))]
+    let found = Some(Found {
+        devices: Ok(metal::driver::facts().iter().map(ToString::to_string).collect()),
+        compiler: Ok("that of the system".into()),
+    });
+    #[cfg(not(all(feature = "metal", target_os = "macos")))]
+    let found = None;
+    found
+}

@@ -42,12 +42,21 @@ pub fn check(
     let mut counts = Counts { programs: 1, ..Counts::default() };
     let want = match case.oracle() {
         Ok(want) => want,
-        // out of range on a device gives NaN, which the oracle does not
-        Err(_) => return Ok(Counts { refused: 1, ..counts }),
+        // out of range on a device gives NaN and sets a flag, where the oracle refuses
+        Err(_) => {
+            let run = run(unit, dialect, schedule, case, orders[0]).map_err(|e| case.report(&e))?;
+            return match run.flag {
+                true => Ok(Counts { refused: 1, ..counts }),
+                false => Err(case.report("an index is out of range and no flag is set")),
+            };
+        }
     };
     let mut got: Vec<Buffer> = vec![];
     for (k, order) in orders.iter().enumerate() {
-        let again = run(unit, dialect, schedule, case, *order).map_err(|e| case.report(&e))?;
+        let Run { outputs: again, flag } = run(unit, dialect, schedule, case, *order).map_err(|e| case.report(&e))?;
+        if flag {
+            return Err(case.report("a flag is set, and no index is out of range"));
+        }
         if k > 0 && got.iter().map(bits).ne(again.iter().map(bits)) {
             return Err(case.report(&format!("{order:?} gives other bits than {:?}", orders[0])));
         }
@@ -59,14 +68,15 @@ pub fn check(
     Ok(counts)
 }
 
-/// The outputs of a case.
-pub fn run(
-    unit: &Unit,
-    dialect: Dialect,
-    schedule: &Schedule,
-    case: &Case,
-    order: Order,
-) -> Result<Vec<Buffer>, String> {
+/// What a case leaves.
+pub struct Run {
+    pub outputs: Vec<Buffer>,
+    /// Was an index out of range?
+    pub flag: bool,
+}
+
+/// Runs a case.
+pub fn run(unit: &Unit, dialect: Dialect, schedule: &Schedule, case: &Case, order: Order) -> Result<Run, String> {
     let (rows, cols) = (case.rows(), case.cols);
     let inputs: Vec<Bytes> = case
         .tensors
@@ -99,6 +109,7 @@ pub fn run(
     let mut outputs: Vec<Bytes> = (0..case.program.outputs.len()).map(|k| Bytes::poisoned(length(k))).collect();
     let of = |k: usize| schedule.scratch_len(k, &geometry) as usize * schedule.scratch[k].dtype.size_bytes();
     let mut scratch: Vec<Bytes> = (0..schedule.scratch.len()).map(|k| Bytes::poisoned(of(k))).collect();
+    let mut flag = 0;
     for step in &schedule.steps {
         let mut buffers: Vec<Bytes> = step
             .buffers
@@ -107,6 +118,7 @@ pub fn run(
                 Source::Input(k) => inputs[k as usize].clone(),
                 Source::Output(k) => outputs[k as usize].clone(),
                 Source::Scratch(k) => scratch[k as usize].clone(),
+                Source::Flag => Bytes::new(flag.to_ne_bytes().to_vec()),
             })
             .collect();
         let mut args = vec![0; step.kernel.layout().size];
@@ -120,10 +132,12 @@ pub fn run(
                 Source::Input(_) => {}
                 Source::Output(k) => outputs[k as usize] = made,
                 Source::Scratch(k) => scratch[k as usize] = made,
+                Source::Flag => flag = made.to_i32()[0],
             }
         }
     }
-    Ok(outputs.iter().zip(&case.program.outputs).map(|(b, o)| buffer(o.dtype, &b.data)).collect())
+    let outputs = outputs.iter().zip(&case.program.outputs).map(|(b, o)| buffer(o.dtype, &b.data));
+    Ok(Run { outputs: outputs.collect(), flag: flag == 1 })
 }
 
 fn bytes(b: &Buffer) -> Vec<u8> {

@@ -5,8 +5,11 @@
 #[allow(dead_code, reason = "shared with the executor's tests")]
 mod case;
 mod cluster;
+mod flag;
 mod formulas;
 mod launch;
+mod portable;
 mod random;
+mod raw;
 #[path = "../standin/mod.rs"]
 mod standin;

@@ -3,6 +3,7 @@
 use super::{
     Guards,
     device::{Call, Results},
+    raw::RawCall,
 };
 use crate::{Error, Result, stats};
 use candle_core::{
@@ -14,10 +15,11 @@ use candle_core::{
     },
 };
 use smallvec::SmallVec;
-use std::sync::LazyLock;
+use std::{ffi::c_void, sync::LazyLock};
 use zmlx_ir::DType;
 use zmlx_runtime::{
-    backend::cuda::driver::{Context, Kernel, Launch, View},
+    backend::cuda::driver::{Context, Function, Kernel, Launch, Source, View, launch, load},
+    cache::Cache,
     list::List,
 };
 
@@ -75,6 +77,49 @@ fn poison(address: u64, bytes: usize, stream: &CudaStream) -> Result<()> {
 /// See `super::keep_freed_memory`.
 pub fn keep_freed_memory(device: &CudaDevice) -> Result<()> {
     Ok(context(&device.cuda_stream())?.keep_freed_memory()?)
+}
+
+/// See `super::check`.
+pub fn out_of_range(device: &CudaDevice) -> Result<Vec<String>> {
+    Ok(context(&device.cuda_stream())?.out_of_range()?)
+}
+
+/// A kernel written by hand, compiled.
+pub fn load_raw(op: &str, entry: &str, text: &str, device: &CudaDevice) -> Result<Function> {
+    let source = Source { op, text, options: &["--minimal"] };
+    Ok(load(context(&device.cuda_stream())?, &source, &[entry], Cache::shared())?.remove(0))
+}
+
+/// Runs a kernel written by hand.
+pub fn run_raw(call: &RawCall<'_>, function: &Function, tensors: &[&Tensor], device: &CudaDevice) -> Result<Results> {
+    let stream = device.cuda_stream();
+    let guards = Guards::lock(tensors);
+    let mut addresses: SmallVec<[u64; 12]> = SmallVec::new();
+    let mut uses: SmallVec<[SyncOnDrop<'_>; 8]> = SmallVec::new();
+    for (k, t) in tensors.iter().enumerate() {
+        let Storage::Cuda(storage) = guards.storage(k) else {
+            return Err(Error::internal("a tensor of a CUDA device lies elsewhere"));
+        };
+        let Some((start, guard)) = address(&storage.slice, &stream) else {
+            return Err(Error::internal("a tensor of a type that has no name"));
+        };
+        uses.push(guard);
+        addresses.push(start + (t.layout().start_offset() * t.dtype().size_in_bytes()) as u64);
+    }
+    let mut results: SmallVec<[CudaStorageSlice; 4]> = SmallVec::new();
+    for (shape, tensor) in call.shapes.iter().zip(call.raw.outputs) {
+        let (memory, address) = allocate(tensor.dtype, shape.elem_count(), device, &stream)?;
+        results.push(memory);
+        addresses.push(address);
+    }
+    let mut params: SmallVec<[*mut c_void; 13]> = addresses.iter_mut().map(|a| std::ptr::from_mut(a).cast()).collect();
+    params.push(call.args.as_ptr().cast_mut().cast());
+    // SAFETY: the parameters are those of the generated signature, and the arguments are only read; the tensors are locked and
+    // live until it is queued. What the body does with them is its author's promise.
+    unsafe { launch(function, call.blocks, call.threads, 0, stream.cu_stream(), &mut params)? };
+    drop(uses);
+    let store = |slice| Storage::Cuda(CudaStorage { slice, device: device.clone() });
+    Ok(results.into_iter().map(store).collect())
 }
 
 impl Kernels {

@@ -17,6 +17,8 @@ pub struct Kernels {
     cpu: OnceLock<cpu::Kernel>,
     #[cfg(feature = "cuda")]
     cuda: super::cuda::Kernels,
+    #[cfg(all(feature = "metal", target_os = "macos"))]
+    metal: super::metal::Kernels,
 }
 
 /// Everything about a launch but the tensors.
@@ -44,7 +46,7 @@ pub fn runs_on(device: &Device) -> bool {
     match device {
         Device::Cpu => true,
         Device::Cuda(_) => cfg!(feature = "cuda"),
-        Device::Metal(_) => false,
+        Device::Metal(_) => cfg!(all(feature = "metal", target_os = "macos")),
     }
 }
 
@@ -58,6 +60,28 @@ pub fn keep_freed_memory(device: &Device) -> Result<()> {
         #[cfg(feature = "cuda")]
         Device::Cuda(device) => super::cuda::keep_freed_memory(device),
         _ => Ok(()),
+    }
+}
+
+/// Waits for a device, and tells whether an index `x[t]` was out of range there since the last time: a kernel does not stop for
+/// it, but gives NaN (of integers 0), and sets a flag that this reads and clears. On the CPU the call itself is the error.
+///
+/// # Errors
+/// The operations with such an index; what the driver says.
+pub fn check(device: &Device) -> Result<()> {
+    let names: Vec<String> = match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => super::cuda::out_of_range(device)?,
+        #[cfg(all(feature = "metal", target_os = "macos"))]
+        Device::Metal(device) => super::metal::out_of_range(device)?,
+        _ => vec![],
+    };
+    match names.is_empty() {
+        true => Ok(()),
+        false => {
+            let got = "one out of range, whose value was NaN or 0";
+            Err(Error::argument(&names.join(", "), "an index x[t]", "0 ≤ index < columns", got))
+        }
     }
 }
 
@@ -129,6 +153,8 @@ impl Kernels {
         match device {
             #[cfg(feature = "cuda")]
             Device::Cuda(device) => self.cuda.run(call, tensors, device),
+            #[cfg(all(feature = "metal", target_os = "macos"))]
+            Device::Metal(device) => self.metal.run(call, tensors, device),
             _ => self.run_on_cpu(call, tensors),
         }
     }

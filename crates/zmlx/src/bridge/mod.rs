@@ -4,9 +4,13 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 mod device;
+#[cfg(all(feature = "metal", target_os = "macos"))]
+mod metal;
+mod raw;
 mod tape;
 
-pub use device::{Call, Kernels, keep_freed_memory, runs_on};
+pub use device::{Call, Kernels, check, keep_freed_memory, runs_on};
+pub use raw::{RawCall, RawKernels, RawKey, target_of};
 pub use tape::{Backward, Raw, record};
 
 use crate::{Error, Result};

@@ -9,7 +9,7 @@
 //! A backward pass runs on one thread, and the first link comes before the others. So the gradients of those wait on a
 //! [`Desk`] under the thread that made them; a pass that failed halfway leaves what the next one replaces. Cotangents
 //! come before the first link, in any number: they wait under a ticket, whose number travels through candle as the
-//! gradient of the hub, which f64 holds exactly. (On a GPU reading it waits for the device; one result needs no hub.)
+//! gradient of the hub: a whole number that f32 holds exactly. (On a GPU reading it waits for the device; one result needs no hub.)
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Storage, Tensor};
 use smallvec::SmallVec;
@@ -30,6 +30,8 @@ pub type Raw = (Storage, Shape);
 
 /// Passes that failed halfway leave tensors on the desk; no more than these wait.
 const MAX_WAITING: usize = 256;
+/// Tickets are whole numbers that f32 holds, up to this one: not all devices have f64.
+const TICKETS: u64 = 1 << 24;
 /// Inputs of one of candle's custom ops.
 const INPUTS: usize = 3;
 
@@ -98,7 +100,7 @@ impl Tape {
         match self.only {
             Some(k) => cotangents[k] = Some(g.clone()),
             None => {
-                for (k, ticket) in g.to_vec1::<f64>()?.into_iter().enumerate().filter(|(_, t)| *t != 0.0) {
+                for (k, ticket) in g.to_vec1::<f32>()?.into_iter().enumerate().filter(|(_, t)| *t != 0.0) {
                     let cotangent = self.cotangents.fetch(&(ticket as u64), 0);
                     cotangents[k] = Some(cotangent.ok_or_else(|| self.error("a cotangent is missing"))?);
                 }
@@ -115,7 +117,7 @@ impl Tape {
 struct Link(Arc<Tape>, Range<usize>);
 
 impl Link {
-    /// What it gives: a finished result, or None for so many zeros in f64.
+    /// What it gives: a finished result, or so many zeros in f32.
     fn gives(&self) -> std::result::Result<Result<Raw>, usize> {
         match (self.1.start, self.0.only) {
             (0, Some(k)) => Ok(self.0.result(k)),
@@ -147,7 +149,7 @@ impl Link {
         if found.len() < inputs {
             // of the token, whose gradient nobody reads
             found.push(match self.1.start {
-                0 => Tensor::zeros(1, candle_core::DType::F64, g.device())?,
+                0 => Tensor::zeros(1, candle_core::DType::F32, g.device())?,
                 _ => g.clone(),
             });
         }
@@ -165,10 +167,10 @@ impl Take {
 
     fn back(&self, _: usize, g: &Tensor) -> Result<SmallVec<[Tensor; INPUTS]>> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let ticket = NEXT.fetch_add(1, Ordering::Relaxed);
+        let ticket = NEXT.fetch_add(1, Ordering::Relaxed) % TICKETS + 1;
         self.0.cotangents.leave(ticket, vec![Some(g.clone())]);
-        let mut tickets = vec![0.0; self.0.count];
-        tickets[self.1] = ticket as f64;
+        let mut tickets = vec![0f32; self.0.count];
+        tickets[self.1] = ticket as f32;
         Ok(SmallVec::from_elem(Tensor::from_vec(tickets, self.0.count, g.device())?, 1))
     }
 }
@@ -184,7 +186,7 @@ fn on_cpu(gives: std::result::Result<Result<Raw>, usize>) -> Result<(CpuStorage,
             (Storage::Cpu(storage), shape) => Ok((storage, shape)),
             _ => Err(misplaced()),
         },
-        Err(count) => Ok((CpuStorage::F64(vec![0.0; count]), count.into())),
+        Err(count) => Ok((CpuStorage::F32(vec![0.0; count]), count.into())),
     }
 }
 
@@ -200,8 +202,27 @@ fn on_cuda(
             _ => Err(misplaced()),
         },
         Err(count) => {
-            let zeros = beside.device.alloc_zeros::<f64>(count)?;
+            let zeros = beside.device.alloc_zeros::<f32>(count)?;
             Ok((candle_core::CudaStorage::wrap_cuda_slice(zeros, beside.device.clone()), count.into()))
+        }
+    }
+}
+
+/// The same beside a tensor on a Metal device.
+#[cfg(all(feature = "metal", target_os = "macos"))]
+fn on_metal(
+    gives: std::result::Result<Result<Raw>, usize>,
+    beside: &candle_core::MetalStorage,
+) -> Result<(candle_core::MetalStorage, Shape)> {
+    use candle_core::backend::{BackendDevice, BackendStorage};
+    match gives {
+        Ok(raw) => match raw? {
+            (Storage::Metal(storage), shape) => Ok((storage, shape)),
+            _ => Err(misplaced()),
+        },
+        Err(count) => {
+            let shape = Shape::from(count);
+            Ok((beside.device().zeros_impl(&shape, candle_core::DType::F32)?, shape))
         }
     }
 }
@@ -225,6 +246,14 @@ macro_rules! custom_op {
             ) -> Result<(candle_core::CudaStorage, Shape)> {
                 let beside = [$(($s, $l).0),+];
                 on_cuda(self.gives(), beside[0])
+            }
+            #[cfg(all(feature = "metal", target_os = "macos"))]
+            fn metal_fwd(
+                &self,
+                $($s: &candle_core::MetalStorage, $l: &Layout),+
+            ) -> Result<(candle_core::MetalStorage, Shape)> {
+                let beside = [$(($s, $l).0),+];
+                on_metal(self.gives(), beside[0])
             }
             fn bwd(&self, $($t: &Tensor,)+ _: &Tensor, g: &Tensor) -> Result<$grads> {
                 let inputs = [$($t),+].len();

@@ -8,6 +8,7 @@
 
 mod expr;
 mod prelude;
+pub mod raw;
 
 use crate::Error;
 use prelude::Need;
@@ -69,6 +70,8 @@ pub struct Dialect {
     pub buffers: usize,
     /// The parts of an entry up to the opening brace, from its name, parameters, argument type, threads and cluster.
     pub entry: fn(&str, &[String], Option<&str>, u32, u32) -> String,
+    /// The prelude of kernels written by hand.
+    pub raw: &'static raw::Words,
     /// Words that are no names.
     pub reserved: &'static [&'static str],
 }

@@ -52,6 +52,7 @@ pub static CUDA: Dialect = Dialect {
     shuffles_words: false,
     buffers: 256,
     entry,
+    raw: &super::raw::WORDS,
     // what is declared without a header, functions of mathematics among it
     reserved: &[
         "abs",

@@ -3,3 +3,4 @@
 
 pub mod dialect;
 pub mod driver;
+pub mod raw;

@@ -36,6 +36,7 @@ pub static METAL: Dialect = Dialect {
     shuffles_words: true,
     buffers: 30,
     entry,
+    raw: &super::raw::WORDS,
     reserved: &[
         "atomic",
         "bfloat",

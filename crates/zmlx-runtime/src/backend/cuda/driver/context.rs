@@ -1,6 +1,6 @@
 //! A device of the caller, and the facts that kernels are chosen by.
 
-use super::{check, driver_present, failed};
+use super::{check, driver_present, failed, flags::Flags};
 use crate::Error;
 use cudarc::driver::{
     CudaContext,
@@ -13,6 +13,7 @@ use std::{fmt, sync::Arc};
 pub struct Context {
     cuda: Arc<CudaContext>,
     facts: Facts,
+    pub(super) flags: Arc<Flags>,
 }
 
 /// What is true of a device for as long as the process runs.
@@ -59,7 +60,7 @@ impl fmt::Display for Facts {
 impl Context {
     /// The device of this context.
     pub fn new(cuda: &Arc<CudaContext>) -> Result<Context, Error> {
-        Ok(Context { facts: facts_of(cuda)?, cuda: cuda.clone() })
+        Ok(Context { facts: facts_of(cuda)?, cuda: cuda.clone(), flags: Arc::default() })
     }
 
     /// What is true of it.

@@ -34,6 +34,8 @@ struct Loaded {
     schedule: Schedule,
     /// One for each step, with the size of its argument block.
     functions: Vec<(Function, usize)>,
+    /// Address of the word that reports indices out of range; of kernels without any, 0.
+    flag: u64,
 }
 
 /// An input of a launch; as `crate::View`, on the device.
@@ -124,6 +126,7 @@ impl Kernel {
                     schedule::Source::Input(k) => l.inputs[k as usize].address,
                     schedule::Source::Output(k) => l.outputs[k as usize],
                     schedule::Source::Scratch(k) => memory[k as usize],
+                    schedule::Source::Flag => loaded.flag,
                 })
                 .collect();
             let mut params: SmallVec<[*mut c_void; 13]> =
@@ -159,7 +162,9 @@ impl Kernel {
             return Err(self.unfit("bytes of launch arguments", ARGS, size));
         }
         let functions = functions.into_iter().zip(sizes).collect();
-        Ok(Loaded { config, schedule, functions })
+        let flagged = schedule.steps.iter().any(|s| s.buffers.contains(&schedule::Source::Flag));
+        let flag = if flagged { self.context.flag(name)? } else { 0 };
+        Ok(Loaded { config, schedule, functions, flag })
     }
 
     fn unfit(&self, what: &str, expected: usize, got: usize) -> Error {

@@ -4,6 +4,7 @@
 //! |---------|--------------------------------------------------------|
 //! | nvrtc   | text → code, no device needed                          |
 //! | context | a device of the caller, and the facts that kernels are chosen by |
+//! | flags   | where kernels report indices out of range              |
 //! | module  | code → functions, through the cache on disk            |
 //! | launch  | a function, a grid, parameters                         |
 //! | kernel  | a Program: its schedules, compiled and launched        |
@@ -14,6 +15,7 @@
 #![cfg(feature = "cuda")]
 
 mod context;
+mod flags;
 mod kernel;
 mod launch;
 mod module;
