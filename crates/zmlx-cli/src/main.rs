@@ -36,6 +36,7 @@ enum Verb {
     Kernels(verb::kernels::Args),
     Verify(verb::verify::Args),
     Bench(verb::bench::Args),
+    Tune(verb::tune::Args),
     Doctor(verb::doctor::Args),
 }
 
@@ -49,6 +50,7 @@ fn main() -> std::process::ExitCode {
         Some(Verb::Kernels(args)) => verb::kernels::run(&args),
         Some(Verb::Verify(args)) => verb::verify::run(&args),
         Some(Verb::Bench(args)) => verb::bench::run(&args),
+        Some(Verb::Tune(args)) => verb::tune::run(&args),
         Some(Verb::Doctor(args)) => verb::doctor::run(&args),
         None => Cli::command().print_help().map(|()| true).map_err(Into::into),
     };

@@ -55,7 +55,8 @@ impl Op {
         let Some(compiled) = b.specials().compiled_alike(inputs.iter().map(|t| t.dtype())) else { return Ok(false) };
         let count = first.elem_count();
         let (op, program, uniforms) = (&b.name[..], &*compiled.program, &self.uniforms[..]);
-        let call = Call { op, program, row_dims: &[], cols: count, places: &[], uniforms };
+        let tuning = &self.tuning;
+        let call = Call { op, program, row_dims: &[], cols: count, places: &[], uniforms, tuning };
         let results = compiled.kernels.run_flat(&call, inputs)?;
         stats::count_launch(count * compiled.element_bytes);
         b.usage.count();
@@ -130,7 +131,7 @@ impl Op {
     pub(crate) fn launch(&self, compiled: &Compiled, g: &Geometry, tensors: &[&Tensor]) -> Result<Few<Raw>> {
         let program = &*compiled.program;
         let (op, row_dims, cols, uniforms) = (&self.body.name[..], &g.row_dims[..], g.cols, &self.uniforms[..]);
-        let call = Call { op, program, row_dims, cols, places: &g.places, uniforms };
+        let call = Call { op, program, row_dims, cols, places: &g.places, uniforms, tuning: &self.tuning };
         let results = compiled.kernels.run(&call, tensors)?;
         let rows = g.rows();
         let read = g.places.iter().zip(&program.inputs).map(|(p, i)| p.extent.len(rows, cols) * i.dtype.size_bytes());

@@ -25,6 +25,7 @@ pub mod profile;
 pub mod registry;
 pub mod stats;
 pub mod testing;
+pub mod tune;
 
 pub use bridge::{check, keep_freed_memory};
 pub use build::{IntoFormula, Prelude, elementwise, elementwise_fn, prelude, rowwise, rowwise_fn};
@@ -34,6 +35,7 @@ pub use inputs::{AsTensor, Inputs};
 pub use op::Op;
 pub use raw::{Grid, RawKernel};
 pub use reduce::{MapReduce, Reduce, map_reduce, reduce};
+pub use tune::Tune;
 pub use zmlx_ir::{DType, Expr, Scalar};
 pub use zmlx_macros::jit;
 

@@ -7,6 +7,7 @@ use crate::{
     inputs::Inputs,
     registry,
     specialise::{Override, Specials, check_override},
+    tune::Tuning,
 };
 use candle_core::Tensor;
 use smallvec::SmallVec;
@@ -59,6 +60,7 @@ impl Body {
 pub struct Op {
     pub(crate) body: Arc<Body>,
     pub(crate) uniforms: SmallVec<[Scalar; 4]>,
+    pub(crate) tuning: Tuning,
 }
 
 impl std::fmt::Debug for Op {
@@ -92,7 +94,7 @@ impl Op {
         body.uniforms = names.iter().filter(|n| n.uniform.is_some()).map(|n| n.name.clone()).collect();
         let uniforms = names.iter().filter_map(|n| n.uniform).collect();
         body.specials = OnceLock::new();
-        Op { body: Arc::new(body), uniforms }
+        Op { body: Arc::new(body), uniforms, tuning: Tuning::default() }
     }
 
     /// The same operation with another setting.
@@ -101,7 +103,7 @@ impl Op {
         if let Err(mistake) = set(&mut body) {
             body.mistake.get_or_insert(mistake);
         }
-        Op::assemble(body)
+        Op { tuning: self.tuning, ..Op::assemble(body) }
     }
 
     fn change_name(self, setting: &str, name: &str, set: impl FnOnce(&mut Name)) -> Op {

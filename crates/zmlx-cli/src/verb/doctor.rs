@@ -2,7 +2,7 @@
 
 use crate::{Outcome, machine, table};
 use serde_json::json;
-use zmlx_runtime::cache::Cache;
+use zmlx_runtime::{cache::Cache, tune::Tuned};
 
 /// Show devices, versions, settings and the kernels on disk
 #[derive(clap::Args)]
@@ -23,6 +23,7 @@ pub fn run(args: &Args) -> Outcome {
         facts.push(("kernels removed".into(), removed.to_string()));
     }
     facts.push(("kernels on disk".into(), cache.describe().to_string()));
+    facts.push(("tuned".into(), tuned()));
     if args.json {
         let map: serde_json::Map<_, _> = facts.iter().map(|(k, v)| (k.replace(' ', "_"), json!(v))).collect();
         println!("{}", serde_json::to_string_pretty(&map)?);
@@ -31,4 +32,12 @@ pub fn run(args: &Args) -> Outcome {
         table::print(&["what", "found"], &rows);
     }
     Ok(true)
+}
+
+/// What tuners found.
+fn tuned() -> String {
+    let tuned = Tuned::shared();
+    let (here, shipped) = tuned.len();
+    let path = tuned.path().map_or("in memory alone".into(), |p| p.display().to_string());
+    format!("{path}: {here} buckets; {shipped} more ship with zmlx")
 }

@@ -6,5 +6,6 @@ pub mod doctor;
 pub mod eval;
 pub mod kernels;
 pub mod show;
+pub mod tune;
 pub mod verify;
 // index: end

@@ -1,7 +1,7 @@
 //! What a schedule is free to choose, and the heuristic that chooses. Sizes enter through few buckets, so that a new
 //! shape seldom compiles anything.
 
-use super::{Device, ROW_DIMS};
+use super::{Device, Geometry, ROW_DIMS, Strides};
 use crate::{
     DType, Extent, Program,
     kernel::{ASIDE_BYTES, CLUSTER, SHARED_BYTES, THREADS, VECTOR_BYTES, WARP},
@@ -58,25 +58,27 @@ const REGISTERS_OF_SUMS: [(u32, u32); 2] = [(512, 80), (1024, 44)];
 /// What the heuristic knows of a Program: made once, asked at each launch.
 #[derive(Clone, Copy, Debug)]
 pub struct Chooser {
-    facts: Facts,
-    vector: u32,
+    pub(super) facts: Facts,
+    pub(super) vector: u32,
 }
 
 /// What the heuristic looks at.
 #[derive(Clone, Copy, Debug)]
-struct Facts {
-    stages: bool,
-    sums: u32,
+pub(super) struct Facts {
+    pub stages: bool,
+    pub sums: u32,
     /// Inputs of elements.
-    inputs: u32,
+    pub inputs: u32,
     /// Bytes of registers that an element takes of a row that is held.
-    bytes: u32,
+    pub bytes: u32,
     /// Those of them that sums take, and inputs of columns (where blocks stay).
-    sum_bytes: u32,
-    col_bytes: u32,
+    pub sum_bytes: u32,
+    pub col_bytes: u32,
     scans: bool,
-    elementwise: bool,
-    elems: bool,
+    pub elementwise: bool,
+    pub elems: bool,
+    /// Inputs on whose boundaries the chunks of a row may lie, a bit each: none if an output is of elements.
+    leads: u64,
 }
 
 impl Facts {
@@ -88,13 +90,15 @@ impl Facts {
         let stages = nodes().any(|n| along(&n.kind));
         let sums = nodes().filter(|n| down(&n.kind)).count() as u32;
         let scans = nodes().filter(|n| matches!(n.kind, Kind::Scan(_))).count() as u32;
-        let (mut inputs, mut bytes, mut sum_bytes, mut col_bytes) = (0, 0, 0, 0);
+        let (mut inputs, mut bytes, mut sum_bytes, mut col_bytes, mut elem_inputs) = (0, 0, 0, 0, 0);
         for n in nodes() {
             let size = n.dtype.size_bytes().max(4) as u32;
             match n.kind {
                 // 16-bit floats are packed; inputs of columns are held where blocks stay
                 Kind::Input(k) if n.extent == Extent::ELEM || (n.extent == Extent::COL && sums > 0) => {
-                    inputs += u32::from(n.extent == Extent::ELEM);
+                    let of_elements = n.extent == Extent::ELEM;
+                    inputs += u32::from(of_elements);
+                    elem_inputs |= u64::from(of_elements).checked_shl(k).unwrap_or(0);
                     let packed = matches!(p.inputs[k as usize].dtype, DType::F16 | DType::BF16);
                     let own = if packed { 2 } else { size };
                     bytes += own;
@@ -119,6 +123,7 @@ impl Facts {
             elementwise: !stages && sums == 0 && p.outputs.iter().all(|o| o.extent == Extent::ELEM),
             // an output may repeat a value of the row
             elems: nodes().any(|n| n.extent.has_cols()) || p.outputs.iter().any(|o| o.extent.has_cols()),
+            leads: if sums == 0 && p.outputs.iter().all(|o| o.extent != Extent::ELEM) { elem_inputs } else { 0 },
         }
     }
 }
@@ -144,7 +149,29 @@ impl Chooser {
         Chooser { facts: Facts::of(p), vector: vector(p) }
     }
 
-    /// The heuristic: a choice for launches of about this size. `dims` is the number of dimensions that the rows are
+    /// The heuristic: a choice for this launch, and others of about its size.
+    pub fn choose(&self, g: &Geometry<'_>) -> Config {
+        self.pick(g.rows(), self.cols(g), g.row_dims.len(), g.elements(), g.device)
+    }
+
+    /// Columns of the launch; where its rows start off a boundary an odd number, as both need a chunk more.
+    pub(super) fn cols(&self, g: &Geometry<'_>) -> u64 {
+        let off = |n: usize| !n.is_multiple_of(self.vector as usize);
+        let starts_off = |(k, s): (usize, &Strides<'_>)| {
+            let leads = self.facts.leads.checked_shr(k as u32).unwrap_or(0) & 1 == 1;
+            leads && (off(s.shift) || g.row_dims.iter().zip(s.rows).any(|(dim, stride)| *dim > 1 && off(*stride)))
+        };
+        let shifted = self.facts.leads != 0 && g.inputs.iter().enumerate().any(starts_off);
+        g.cols as u64 | u64::from(shifted)
+    }
+
+    /// Chunks of `vector` elements that hold any row of so many columns.
+    pub(super) fn chunks(cols: u64, vector: u32) -> u64 {
+        let slack = if cols.is_multiple_of(u64::from(vector)) { 0 } else { u64::from(vector) - 1 };
+        (cols + slack).div_ceil(u64::from(vector)).max(1)
+    }
+
+    /// The heuristic: a choice for launches of about this size, rows starting on boundaries of 16 bytes. `dims` is the number of dimensions that the rows are
     /// decomposed over, `elements` the largest distance in elements between two elements of a tensor.
     pub fn pick(&self, rows: u64, cols: u64, dims: usize, elements: u64, device: Device) -> Config {
         let Chooser { facts: f, vector } = *self;
@@ -169,9 +196,7 @@ impl Chooser {
         if !f.elems {
             return Config { strategy: Strategy::Resident, ..base };
         }
-        // a row that starts off a boundary needs a chunk more
-        let slack = if cols.is_multiple_of(u64::from(vector)) { 0 } else { u64::from(vector) - 1 };
-        let chunks = (cols + slack).div_ceil(u64::from(vector)).max(1);
+        let chunks = Chooser::chunks(cols, vector);
         match (f.stages, f.sums) {
             (false, 0) => Config { strategy: Strategy::Looped, ..base.looped(chunks) },
             (false, _) => base.tiled(cols),

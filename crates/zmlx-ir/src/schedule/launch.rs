@@ -1,7 +1,7 @@
 //! The numbers of a launch: blocks and lengths of scratch memory, and the bytes of a kernel's argument block. Nothing is
 //! allocated, so that it may stand on the hot path.
 
-use super::{Device, Grid, Schedule, Size, Source, Step, config::WIDE};
+use super::{Device, Grid, Schedule, Size, Source, Step};
 use crate::{DType, Scalar, kernel::Role};
 
 /// Strides of an input, in elements.
@@ -115,23 +115,6 @@ impl Step {
 }
 
 impl Schedule {
-    /// Can it run a launch of this geometry? A schedule has room for so many dimensions of the rows, and for sizes below
-    /// 2³⁰ elements if its indices have 32 bits.
-    ///
-    /// # Errors
-    /// What does not fit, how much fits, and what there is.
-    pub fn admits(&self, g: &Geometry<'_>) -> Result<(), (&'static str, u64, u64)> {
-        let (dims, most) = (g.row_dims.len() as u64, u64::from(self.dims));
-        if dims > most {
-            return Err(("dimensions of the rows", most, dims));
-        }
-        let elements = g.elements();
-        if elements >= WIDE && !self.wide {
-            return Err(("elements", WIDE - 1, elements));
-        }
-        Ok(())
-    }
-
     /// The step that leaves partial sums, with its size.
     fn parts(&self, g: &Geometry<'_>) -> (u32, u32) {
         let step = self.steps.iter().find(|s| matches!(s.grid, Grid::Parts { .. }));
@@ -212,15 +195,6 @@ mod tests {
         let y = p.op(Op::Add, &[x, x]);
         p.output("out", y, DType::F32);
         schedule(&p, &Config::pick(&p, 10, 10, dims, 100, Device::default())).expect("a schedule")
-    }
-
-    #[test]
-    fn what_does_not_fit_a_schedule_is_refused() {
-        let strides = [Strides { rows: &[100, 10], col: 1, shift: 0 }];
-        let g = |row_dims| Geometry { row_dims, cols: 10, inputs: &strides, uniforms: &[], device: Device::default() };
-        assert_eq!(doubled(2).admits(&g(&[3, 10])), Ok(()));
-        assert_eq!(doubled(1).admits(&g(&[3, 10])), Err(("dimensions of the rows", 1, 2)));
-        assert_eq!(doubled(1).admits(&g(&[usize::MAX])), Err(("elements", WIDE - 1, u64::MAX)));
     }
 
     #[test]

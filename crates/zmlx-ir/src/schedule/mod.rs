@@ -3,6 +3,8 @@
 //! | file        | what                                                                                   |
 //! |-------------|----------------------------------------------------------------------------------------|
 //! | config      | what is chosen: strategy, threads, vectors; the heuristic that chooses                 |
+//! | space       | what else may be chosen: the Configs that a tuner tries; their text                     |
+//! | fit         | whether Config, Program and launch go together                                         |
 //! | grid        | what a host computes of a size: blocks, parts, lengths of scratch memory               |
 //! | launch      | the same for a launch: its argument blocks                                             |
 //! | parts       | a Program cut into those that run one after the other                                  |
@@ -30,6 +32,7 @@ mod columns;
 mod config;
 mod elementwise;
 mod emit;
+mod fit;
 mod grid;
 mod lane;
 mod launch;
@@ -38,6 +41,7 @@ mod parts;
 mod reduce;
 mod rows;
 mod scan;
+mod space;
 mod stage;
 mod tensor;
 mod terms;
@@ -63,6 +67,8 @@ pub struct Schedule {
     pub dims: u32,
     /// Have its indices 64 bits?
     pub wide: bool,
+    /// What registers hold of a row.
+    held: Option<fit::Held>,
 }
 
 /// One launch.
@@ -118,11 +124,13 @@ pub struct Unsupported {
 /// Schedules a verified Program. All kernels verify.
 ///
 /// # Errors
-/// Combinations that no strategy covers; a kernel that does not verify, which is a fault of ours.
+/// A Config that is none, or of another Program; combinations that no strategy covers; a kernel that does not verify, which is a fault of ours.
 pub fn schedule(program: &Program, config: &Config) -> Result<Schedule, Unsupported> {
+    config.suits(program)?;
     let mut parts = parts::Parts::default();
     parts.whole(program, config)?;
-    let schedule = Schedule { dims: config.dims, wide: config.wide, ..parts.finish() };
+    let (dims, wide, held) = (config.dims, config.wide, config.held(program));
+    let schedule = Schedule { dims, wide, held, ..parts.finish() };
     match schedule.faults().first() {
         None => Ok(schedule),
         Some(fault) => Err(Unsupported {

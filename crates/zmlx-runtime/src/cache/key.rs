@@ -51,6 +51,11 @@ pub(super) fn checksum(bytes: &[u8]) -> [u8; 16] {
     hash.0.to_le_bytes()
 }
 
+/// A checksum as text.
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    Key(u128::from_le_bytes(checksum(bytes))).to_string()
+}
+
 /// FNV-1a: <https://datatracker.ietf.org/doc/html/draft-eastlake-fnv>
 struct Fnv(u128);
 

@@ -9,6 +9,7 @@ mod file;
 mod key;
 
 pub use key::Key;
+pub(crate) use key::digest;
 
 use crate::env;
 use std::{
@@ -178,7 +179,7 @@ impl fmt::Display for Description {
 }
 
 /// The bytes, under this name or not at all.
-fn write(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let part = part_of(folder, &name);

@@ -1,6 +1,7 @@
 //! Schedules and their text: random Programs and those of the catalog, executed on the stand-in and compared with the
 //! oracle.
 
+mod candidates;
 #[path = "../random/case.rs"]
 #[allow(dead_code, reason = "shared with the executor's tests")]
 mod case;

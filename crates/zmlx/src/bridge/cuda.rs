@@ -5,7 +5,10 @@ use super::{
     device::{Call, Results},
     raw::RawCall,
 };
-use crate::{Error, Result, stats};
+use crate::{
+    Error, Result, stats,
+    tune::{BUDGET, Tune, Tuning},
+};
 use candle_core::{
     CudaDevice, CudaStorage, Storage, Tensor,
     backend::BackendStorage,
@@ -15,7 +18,10 @@ use candle_core::{
     },
 };
 use smallvec::SmallVec;
-use std::{ffi::c_void, sync::LazyLock};
+use std::{
+    ffi::c_void,
+    sync::{LazyLock, Mutex, PoisonError},
+};
 use zmlx_ir::DType;
 use zmlx_runtime::{
     backend::cuda::driver::{Context, Function, Kernel, Launch, Source, View, launch, load},
@@ -122,6 +128,31 @@ pub fn run_raw(call: &RawCall<'_>, function: &Function, tensors: &[&Tensor], dev
     Ok(results.into_iter().map(store).collect())
 }
 
+/// Measures, if this call is to.
+///
+/// # Safety
+/// As `Kernel::run`.
+unsafe fn tune(tuning: &Tuning, kernel: &Kernel, launch: &Launch<'_>) -> Result<()> {
+    /// What is measured beside something else is measured wrong.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    if tuning.tune() != Tune::Auto || (matches!(tuning, Tuning::Told(_) | Tuning::Default) && kernel.is_tuned(launch)) {
+        return Ok(());
+    }
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    match tuning {
+        Tuning::Now(budget, reports) => {
+            // SAFETY: the caller's promise.
+            let report = unsafe { kernel.tune(launch, *budget)? };
+            reports.lock().unwrap_or_else(PoisonError::into_inner).extend(report);
+        }
+        // another thread may have tuned it meanwhile
+        _ if kernel.is_tuned(launch) => {}
+        // SAFETY: the caller's promise.
+        _ => drop(unsafe { kernel.tune(launch, BUDGET)? }),
+    }
+    Ok(())
+}
+
 impl Kernels {
     fn on(&self, call: &Call<'_>, stream: &CudaStream) -> Result<&Kernel> {
         let number = stream.context().ordinal();
@@ -198,7 +229,10 @@ impl Kernels {
                 uniforms: call.uniforms,
                 outputs: &outputs,
                 stream: stream.cu_stream(),
+                tuned: call.tuning.tune() != Tune::Off,
             };
+            // SAFETY: as below; tuning waits for what it queues.
+            unsafe { tune(call.tuning, kernel, &launch)? };
             // SAFETY: the tensors are locked and live until the launch is queued, and what is freed later is freed in the
             // order of the stream; candle's layouts lie inside their memory; outputs are as large as their extents.
             unsafe { kernel.run(&launch, &mut more)? };

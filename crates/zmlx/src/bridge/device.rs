@@ -1,7 +1,7 @@
 //! Programs on the devices of tensors: compiled for each that runs them, launched over the tensors' memory.
 
 use super::{CandlePool, Guards, slice, storage};
-use crate::{Error, Result, geometry::Place, stats};
+use crate::{Error, Result, geometry::Place, stats, tune::Tuning};
 use candle_core::{Device, Storage, Tensor};
 use smallvec::SmallVec;
 use std::sync::OnceLock;
@@ -33,6 +33,9 @@ pub struct Call<'a> {
     /// How each tensor lies over rows × cols.
     pub places: &'a [Place],
     pub uniforms: &'a [Scalar],
+    /// The CPU has nothing to tune.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "read where there is a GPU"))]
+    pub tuning: &'a Tuning,
 }
 
 impl Call<'_> {

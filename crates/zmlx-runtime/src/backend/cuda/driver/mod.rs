@@ -8,6 +8,7 @@
 //! | module  | code → functions, through the cache on disk            |
 //! | launch  | a function, a grid, parameters                         |
 //! | kernel  | a Program: its schedules, compiled and launched        |
+//! | tune    | Configs of a kernel timed against each other           |
 //!
 //! Context, stream and memory belong to the caller, whose tensor library made them with the same `cudarc`. Libraries are
 //! looked for before the first call into them, because `cudarc` panics where there is none.
@@ -20,6 +21,7 @@ mod kernel;
 mod launch;
 mod module;
 mod nvrtc;
+mod tune;
 
 pub use context::{Context, Facts, count, facts, open};
 pub use cudarc;
