@@ -16,12 +16,12 @@ use zmlx_runtime::Buffer;
 
 /// Calls `f` with the geometry of a case.
 fn with_geometry<R>(case: &Case, f: impl FnOnce(&Geometry<'_>) -> R) -> R {
-    let stride = |t: &crate::case::Tensor| {
+    fn stride(t: &crate::case::Tensor) -> Strides<'_> {
         let size = t.buffer.as_slice().dtype().size_bytes();
         Strides { rows: &t.row_strides, col: t.col_stride, shift: t.offset * size % 16 / size }
-    };
+    }
     let inputs: Vec<Strides<'_>> = case.tensors.iter().map(stride).collect();
-    let device = Device { processors: 3, shared: 232_448 };
+    let device = Device { processors: 3, shared: 232_448, cluster: 4 };
     f(&Geometry { row_dims: &case.row_dims, cols: case.cols, inputs: &inputs, uniforms: &case.uniforms, device })
 }
 

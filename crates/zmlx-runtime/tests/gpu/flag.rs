@@ -18,7 +18,7 @@ const COLS: usize = 21;
 fn picked(dialect: Dialect, dtype: DType, indices: &[u32]) -> Run {
     let p = program("pick", "x[t]", &[Extent::ELEM, Extent::ROW], dtype);
     let rows = indices.len();
-    let device = Device { processors: 3, shared: 0 };
+    let device = Device { processors: 3, shared: 0, cluster: 1 };
     let cfg = Config::pick(&p, rows as u64, COLS as u64, 1, (rows * COLS) as u64, device);
     let schedule = schedule(&p, &cfg).expect("a schedule");
     let unit = compile(dialect, &[&schedule]).unwrap_or_else(|e| panic!("{e}"));
