@@ -51,6 +51,7 @@ pub fn by_default(tune: Tune) {
 
 /// What an operation was told.
 #[derive(Clone, Debug, Default)]
+#[allow(dead_code, reason = "read where there is a GPU")]
 pub(crate) enum Tuning {
     #[default]
     Default,
@@ -61,6 +62,7 @@ pub(crate) enum Tuning {
 
 impl Tuning {
     /// What holds for a call.
+    #[allow(dead_code, reason = "asked where there is a GPU")]
     pub fn tune(&self) -> Tune {
         match self {
             Tuning::Told(tune) => *tune,

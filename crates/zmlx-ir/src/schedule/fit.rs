@@ -4,7 +4,7 @@
 use super::{
     Config, Geometry, ROW_DIMS, Schedule, Step, Strategy, Unsupported,
     config::{Chooser, WIDE},
-    grid::Grid,
+    grid::{Grid, Size},
 };
 use crate::{
     DType, Program,
@@ -74,7 +74,11 @@ impl Schedule {
         }
         let Some(Held { vector, chunks }) = self.held else { return Ok(()) };
         let whole = |s: &&Step| !s.one_row && matches!(s.grid, Grid::Rows(_) | Grid::Parts { tile: 0, .. });
-        let needed = self.steps.iter().filter(whole).map(|s| s.size(g).chunks(vector)).max().unwrap_or(0);
+        let needed = self.steps.iter().filter(whole).map(|s| {
+            let size = s.size(g);
+            Size { shifted: s.shifted(vector, size.rows, g), ..size }.chunks(vector)
+        });
+        let needed = needed.max().unwrap_or(0);
         if needed > chunks {
             return Err(("chunks of a row", chunks, needed));
         }
@@ -138,6 +142,10 @@ mod tests {
             let config = Chooser::of(&p).choose(&g);
             assert_eq!(config.strategy, Strategy::Resident);
             assert_eq!(schedule(&p, &config).expect("a schedule").admits(&g), Ok(()), "{shift} {pitch} {config:?}");
+            // what holds rows that start on boundaries
+            let plain = Config::pick(&p, 8, 4096, 1, g.elements(), g.device);
+            let admits = schedule(&p, &plain).expect("a schedule").admits(&g);
+            assert_eq!(admits.is_ok(), (shift, pitch) == (0, 4096), "{shift} {pitch} {plain:?}");
         }
     }
 

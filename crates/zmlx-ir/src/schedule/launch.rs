@@ -65,7 +65,8 @@ impl Step {
             return Size { rows: 1, cols: g.rows().saturating_mul(g.cols as u64), shifted: false };
         }
         let rows = if self.one_row { 1 } else { g.rows() };
-        Size { rows, cols: g.cols as u64, shifted: self.shifted(rows, g) }
+        let shifted = self.vector().is_some_and(|vector| self.shifted(vector, rows, g));
+        Size { rows, cols: g.cols as u64, shifted }
     }
 
     /// Is it one row in this launch, all inputs that it reads being as contiguous as its outputs?
@@ -84,8 +85,8 @@ impl Step {
             })
     }
 
-    fn shifted(&self, rows: u64, g: &Geometry<'_>) -> bool {
-        let Some(vector) = self.vector() else { return false };
+    /// Does a row of the leading tensor start off a boundary of so many elements?
+    pub(super) fn shifted(&self, vector: u32, rows: u64, g: &Geometry<'_>) -> bool {
         let off = |n: usize| !n.is_multiple_of(vector as usize);
         match self.lead {
             Some(Source::Input(slot)) => {

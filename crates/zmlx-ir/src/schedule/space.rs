@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn candidates_near_the_choice_of_the_heuristic_come_first() {
-        let p = &programs()[5];
+        let p = &programs()[9]; // softmax of f32
         let strides = [Strides { rows: &[4096], col: 1, shift: 0 }];
         let g = Geometry { row_dims: &[4096], cols: 4096, inputs: &strides, uniforms: &[], device: Device::default() };
         let all = Chooser::of(p).candidates(&g);

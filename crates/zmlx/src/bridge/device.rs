@@ -34,7 +34,7 @@ pub struct Call<'a> {
     pub places: &'a [Place],
     pub uniforms: &'a [Scalar],
     /// The CPU has nothing to tune.
-    #[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "read where there is a GPU"))]
+    #[allow(dead_code, reason = "read where there is a GPU")]
     pub tuning: &'a Tuning,
 }
 
