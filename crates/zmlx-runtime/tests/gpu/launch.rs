@@ -109,7 +109,7 @@ pub fn run(unit: &Unit, dialect: Dialect, schedule: &Schedule, case: &Case, orde
     let mut outputs: Vec<Bytes> = (0..case.program.outputs.len()).map(|k| Bytes::poisoned(length(k))).collect();
     let of = |k: usize| schedule.scratch_len(k, &geometry) as usize * schedule.scratch[k].dtype.size_bytes();
     let mut scratch: Vec<Bytes> = (0..schedule.scratch.len()).map(|k| Bytes::poisoned(of(k))).collect();
-    let mut flag = 0;
+    let mut flag = 0i32;
     for step in &schedule.steps {
         let mut buffers: Vec<Bytes> = step
             .buffers

@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+mod raw;
 mod texts;
 
 /// The device, a stream that can be captured, and a cache of the test's own.
