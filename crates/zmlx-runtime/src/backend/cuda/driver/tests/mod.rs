@@ -17,6 +17,7 @@ use std::{
 };
 
 mod cluster;
+mod raw;
 mod texts;
 
 /// The device, a stream that can be captured, and a cache of the test's own.
