@@ -7,5 +7,6 @@ mod case;
 mod formulas;
 mod launch;
 mod random;
+mod spelling;
 #[path = "../standin/mod.rs"]
 mod standin;
