@@ -42,17 +42,26 @@ kernel void cumsum(device const float* x [[buffer(0)]],
         const int out_row = base * args.cols;
         const int shift = out_row & 3;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
+        const int lane = tid;
         float x_held[16];
+        if (((0 <= ((lane * 4) - shift)) && ((((lane * 4) - shift) + 3076) <= args.cols)) && x_vectors) {
 #pragma unroll
-        for (int c = 0; c < 4; c++) {
-            const int col = ((tid + (c * 256)) * 4) - shift;
-            const bool full = (0 <= col) && ((col + 4) <= args.cols);
-            if (full && x_vectors) {
-                load_f32x4(&x[x_row + col], &x_held[c * 4]);
-            } else {
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 256)) * 4) - shift;
+                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
+            }
+        } else {
 #pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 256)) * 4) - shift;
+                const bool full = (0 <= col) && ((col + 4) <= args.cols);
+                if (full && x_vectors) {
+                    load_f32x4(&x[x_row + col], &x_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                    }
                 }
             }
         }
@@ -60,21 +69,21 @@ kernel void cumsum(device const float* x [[buffer(0)]],
         float scan_1[16];
         float carry_1 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 4; c_2++) {
-            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
 #pragma unroll
             for (int i_2 = 0; i_2 < 4; i_2++) {
-                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                terms_1_0[(c_2 * 4) + i_2] = inside ? x_held[(c_2 * 4) + i_2] : 0.0f;
+                const bool inside = (0 <= (col_3 + i_2)) && ((col_3 + i_2) < args.cols);
+                terms_1_0[(c_3 * 4) + i_2] = inside ? x_held[(c_3 * 4) + i_2] : 0.0f;
             }
         }
 #pragma unroll
-        for (int c_3 = 0; c_3 < 4; c_3++) {
+        for (int c_4 = 0; c_4 < 4; c_4++) {
             float total = 0.0f;
 #pragma unroll
             for (int i_3 = 0; i_3 < 4; i_3++) {
-                total = total + terms_1_0[(c_3 * 4) + i_3];
+                total = total + terms_1_0[(c_4 * 4) + i_3];
             }
             const int place = tid & 31;
             const float other = simd_shuffle_up(total, (ushort)1);
@@ -106,26 +115,26 @@ kernel void cumsum(device const float* x [[buffer(0)]],
             threadgroup_barrier(mem_flags::mem_threadgroup);
 #pragma unroll
             for (int i_4 = 0; i_4 < 4; i_4++) {
-                run = run + terms_1_0[(c_3 * 4) + i_4];
-                scan_1[(c_3 * 4) + i_4] = run;
+                run = run + terms_1_0[(c_4 * 4) + i_4];
+                scan_1[(c_4 * 4) + i_4] = run;
             }
         }
 #pragma unroll
-        for (int c_4 = 0; c_4 < 4; c_4++) {
-            const int col_3 = ((tid + (c_4 * 256)) * 4) - shift;
-            const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+        for (int c_5 = 0; c_5 < 4; c_5++) {
+            const int col_4 = ((lane + (c_5 * 256)) * 4) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
             float out_chunk[4];
 #pragma unroll
             for (int i_5 = 0; i_5 < 4; i_5++) {
-                out_chunk[i_5] = scan_1[(c_4 * 4) + i_5];
+                out_chunk[i_5] = scan_1[(c_5 * 4) + i_5];
             }
             if (full_3) {
-                store_f32x4(&out[out_row + col_3], &out_chunk[0]);
+                store_f32x4(&out[out_row + col_4], &out_chunk[0]);
             } else {
 #pragma unroll
                 for (int i_6 = 0; i_6 < 4; i_6++) {
-                    if ((0 <= (col_3 + i_6)) && ((col_3 + i_6) < args.cols)) {
-                        out[out_row + (col_3 + i_6)] = out_chunk[i_6];
+                    if ((0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols)) {
+                        out[out_row + (col_4 + i_6)] = out_chunk[i_6];
                     }
                 }
             }

@@ -87,42 +87,62 @@ kernel void rms_norm_vjp(device const float* x [[buffer(0)]],
         const bool x_vectors = (((x_row + args.x_shift) & 3) == 0) && (args.x_col == 1);
         const bool g_out_vectors = (((g_out_row + args.g_out_shift) & 3) == 0) && (args.g_out_col == 1);
         const bool d_x_vectors = (d_x_row & 3) == 0;
+        const int lane_2 = lane;
         float x_held[16];
         float g_out_held[16];
+        if (((((lane_2 * 4) + 3076) <= args.cols) && x_vectors) && g_out_vectors) {
 #pragma unroll
-        for (int c_2 = 0; c_2 < 4; c_2++) {
-            const int col_2 = (lane + (c_2 * 256)) * 4;
-            const bool full_2 = (col_2 + 4) <= args.cols;
-            if (full_2 && x_vectors) {
-                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
-            } else {
-#pragma unroll
-                for (int i_3 = 0; i_3 < 4; i_3++) {
-                    x_held[(c_2 * 4) + i_3] = ((col_2 + i_3) < args.cols) ? x[x_row + ((col_2 + i_3) * args.x_col)] : 0.0f;
-                }
+            for (int c_3 = 0; c_3 < 4; c_3++) {
+                const int col_3 = (lane_2 + (c_3 * 256)) * 4;
+                load_f32x4(&x[x_row + col_3], &x_held[c_3 * 4]);
+                load_f32x4(&g_out[g_out_row + col_3], &g_out_held[c_3 * 4]);
             }
-            if (full_2 && g_out_vectors) {
-                load_f32x4(&g_out[g_out_row + col_2], &g_out_held[c_2 * 4]);
-            } else {
+        } else {
 #pragma unroll
-                for (int i_4 = 0; i_4 < 4; i_4++) {
-                    g_out_held[(c_2 * 4) + i_4] = ((col_2 + i_4) < args.cols) ? g_out[g_out_row + ((col_2 + i_4) * args.g_out_col)] : 0.0f;
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = (lane_2 + (c_2 * 256)) * 4;
+                const bool full_2 = (col_2 + 4) <= args.cols;
+                if (full_2 && x_vectors) {
+                    load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
+                } else {
+#pragma unroll
+                    for (int i_3 = 0; i_3 < 4; i_3++) {
+                        x_held[(c_2 * 4) + i_3] = ((col_2 + i_3) < args.cols) ? x[x_row + ((col_2 + i_3) * args.x_col)] : 0.0f;
+                    }
+                }
+                if (full_2 && g_out_vectors) {
+                    load_f32x4(&g_out[g_out_row + col_2], &g_out_held[c_2 * 4]);
+                } else {
+#pragma unroll
+                    for (int i_4 = 0; i_4 < 4; i_4++) {
+                        g_out_held[(c_2 * 4) + i_4] = ((col_2 + i_4) < args.cols) ? g_out[g_out_row + ((col_2 + i_4) * args.g_out_col)] : 0.0f;
+                    }
                 }
             }
         }
         float sum_4 = 0.0f;
         float sum_17 = 0.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 4; c_3++) {
-            const int col_3 = (lane + (c_3 * 256)) * 4;
-            const bool full_3 = (col_3 + 4) <= args.cols;
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = (lane_2 + (c_4 * 256)) * 4;
+            const bool full_3 = (col_4 + 4) <= args.cols;
+            if (full_3) {
 #pragma unroll
-            for (int i_5 = 0; i_5 < 4; i_5++) {
-                const float mul_3 = x_held[(c_3 * 4) + i_5] * x_held[(c_3 * 4) + i_5];
-                const float mul_13 = w_held[(c_3 * 4) + i_5] * g_out_held[(c_3 * 4) + i_5];
-                const bool inside = (col_3 + i_5) < args.cols;
-                sum_4 = sum_4 + (inside ? mul_3 : 0.0f);
-                sum_17 = sum_17 + (inside ? (x_held[(c_3 * 4) + i_5] * mul_13) : 0.0f);
+                for (int i_5 = 0; i_5 < 4; i_5++) {
+                    const float mul_3 = x_held[(c_4 * 4) + i_5] * x_held[(c_4 * 4) + i_5];
+                    const float mul_13 = w_held[(c_4 * 4) + i_5] * g_out_held[(c_4 * 4) + i_5];
+                    sum_4 = sum_4 + mul_3;
+                    sum_17 = sum_17 + (x_held[(c_4 * 4) + i_5] * mul_13);
+                }
+            } else {
+#pragma unroll
+                for (int i_6 = 0; i_6 < 4; i_6++) {
+                    const float mul_3_2 = x_held[(c_4 * 4) + i_6] * x_held[(c_4 * 4) + i_6];
+                    const float mul_13_2 = w_held[(c_4 * 4) + i_6] * g_out_held[(c_4 * 4) + i_6];
+                    const bool inside = (col_4 + i_6) < args.cols;
+                    sum_4 = sum_4 + (inside ? mul_3_2 : 0.0f);
+                    sum_17 = sum_17 + (inside ? (x_held[(c_4 * 4) + i_6] * mul_13_2) : 0.0f);
+                }
             }
         }
         sum_4 = sum_4 + simd_shuffle_xor(sum_4, (ushort)16);
@@ -158,27 +178,26 @@ kernel void rms_norm_vjp(device const float* x [[buffer(0)]],
         const float mul_23 = recip_7 * mul_22;
         const float mul_25 = mul_23 * 2.0f;
 #pragma unroll
-        for (int c_4 = 0; c_4 < 4; c_4++) {
-            const int col_4 = (lane + (c_4 * 256)) * 4;
-            const bool full_4 = (col_4 + 4) <= args.cols;
+        for (int c_5 = 0; c_5 < 4; c_5++) {
+            const int col_5 = (lane_2 + (c_5 * 256)) * 4;
+            const bool full_4 = (col_5 + 4) <= args.cols;
             float d_x_chunk[4];
 #pragma unroll
-            for (int i_6 = 0; i_6 < 4; i_6++) {
-                const float mul_12 = g_out_held[(c_4 * 4) + i_6] * (x_held[(c_4 * 4) + i_6] * rsqrt_10);
-                const float mul_13_2 = w_held[(c_4 * 4) + i_6] * g_out_held[(c_4 * 4) + i_6];
-                const float fma_26 = metal::fma(x_held[(c_4 * 4) + i_6], mul_25, (rsqrt_10 * mul_13_2));
-                d_x_chunk[i_6] = fma_26;
-                const bool inside_2 = (col_4 + i_6) < args.cols;
-                sum_14[(c_4 * 4) + i_6] = sum_14[(c_4 * 4) + i_6] + ((inside_2 && lives) ? mul_12 : 0.0f);
+            for (int i_7 = 0; i_7 < 4; i_7++) {
+                const float mul_12 = g_out_held[(c_5 * 4) + i_7] * (x_held[(c_5 * 4) + i_7] * rsqrt_10);
+                const float mul_13_3 = w_held[(c_5 * 4) + i_7] * g_out_held[(c_5 * 4) + i_7];
+                const float fma_26 = metal::fma(x_held[(c_5 * 4) + i_7], mul_25, (rsqrt_10 * mul_13_3));
+                d_x_chunk[i_7] = fma_26;
+                sum_14[(c_5 * 4) + i_7] = sum_14[(c_5 * 4) + i_7] + (lives ? mul_12 : 0.0f);
             }
             if (lives) {
                 if (full_4 && d_x_vectors) {
-                    store_f32x4(&d_x[d_x_row + col_4], &d_x_chunk[0]);
+                    store_f32x4(&d_x[d_x_row + col_5], &d_x_chunk[0]);
                 } else {
 #pragma unroll
-                    for (int i_7 = 0; i_7 < 4; i_7++) {
-                        if ((col_4 + i_7) < args.cols) {
-                            d_x[d_x_row + (col_4 + i_7)] = d_x_chunk[i_7];
+                    for (int i_8 = 0; i_8 < 4; i_8++) {
+                        if ((col_5 + i_8) < args.cols) {
+                            d_x[d_x_row + (col_5 + i_8)] = d_x_chunk[i_8];
                         }
                     }
                 }
@@ -187,16 +206,16 @@ kernel void rms_norm_vjp(device const float* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
     }
 #pragma unroll
-    for (int c_5 = 0; c_5 < 4; c_5++) {
+    for (int c_6 = 0; c_6 < 4; c_6++) {
 #pragma unroll
-        for (int i_8 = 0; i_8 < 4; i_8++) {
-            meeting[(i_8 * 512) + tid] = sum_14[(c_5 * 4) + i_8];
+        for (int i_9 = 0; i_9 < 4; i_9++) {
+            meeting[(i_9 * 512) + tid] = sum_14[(c_6 * 4) + i_9];
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
         if (sub == 0) {
 #pragma unroll
-            for (int i_9 = 0; i_9 < 4; i_9++) {
-                sum_14[(c_5 * 4) + i_9] = sum_14[(c_5 * 4) + i_9] + meeting[(i_9 * 512) + (tid + 256)];
+            for (int i_10 = 0; i_10 < 4; i_10++) {
+                sum_14[(c_6 * 4) + i_10] = sum_14[(c_6 * 4) + i_10] + meeting[(i_10 * 512) + (tid + 256)];
             }
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -204,9 +223,9 @@ kernel void rms_norm_vjp(device const float* x [[buffer(0)]],
     const int part_start = bid * args.pitch;
     if (sub == 0) {
 #pragma unroll
-        for (int c_6 = 0; c_6 < 4; c_6++) {
-            const int at = part_start + ((lane + (c_6 * 256)) * 4);
-            store_f32x4(&parts_14[at], &sum_14[c_6 * 4]);
+        for (int c_7 = 0; c_7 < 4; c_7++) {
+            const int at = part_start + ((lane + (c_7 * 256)) * 4);
+            store_f32x4(&parts_14[at], &sum_14[c_7 * 4]);
         }
     }
 }

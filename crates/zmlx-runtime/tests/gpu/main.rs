@@ -12,5 +12,6 @@ mod launch;
 mod portable;
 mod random;
 mod raw;
+mod spelling;
 #[path = "../standin/mod.rs"]
 mod standin;
