@@ -19,6 +19,7 @@ pub struct RawKey {
 
 /// A launch.
 #[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "read where there is a backend for a GPU")]
 pub struct RawCall<'a> {
     pub raw: &'a Raw<'a>,
     pub key: &'a RawKey,

@@ -252,6 +252,7 @@ impl Loaded {
                     schedule::Source::Input(k) => l.inputs[k as usize].address,
                     schedule::Source::Output(k) => outputs[k as usize],
                     schedule::Source::Scratch(k) => scratch[k as usize],
+                    schedule::Source::Flag => self.flag,
                 })
                 .collect();
             let mut params: SmallVec<[*mut c_void; 13]> =

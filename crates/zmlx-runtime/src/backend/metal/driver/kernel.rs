@@ -99,7 +99,7 @@ impl Kernel {
         });
         let strides: SmallVec<[Strides<'a>; 8]> = strides.collect();
         // Arrays of threads lie in registers: the text has no threadgroup memory that a launch sizes.
-        let device = Device { processors: self.context.facts().cores, shared: 0 };
+        let device = Device { processors: self.context.facts().cores, shared: 0, cluster: 1 };
         let (row_dims, uniforms) = (l.row_dims, l.uniforms);
         let g = Geometry { row_dims, cols: l.cols, inputs: &strides, uniforms, device };
         let config = self.chooser.pick(g.rows(), l.cols as u64, l.row_dims.len(), g.elements(), device);
