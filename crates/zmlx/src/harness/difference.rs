@@ -71,8 +71,11 @@ pub fn difference(got: &Tensor, want: &Tensor, within: Within) -> Result<Option<
     Ok(if nans > 0.0 {
         Some(format!("NaN in one of both at {nans} elements of {}", got.elem_count()))
     } else if over > limit {
-        let relative = within.relative;
-        Some(format!("largest difference {apart:e}, expected at most {limit:e} beyond {relative:.1e} of each element"))
+        let each = match within.relative {
+            0.0 => String::new(),
+            relative => format!(" beyond {relative:.1e} of each element"),
+        };
+        Some(format!("largest difference {apart:.2e}, expected at most {limit:.2e}{each}"))
     } else {
         None
     })
