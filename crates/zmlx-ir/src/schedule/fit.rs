@@ -51,7 +51,7 @@ impl Config {
     /// What a schedule by it holds of a row; None: rows may be of any length.
     pub(super) fn held(&self, p: &Program) -> Option<Held> {
         let holds = self.strategy == Strategy::Resident && Chooser::of(p).facts.elems;
-        holds.then(|| Held { vector: self.vector, chunks: u64::from(self.row_threads) * u64::from(self.chunks) })
+        holds.then(|| Held { vector: self.vector, chunks: u64::from(self.holders()) * u64::from(self.chunks) })
     }
 }
 

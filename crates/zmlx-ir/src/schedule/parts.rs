@@ -6,7 +6,7 @@ use super::{
     columns::{self, Sums},
     config::vector,
     elementwise,
-    lower::{Lower, Part, is_along, is_down},
+    lower::{Lower, Part},
     rows,
 };
 use crate::{
@@ -77,10 +77,6 @@ impl Parts {
         }
         match cfg.strategy {
             Strategy::Elementwise if part.program.outputs.iter().all(|o| o.extent == Extent::ELEM) => {
-                if let Some(id) = reduces(part.program) {
-                    let dtype = part.program.node(id).dtype;
-                    return Err(Unsupported { what: "a reduction or scan under the strategy Elementwise".into(), dtype });
-                }
                 let name = self.step_name();
                 let step = elementwise::lower(part, cfg, &name);
                 self.schedule.steps.push(step);
@@ -196,12 +192,6 @@ impl Parts {
     }
 }
 
-/// A live reduction or scan, if there is one.
-fn reduces(p: &Program) -> Option<Id> {
-    let live = p.live();
-    p.ids().find(|id| live[id.index()] && (is_along(p.node(*id).kind) || is_down(p.node(*id).kind)))
-}
-
 fn all_scans(p: &Program) -> Vec<(Id, Scan)> {
     let live = p.live();
     let scan = |id: Id| match p.node(id).kind {
@@ -231,28 +221,4 @@ fn scans_of_one_direction(p: &Program) -> Vec<Id> {
         }
     }
     walked
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        DType, Formula, Signature,
-        schedule::{Device, schedule},
-    };
-
-    #[test]
-    fn a_strategy_that_cannot_reduce_says_so() {
-        let p = |formula: &str| {
-            let formula = Formula::parse(formula).expect("a formula");
-            formula.bind("f", &Signature { inputs: vec![(DType::F32, Extent::ELEM)] }).expect("a Program")
-        };
-        for formula in ["cumsum(x)", "x / sum(x)"] {
-            let p = p(formula);
-            let picked = Config::pick(&p, 8, 8, 1, 64, Device::default());
-            let forced = Config { strategy: Strategy::Elementwise, ..picked };
-            let error = schedule(&p, &forced).expect_err(formula).to_string();
-            assert_eq!(error, "a reduction or scan under the strategy Elementwise of f32 has no schedule");
-        }
-    }
 }

@@ -124,7 +124,12 @@ fn a_quotient_by_every_16_bit_number_is_as_exact_as_stated() {
     let case = Case { program: p, row_dims: vec![a.len()], cols: 1 << 16, tensors, uniforms: vec![] };
     let got = run(&unit, Dialect::Cuda, &schedule, &case, Order::Forward).unwrap_or_else(|e| panic!("{e}"));
     let pairs = a.iter().flat_map(|a| numbers.iter().map(move |b| (a.to_f64(), *b)));
-    agree("div", &got.outputs[0], pairs.map(|(a, b)| (format!("{a:e}, {b:e}"), a / b)), stated(Op::Div) - lost(Op::Div));
+    agree(
+        "div",
+        &got.outputs[0],
+        pairs.map(|(a, b)| (format!("{a:e}, {b:e}"), a / b)),
+        stated(Op::Div) - lost(Op::Div),
+    );
 }
 
 #[test]

@@ -13,11 +13,12 @@ pub struct Within {
 }
 
 impl Within {
-    /// A rounding to this dtype of what was computed in f32 (f64: in f64), with room for the cheaper spellings of 16 bits.
+    /// A rounding to this dtype of what was computed in f32 (f64: in f64), with room for the cheaper spellings of 16 bits: to the
+    /// next number, where another order of adding up leads to.
     pub fn rounding(dtype: DType) -> Within {
         let (relative, of_largest) = match dtype {
             DType::F64 => (1e-12, 1e-12),
-            DType::BF16 => (1.0 / 256.0, 2e-4),
+            DType::BF16 => (1.0 / 128.0, 2e-4),
             DType::F16 => (1.0 / 512.0, 2e-4),
             _ => (1e-5, 2e-4),
         };

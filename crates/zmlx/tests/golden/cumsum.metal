@@ -13,6 +13,10 @@ static inline ushort f32_to_bf16(float x) {
     return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
 }
 
+static inline uint pack_bf16(float low, float high) {
+    return (uint)f32_to_bf16(low) | (uint)f32_to_bf16(high) << 16;
+}
+
 static inline float half_bf16(uint w, int i) {
     return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
 }
@@ -31,10 +35,10 @@ static inline void load_f32x4(device const float* p, thread float* v) {
 }
 
 static inline void store_bf16x8(device ushort* p, const thread float* v) {
-    uint w[4] = {0, 0, 0, 0};
+    uint w[4];
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-        w[i / 2] |= (uint)f32_to_bf16(v[i]) << (16 * (i % 2));
+    for (int i = 0; i < 4; i++) {
+        w[i] = pack_bf16(v[2 * i], v[2 * i + 1]);
     }
     uint4 t;
     t.x = w[0];
@@ -85,17 +89,26 @@ kernel void cumsum_f32_(device const float* x [[buffer(0)]],
         const int out_row = base * args.cols;
         const int shift = out_row & 3;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
+        const int lane = tid;
         float x_held[16];
+        if (((0 <= ((lane * 4) - shift)) && ((((lane * 4) - shift) + 3076) <= args.cols)) && x_vectors) {
 #pragma unroll
-        for (int c = 0; c < 4; c++) {
-            const int col = ((tid + (c * 256)) * 4) - shift;
-            const bool full = (0 <= col) && ((col + 4) <= args.cols);
-            if (full && x_vectors) {
-                load_f32x4(&x[x_row + col], &x_held[c * 4]);
-            } else {
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 256)) * 4) - shift;
+                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
+            }
+        } else {
 #pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 256)) * 4) - shift;
+                const bool full = (0 <= col) && ((col + 4) <= args.cols);
+                if (full && x_vectors) {
+                    load_f32x4(&x[x_row + col], &x_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                    }
                 }
             }
         }
@@ -103,21 +116,21 @@ kernel void cumsum_f32_(device const float* x [[buffer(0)]],
         float scan_1[16];
         float carry_1 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 4; c_2++) {
-            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
 #pragma unroll
             for (int i_2 = 0; i_2 < 4; i_2++) {
-                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                terms_1_0[(c_2 * 4) + i_2] = inside ? x_held[(c_2 * 4) + i_2] : 0.0f;
+                const bool inside = (0 <= (col_3 + i_2)) && ((col_3 + i_2) < args.cols);
+                terms_1_0[(c_3 * 4) + i_2] = inside ? x_held[(c_3 * 4) + i_2] : 0.0f;
             }
         }
 #pragma unroll
-        for (int c_3 = 0; c_3 < 4; c_3++) {
+        for (int c_4 = 0; c_4 < 4; c_4++) {
             float total = 0.0f;
 #pragma unroll
             for (int i_3 = 0; i_3 < 4; i_3++) {
-                total = total + terms_1_0[(c_3 * 4) + i_3];
+                total = total + terms_1_0[(c_4 * 4) + i_3];
             }
             const int place = tid & 31;
             const float other = simd_shuffle_up(total, (ushort)1);
@@ -149,26 +162,26 @@ kernel void cumsum_f32_(device const float* x [[buffer(0)]],
             threadgroup_barrier(mem_flags::mem_threadgroup);
 #pragma unroll
             for (int i_4 = 0; i_4 < 4; i_4++) {
-                run = run + terms_1_0[(c_3 * 4) + i_4];
-                scan_1[(c_3 * 4) + i_4] = run;
+                run = run + terms_1_0[(c_4 * 4) + i_4];
+                scan_1[(c_4 * 4) + i_4] = run;
             }
         }
 #pragma unroll
-        for (int c_4 = 0; c_4 < 4; c_4++) {
-            const int col_3 = ((tid + (c_4 * 256)) * 4) - shift;
-            const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+        for (int c_5 = 0; c_5 < 4; c_5++) {
+            const int col_4 = ((lane + (c_5 * 256)) * 4) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
             float out_chunk[4];
 #pragma unroll
             for (int i_5 = 0; i_5 < 4; i_5++) {
-                out_chunk[i_5] = scan_1[(c_4 * 4) + i_5];
+                out_chunk[i_5] = scan_1[(c_5 * 4) + i_5];
             }
             if (full_3) {
-                store_f32x4(&out[out_row + col_3], &out_chunk[0]);
+                store_f32x4(&out[out_row + col_4], &out_chunk[0]);
             } else {
 #pragma unroll
                 for (int i_6 = 0; i_6 < 4; i_6++) {
-                    if ((0 <= (col_3 + i_6)) && ((col_3 + i_6) < args.cols)) {
-                        out[out_row + (col_3 + i_6)] = out_chunk[i_6];
+                    if ((0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols)) {
+                        out[out_row + (col_4 + i_6)] = out_chunk[i_6];
                     }
                 }
             }
@@ -200,17 +213,26 @@ kernel void cumsum_bf16_(device const ushort* x [[buffer(0)]],
         const int out_row = base * args.cols;
         const int shift = out_row & 7;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 7) == 0) && (args.x_col == 1);
+        const int lane = tid;
         uint x_held[8];
+        if (((0 <= ((lane * 8) - shift)) && ((((lane * 8) - shift) + 2056) <= args.cols)) && x_vectors) {
 #pragma unroll
-        for (int c = 0; c < 2; c++) {
-            const int col = ((tid + (c * 256)) * 8) - shift;
-            const bool full = (0 <= col) && ((col + 8) <= args.cols);
-            if (full && x_vectors) {
-                copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
-            } else {
+            for (int c_2 = 0; c_2 < 2; c_2++) {
+                const int col_2 = ((lane + (c_2 * 256)) * 8) - shift;
+                copy_bf16x8(&x[x_row + col_2], &x_held[(c_2 * 8) / 2]);
+            }
+        } else {
 #pragma unroll
-                for (int i = 0; i < 8; i++) {
-                    x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
+            for (int c = 0; c < 2; c++) {
+                const int col = ((lane + (c * 256)) * 8) - shift;
+                const bool full = (0 <= col) && ((col + 8) <= args.cols);
+                if (full && x_vectors) {
+                    copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 8; i++) {
+                        x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
+                    }
                 }
             }
         }
@@ -218,21 +240,21 @@ kernel void cumsum_bf16_(device const ushort* x [[buffer(0)]],
         float scan_1[16];
         float carry_1 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 2; c_2++) {
-            const int col_2 = ((tid + (c_2 * 256)) * 8) - shift;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
+        for (int c_3 = 0; c_3 < 2; c_3++) {
+            const int col_3 = ((lane + (c_3 * 256)) * 8) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
 #pragma unroll
             for (int i_2 = 0; i_2 < 8; i_2++) {
-                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                terms_1_0[(c_2 * 8) + i_2] = inside ? half_bf16(x_held[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1) : 0.0f;
+                const bool inside = (0 <= (col_3 + i_2)) && ((col_3 + i_2) < args.cols);
+                terms_1_0[(c_3 * 8) + i_2] = inside ? half_bf16(x_held[((c_3 * 8) + i_2) / 2], ((c_3 * 8) + i_2) & 1) : 0.0f;
             }
         }
 #pragma unroll
-        for (int c_3 = 0; c_3 < 2; c_3++) {
+        for (int c_4 = 0; c_4 < 2; c_4++) {
             float total = 0.0f;
 #pragma unroll
             for (int i_3 = 0; i_3 < 8; i_3++) {
-                total = total + terms_1_0[(c_3 * 8) + i_3];
+                total = total + terms_1_0[(c_4 * 8) + i_3];
             }
             const int place = tid & 31;
             const float other = simd_shuffle_up(total, (ushort)1);
@@ -264,26 +286,26 @@ kernel void cumsum_bf16_(device const ushort* x [[buffer(0)]],
             threadgroup_barrier(mem_flags::mem_threadgroup);
 #pragma unroll
             for (int i_4 = 0; i_4 < 8; i_4++) {
-                run = run + terms_1_0[(c_3 * 8) + i_4];
-                scan_1[(c_3 * 8) + i_4] = run;
+                run = run + terms_1_0[(c_4 * 8) + i_4];
+                scan_1[(c_4 * 8) + i_4] = run;
             }
         }
 #pragma unroll
-        for (int c_4 = 0; c_4 < 2; c_4++) {
-            const int col_3 = ((tid + (c_4 * 256)) * 8) - shift;
-            const bool full_3 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
+        for (int c_5 = 0; c_5 < 2; c_5++) {
+            const int col_4 = ((lane + (c_5 * 256)) * 8) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 8) <= args.cols);
             float out_chunk[8];
 #pragma unroll
             for (int i_5 = 0; i_5 < 8; i_5++) {
-                out_chunk[i_5] = scan_1[(c_4 * 8) + i_5];
+                out_chunk[i_5] = scan_1[(c_5 * 8) + i_5];
             }
             if (full_3) {
-                store_bf16x8(&out[out_row + col_3], &out_chunk[0]);
+                store_bf16x8(&out[out_row + col_4], &out_chunk[0]);
             } else {
 #pragma unroll
                 for (int i_6 = 0; i_6 < 8; i_6++) {
-                    if ((0 <= (col_3 + i_6)) && ((col_3 + i_6) < args.cols)) {
-                        out[out_row + (col_3 + i_6)] = f32_to_bf16(out_chunk[i_6]);
+                    if ((0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols)) {
+                        out[out_row + (col_4 + i_6)] = f32_to_bf16(out_chunk[i_6]);
                     }
                 }
             }
@@ -315,17 +337,26 @@ kernel void cumsum_vjp_f32_(device const float* g_out [[buffer(0)]],
         const int d_x_row = base * args.cols;
         const int shift = d_x_row & 3;
         const bool g_out_vectors = ((((g_out_row + args.g_out_shift) - shift) & 3) == 0) && (args.g_out_col == 1);
+        const int lane = tid;
         float g_out_held[16];
+        if (((0 <= ((lane * 4) - shift)) && ((((lane * 4) - shift) + 3076) <= args.cols)) && g_out_vectors) {
 #pragma unroll
-        for (int c = 0; c < 4; c++) {
-            const int col = ((tid + (c * 256)) * 4) - shift;
-            const bool full = (0 <= col) && ((col + 4) <= args.cols);
-            if (full && g_out_vectors) {
-                load_f32x4(&g_out[g_out_row + col], &g_out_held[c * 4]);
-            } else {
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 256)) * 4) - shift;
+                load_f32x4(&g_out[g_out_row + col_2], &g_out_held[c_2 * 4]);
+            }
+        } else {
 #pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    g_out_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? g_out[g_out_row + ((col + i) * args.g_out_col)] : 0.0f;
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 256)) * 4) - shift;
+                const bool full = (0 <= col) && ((col + 4) <= args.cols);
+                if (full && g_out_vectors) {
+                    load_f32x4(&g_out[g_out_row + col], &g_out_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        g_out_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? g_out[g_out_row + ((col + i) * args.g_out_col)] : 0.0f;
+                    }
                 }
             }
         }
@@ -333,21 +364,21 @@ kernel void cumsum_vjp_f32_(device const float* g_out [[buffer(0)]],
         float scan_1[16];
         float carry_1 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 4; c_2++) {
-            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
 #pragma unroll
             for (int i_2 = 0; i_2 < 4; i_2++) {
-                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                terms_1_0[(c_2 * 4) + i_2] = inside ? g_out_held[(c_2 * 4) + i_2] : 0.0f;
+                const bool inside = (0 <= (col_3 + i_2)) && ((col_3 + i_2) < args.cols);
+                terms_1_0[(c_3 * 4) + i_2] = inside ? g_out_held[(c_3 * 4) + i_2] : 0.0f;
             }
         }
 #pragma unroll
-        for (int c_3 = 0; c_3 < 4; c_3++) {
+        for (int c_4 = 0; c_4 < 4; c_4++) {
             float total = 0.0f;
 #pragma unroll
             for (int i_3 = 0; i_3 < 4; i_3++) {
-                total = total + terms_1_0[((3 - c_3) * 4) + (3 - i_3)];
+                total = total + terms_1_0[((3 - c_4) * 4) + (3 - i_3)];
             }
             const int place = tid & 31;
             const float other = simd_shuffle_down(total, (ushort)1);
@@ -380,26 +411,26 @@ kernel void cumsum_vjp_f32_(device const float* g_out [[buffer(0)]],
             threadgroup_barrier(mem_flags::mem_threadgroup);
 #pragma unroll
             for (int i_4 = 0; i_4 < 4; i_4++) {
-                run = run + terms_1_0[((3 - c_3) * 4) + (3 - i_4)];
-                scan_1[((3 - c_3) * 4) + (3 - i_4)] = run;
+                run = run + terms_1_0[((3 - c_4) * 4) + (3 - i_4)];
+                scan_1[((3 - c_4) * 4) + (3 - i_4)] = run;
             }
         }
 #pragma unroll
-        for (int c_4 = 0; c_4 < 4; c_4++) {
-            const int col_3 = ((tid + (c_4 * 256)) * 4) - shift;
-            const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+        for (int c_5 = 0; c_5 < 4; c_5++) {
+            const int col_4 = ((lane + (c_5 * 256)) * 4) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
             float d_x_chunk[4];
 #pragma unroll
             for (int i_5 = 0; i_5 < 4; i_5++) {
-                d_x_chunk[i_5] = scan_1[(c_4 * 4) + i_5];
+                d_x_chunk[i_5] = scan_1[(c_5 * 4) + i_5];
             }
             if (full_3) {
-                store_f32x4(&d_x[d_x_row + col_3], &d_x_chunk[0]);
+                store_f32x4(&d_x[d_x_row + col_4], &d_x_chunk[0]);
             } else {
 #pragma unroll
                 for (int i_6 = 0; i_6 < 4; i_6++) {
-                    if ((0 <= (col_3 + i_6)) && ((col_3 + i_6) < args.cols)) {
-                        d_x[d_x_row + (col_3 + i_6)] = d_x_chunk[i_6];
+                    if ((0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols)) {
+                        d_x[d_x_row + (col_4 + i_6)] = d_x_chunk[i_6];
                     }
                 }
             }

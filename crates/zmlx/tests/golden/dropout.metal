@@ -13,6 +13,10 @@ static inline ushort f32_to_bf16(float x) {
     return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
 }
 
+static inline uint pack_bf16(float low, float high) {
+    return (uint)f32_to_bf16(low) | (uint)f32_to_bf16(high) << 16;
+}
+
 static inline int min_i32(int a, int b) {
     return a <= b ? a : b;
 }
@@ -83,10 +87,10 @@ static inline void load_f32x4(device const float* p, thread float* v) {
 }
 
 static inline void store_bf16x8(device ushort* p, const thread float* v) {
-    uint w[4] = {0, 0, 0, 0};
+    uint w[4];
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-        w[i / 2] |= (uint)f32_to_bf16(v[i]) << (16 * (i % 2));
+    for (int i = 0; i < 4; i++) {
+        w[i] = pack_bf16(v[2 * i], v[2 * i + 1]);
     }
     uint4 t;
     t.x = w[0];
@@ -174,8 +178,8 @@ kernel void dropout_f32_(device const float* x [[buffer(0)]],
             float out_chunk[4];
 #pragma unroll
             for (int i_2 = 0; i_2 < 4; i_2++) {
-                const float where_9 = (rand_3[i_2] < args.p) ? 0.0f : (x_chunk[(c_2 * 4) + i_2] / sub_6);
-                out_chunk[i_2] = where_9;
+                const float div_7 = x_chunk[(c_2 * 4) + i_2] / sub_6;
+                out_chunk[i_2] = (rand_3[i_2] < args.p) ? 0.0f : div_7;
             }
             if (lives_2) {
                 if (full_2) {
@@ -255,8 +259,8 @@ kernel void dropout_bf16_(device const ushort* x [[buffer(0)]],
             float out_chunk[8];
 #pragma unroll
             for (int i_2 = 0; i_2 < 8; i_2++) {
-                const float where_9 = (rand_3[i_2] < args.p) ? 0.0f : (half_bf16(x_chunk[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1) / sub_6);
-                out_chunk[i_2] = where_9;
+                const float div_7 = half_bf16(x_chunk[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1) / sub_6;
+                out_chunk[i_2] = (rand_3[i_2] < args.p) ? 0.0f : div_7;
             }
             if (lives_2) {
                 if (full_2) {

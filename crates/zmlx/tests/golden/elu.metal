@@ -22,6 +22,10 @@ static inline ushort f32_to_bf16(float x) {
     return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
 }
 
+static inline uint pack_bf16(float low, float high) {
+    return (uint)f32_to_bf16(low) | (uint)f32_to_bf16(high) << 16;
+}
+
 static inline int min_i32(int a, int b) {
     return a <= b ? a : b;
 }
@@ -48,10 +52,10 @@ static inline void load_f32x4(device const float* p, thread float* v) {
 }
 
 static inline void store_bf16x8(device ushort* p, const thread float* v) {
-    uint w[4] = {0, 0, 0, 0};
+    uint w[4];
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-        w[i / 2] |= (uint)f32_to_bf16(v[i]) << (16 * (i % 2));
+    for (int i = 0; i < 4; i++) {
+        w[i] = pack_bf16(v[2 * i], v[2 * i + 1]);
     }
     uint4 t;
     t.x = w[0];
@@ -135,7 +139,8 @@ kernel void elu_f32_(device const float* x [[buffer(0)]],
             float out_chunk[4];
 #pragma unroll
             for (int i_2 = 0; i_2 < 4; i_2++) {
-                const float where_6 = (x_chunk[(c_2 * 4) + i_2] > 0.0f) ? x_chunk[(c_2 * 4) + i_2] : (args.alpha * expm1_f32(x_chunk[(c_2 * 4) + i_2]));
+                const float mul_5 = args.alpha * expm1_f32(x_chunk[(c_2 * 4) + i_2]);
+                const float where_6 = (x_chunk[(c_2 * 4) + i_2] > 0.0f) ? x_chunk[(c_2 * 4) + i_2] : mul_5;
                 out_chunk[i_2] = where_6;
             }
             if (lives_2) {
@@ -211,7 +216,8 @@ kernel void elu_bf16_(device const ushort* x [[buffer(0)]],
             float out_chunk[8];
 #pragma unroll
             for (int i_2 = 0; i_2 < 8; i_2++) {
-                const float where_6 = (half_bf16(x_chunk[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1) > 0.0f) ? half_bf16(x_chunk[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1) : (args.alpha * expm1_f32(half_bf16(x_chunk[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1)));
+                const float mul_5 = args.alpha * expm1_f32(half_bf16(x_chunk[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1));
+                const float where_6 = (half_bf16(x_chunk[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1) > 0.0f) ? half_bf16(x_chunk[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1) : mul_5;
                 out_chunk[i_2] = where_6;
             }
             if (lives_2) {

@@ -13,6 +13,10 @@ static inline ushort f32_to_bf16(float x) {
     return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
 }
 
+static inline uint pack_bf16(float low, float high) {
+    return (uint)f32_to_bf16(low) | (uint)f32_to_bf16(high) << 16;
+}
+
 static inline int min_i32(int a, int b) {
     return a <= b ? a : b;
 }
@@ -44,10 +48,10 @@ static inline void load_f32x4(device const float* p, thread float* v) {
 }
 
 static inline void store_bf16x8(device ushort* p, const thread float* v) {
-    uint w[4] = {0, 0, 0, 0};
+    uint w[4];
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-        w[i / 2] |= (uint)f32_to_bf16(v[i]) << (16 * (i % 2));
+    for (int i = 0; i < 4; i++) {
+        w[i] = pack_bf16(v[2 * i], v[2 * i + 1]);
     }
     uint4 t;
     t.x = w[0];
@@ -110,29 +114,45 @@ kernel void layer_norm_f32_(device const float* x [[buffer(0)]],
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
         const bool w_vectors = (((args.w_shift - shift) & 3) == 0) && (args.w_col == 1);
         const bool b_vectors = (((args.b_shift - shift) & 3) == 0) && (args.b_col == 1);
+        const int lane = tid;
         float x_held[16];
+        if (((0 <= ((lane * 4) - shift)) && ((((lane * 4) - shift) + 3076) <= args.cols)) && x_vectors) {
 #pragma unroll
-        for (int c = 0; c < 4; c++) {
-            const int col = ((tid + (c * 256)) * 4) - shift;
-            const bool full = (0 <= col) && ((col + 4) <= args.cols);
-            if (full && x_vectors) {
-                load_f32x4(&x[x_row + col], &x_held[c * 4]);
-            } else {
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 256)) * 4) - shift;
+                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
+            }
+        } else {
 #pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 256)) * 4) - shift;
+                const bool full = (0 <= col) && ((col + 4) <= args.cols);
+                if (full && x_vectors) {
+                    load_f32x4(&x[x_row + col], &x_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                    }
                 }
             }
         }
         float sum_4 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 4; c_2++) {
-            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+            if (full_2) {
 #pragma unroll
-            for (int i_2 = 0; i_2 < 4; i_2++) {
-                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                sum_4 = sum_4 + (inside ? x_held[(c_2 * 4) + i_2] : 0.0f);
+                for (int i_2 = 0; i_2 < 4; i_2++) {
+                    sum_4 = sum_4 + x_held[(c_3 * 4) + i_2];
+                }
+            } else {
+#pragma unroll
+                for (int i_3 = 0; i_3 < 4; i_3++) {
+                    const bool inside = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
+                    sum_4 = sum_4 + (inside ? x_held[(c_3 * 4) + i_3] : 0.0f);
+                }
             }
         }
         sum_4 = sum_4 + simd_shuffle_xor(sum_4, (ushort)16);
@@ -153,14 +173,22 @@ kernel void layer_norm_f32_(device const float* x [[buffer(0)]],
         const float div_7 = sum_4 / f32_6;
         float sum_10 = 0.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 4; c_3++) {
-            const int col_3 = ((tid + (c_3 * 256)) * 4) - shift;
-            const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((lane + (c_4 * 256)) * 4) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
+            if (full_3) {
 #pragma unroll
-            for (int i_3 = 0; i_3 < 4; i_3++) {
-                const float sub_8 = x_held[(c_3 * 4) + i_3] - div_7;
-                const bool inside_2 = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
-                sum_10 = sum_10 + (inside_2 ? (sub_8 * sub_8) : 0.0f);
+                for (int i_4 = 0; i_4 < 4; i_4++) {
+                    const float sub_8 = x_held[(c_4 * 4) + i_4] - div_7;
+                    sum_10 = sum_10 + (sub_8 * sub_8);
+                }
+            } else {
+#pragma unroll
+                for (int i_5 = 0; i_5 < 4; i_5++) {
+                    const float sub_8_2 = x_held[(c_4 * 4) + i_5] - div_7;
+                    const bool inside_2 = (0 <= (col_4 + i_5)) && ((col_4 + i_5) < args.cols);
+                    sum_10 = sum_10 + (inside_2 ? (sub_8_2 * sub_8_2) : 0.0f);
+                }
             }
         }
         sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)16);
@@ -182,40 +210,40 @@ kernel void layer_norm_f32_(device const float* x [[buffer(0)]],
         const float add_12 = args.eps + div_11;
         const float rsqrt_13 = metal::precise::rsqrt(add_12);
 #pragma unroll
-        for (int c_4 = 0; c_4 < 4; c_4++) {
-            const int col_4 = ((tid + (c_4 * 256)) * 4) - shift;
-            const bool full_4 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
+        for (int c_5 = 0; c_5 < 4; c_5++) {
+            const int col_5 = ((lane + (c_5 * 256)) * 4) - shift;
+            const bool full_4 = (0 <= col_5) && ((col_5 + 4) <= args.cols);
             float w_chunk[4];
             float b_chunk[4];
             if (full_4 && w_vectors) {
-                load_f32x4(&w[col_4], &w_chunk[0]);
+                load_f32x4(&w[col_5], &w_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_4 = 0; i_4 < 4; i_4++) {
-                    w_chunk[i_4] = ((0 <= (col_4 + i_4)) && ((col_4 + i_4) < args.cols)) ? w[(col_4 + i_4) * args.w_col] : 0.0f;
+                for (int i_6 = 0; i_6 < 4; i_6++) {
+                    w_chunk[i_6] = ((0 <= (col_5 + i_6)) && ((col_5 + i_6) < args.cols)) ? w[(col_5 + i_6) * args.w_col] : 0.0f;
                 }
             }
             if (full_4 && b_vectors) {
-                load_f32x4(&b[col_4], &b_chunk[0]);
+                load_f32x4(&b[col_5], &b_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_5 = 0; i_5 < 4; i_5++) {
-                    b_chunk[i_5] = ((0 <= (col_4 + i_5)) && ((col_4 + i_5) < args.cols)) ? b[(col_4 + i_5) * args.b_col] : 0.0f;
+                for (int i_7 = 0; i_7 < 4; i_7++) {
+                    b_chunk[i_7] = ((0 <= (col_5 + i_7)) && ((col_5 + i_7) < args.cols)) ? b[(col_5 + i_7) * args.b_col] : 0.0f;
                 }
             }
             float out_chunk[4];
 #pragma unroll
-            for (int i_6 = 0; i_6 < 4; i_6++) {
-                const float mul_15 = w_chunk[i_6] * ((x_held[(c_4 * 4) + i_6] - div_7) * rsqrt_13);
-                out_chunk[i_6] = b_chunk[i_6] + mul_15;
+            for (int i_8 = 0; i_8 < 4; i_8++) {
+                const float mul_15 = w_chunk[i_8] * ((x_held[(c_5 * 4) + i_8] - div_7) * rsqrt_13);
+                out_chunk[i_8] = b_chunk[i_8] + mul_15;
             }
             if (full_4) {
-                store_f32x4(&out[out_row + col_4], &out_chunk[0]);
+                store_f32x4(&out[out_row + col_5], &out_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_7 = 0; i_7 < 4; i_7++) {
-                    if ((0 <= (col_4 + i_7)) && ((col_4 + i_7) < args.cols)) {
-                        out[out_row + (col_4 + i_7)] = out_chunk[i_7];
+                for (int i_9 = 0; i_9 < 4; i_9++) {
+                    if ((0 <= (col_5 + i_9)) && ((col_5 + i_9) < args.cols)) {
+                        out[out_row + (col_5 + i_9)] = out_chunk[i_9];
                     }
                 }
             }
@@ -236,7 +264,7 @@ struct layer_norm_bf16__args {
     int b_col;
 };
 
-[[max_total_threads_per_threadgroup(256)]]
+[[max_total_threads_per_threadgroup(128)]]
 kernel void layer_norm_bf16_(device const ushort* x [[buffer(0)]],
     device const ushort* w [[buffer(1)]],
     device const ushort* b [[buffer(2)]],
@@ -248,8 +276,8 @@ kernel void layer_norm_bf16_(device const ushort* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float sum_4_of_warp[8];
-    threadgroup float sum_10_of_warp[8];
+    threadgroup float sum_4_of_warp[4];
+    threadgroup float sum_10_of_warp[4];
     const long cols = (long)args.cols;
     const float f32_6 = (float)cols;
     for (int base = bid; base < args.rows; base += blocks) {
@@ -259,29 +287,45 @@ kernel void layer_norm_bf16_(device const ushort* x [[buffer(0)]],
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 7) == 0) && (args.x_col == 1);
         const bool w_vectors = (((args.w_shift - shift) & 7) == 0) && (args.w_col == 1);
         const bool b_vectors = (((args.b_shift - shift) & 7) == 0) && (args.b_col == 1);
-        uint x_held[8];
+        const int lane = tid;
+        uint x_held[16];
+        if (((0 <= ((lane * 8) - shift)) && ((((lane * 8) - shift) + 3080) <= args.cols)) && x_vectors) {
 #pragma unroll
-        for (int c = 0; c < 2; c++) {
-            const int col = ((tid + (c * 256)) * 8) - shift;
-            const bool full = (0 <= col) && ((col + 8) <= args.cols);
-            if (full && x_vectors) {
-                copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
-            } else {
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 128)) * 8) - shift;
+                copy_bf16x8(&x[x_row + col_2], &x_held[(c_2 * 8) / 2]);
+            }
+        } else {
 #pragma unroll
-                for (int i = 0; i < 8; i++) {
-                    x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 128)) * 8) - shift;
+                const bool full = (0 <= col) && ((col + 8) <= args.cols);
+                if (full && x_vectors) {
+                    copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 8; i++) {
+                        x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
+                    }
                 }
             }
         }
         float sum_4 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 2; c_2++) {
-            const int col_2 = ((tid + (c_2 * 256)) * 8) - shift;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 128)) * 8) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
+            if (full_2) {
 #pragma unroll
-            for (int i_2 = 0; i_2 < 8; i_2++) {
-                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                sum_4 = sum_4 + (inside ? half_bf16(x_held[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1) : 0.0f);
+                for (int i_2 = 0; i_2 < 8; i_2++) {
+                    sum_4 = sum_4 + half_bf16(x_held[((c_3 * 8) + i_2) / 2], ((c_3 * 8) + i_2) & 1);
+                }
+            } else {
+#pragma unroll
+                for (int i_3 = 0; i_3 < 8; i_3++) {
+                    const bool inside = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
+                    sum_4 = sum_4 + (inside ? half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1) : 0.0f);
+                }
             }
         }
         sum_4 = sum_4 + simd_shuffle_xor(sum_4, (ushort)16);
@@ -296,20 +340,28 @@ kernel void layer_norm_bf16_(device const ushort* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         sum_4 = sum_4_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 8; w_2++) {
+        for (int w_2 = 1; w_2 < 4; w_2++) {
             sum_4 = sum_4 + sum_4_of_warp[w_2];
         }
         const float div_7 = sum_4 / f32_6;
         float sum_10 = 0.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 2; c_3++) {
-            const int col_3 = ((tid + (c_3 * 256)) * 8) - shift;
-            const bool full_3 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((lane + (c_4 * 128)) * 8) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 8) <= args.cols);
+            if (full_3) {
 #pragma unroll
-            for (int i_3 = 0; i_3 < 8; i_3++) {
-                const float sub_8 = half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1) - div_7;
-                const bool inside_2 = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
-                sum_10 = sum_10 + (inside_2 ? (sub_8 * sub_8) : 0.0f);
+                for (int i_4 = 0; i_4 < 8; i_4++) {
+                    const float sub_8 = half_bf16(x_held[((c_4 * 8) + i_4) / 2], ((c_4 * 8) + i_4) & 1) - div_7;
+                    sum_10 = sum_10 + (sub_8 * sub_8);
+                }
+            } else {
+#pragma unroll
+                for (int i_5 = 0; i_5 < 8; i_5++) {
+                    const float sub_8_2 = half_bf16(x_held[((c_4 * 8) + i_5) / 2], ((c_4 * 8) + i_5) & 1) - div_7;
+                    const bool inside_2 = (0 <= (col_4 + i_5)) && ((col_4 + i_5) < args.cols);
+                    sum_10 = sum_10 + (inside_2 ? (sub_8_2 * sub_8_2) : 0.0f);
+                }
             }
         }
         sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)16);
@@ -324,47 +376,47 @@ kernel void layer_norm_bf16_(device const ushort* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         sum_10 = sum_10_of_warp[0];
 #pragma unroll
-        for (int w_3 = 1; w_3 < 8; w_3++) {
+        for (int w_3 = 1; w_3 < 4; w_3++) {
             sum_10 = sum_10 + sum_10_of_warp[w_3];
         }
         const float div_11 = sum_10 / f32_6;
         const float add_12 = args.eps + div_11;
         const float rsqrt_13 = metal::precise::rsqrt(add_12);
 #pragma unroll
-        for (int c_4 = 0; c_4 < 2; c_4++) {
-            const int col_4 = ((tid + (c_4 * 256)) * 8) - shift;
-            const bool full_4 = (0 <= col_4) && ((col_4 + 8) <= args.cols);
+        for (int c_5 = 0; c_5 < 4; c_5++) {
+            const int col_5 = ((lane + (c_5 * 128)) * 8) - shift;
+            const bool full_4 = (0 <= col_5) && ((col_5 + 8) <= args.cols);
             float w_chunk[8];
             float b_chunk[8];
             if (full_4 && w_vectors) {
-                load_bf16x8(&w[col_4], &w_chunk[0]);
+                load_bf16x8(&w[col_5], &w_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_4 = 0; i_4 < 8; i_4++) {
-                    w_chunk[i_4] = ((0 <= (col_4 + i_4)) && ((col_4 + i_4) < args.cols)) ? bf16_to_f32(w[(col_4 + i_4) * args.w_col]) : 0.0f;
+                for (int i_6 = 0; i_6 < 8; i_6++) {
+                    w_chunk[i_6] = ((0 <= (col_5 + i_6)) && ((col_5 + i_6) < args.cols)) ? bf16_to_f32(w[(col_5 + i_6) * args.w_col]) : 0.0f;
                 }
             }
             if (full_4 && b_vectors) {
-                load_bf16x8(&b[col_4], &b_chunk[0]);
+                load_bf16x8(&b[col_5], &b_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_5 = 0; i_5 < 8; i_5++) {
-                    b_chunk[i_5] = ((0 <= (col_4 + i_5)) && ((col_4 + i_5) < args.cols)) ? bf16_to_f32(b[(col_4 + i_5) * args.b_col]) : 0.0f;
+                for (int i_7 = 0; i_7 < 8; i_7++) {
+                    b_chunk[i_7] = ((0 <= (col_5 + i_7)) && ((col_5 + i_7) < args.cols)) ? bf16_to_f32(b[(col_5 + i_7) * args.b_col]) : 0.0f;
                 }
             }
             float out_chunk[8];
 #pragma unroll
-            for (int i_6 = 0; i_6 < 8; i_6++) {
-                const float mul_15 = w_chunk[i_6] * ((half_bf16(x_held[((c_4 * 8) + i_6) / 2], ((c_4 * 8) + i_6) & 1) - div_7) * rsqrt_13);
-                out_chunk[i_6] = b_chunk[i_6] + mul_15;
+            for (int i_8 = 0; i_8 < 8; i_8++) {
+                const float mul_15 = w_chunk[i_8] * ((half_bf16(x_held[((c_5 * 8) + i_8) / 2], ((c_5 * 8) + i_8) & 1) - div_7) * rsqrt_13);
+                out_chunk[i_8] = b_chunk[i_8] + mul_15;
             }
             if (full_4) {
-                store_bf16x8(&out[out_row + col_4], &out_chunk[0]);
+                store_bf16x8(&out[out_row + col_5], &out_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_7 = 0; i_7 < 8; i_7++) {
-                    if ((0 <= (col_4 + i_7)) && ((col_4 + i_7) < args.cols)) {
-                        out[out_row + (col_4 + i_7)] = f32_to_bf16(out_chunk[i_7]);
+                for (int i_9 = 0; i_9 < 8; i_9++) {
+                    if ((0 <= (col_5 + i_9)) && ((col_5 + i_9) < args.cols)) {
+                        out[out_row + (col_5 + i_9)] = f32_to_bf16(out_chunk[i_9]);
                     }
                 }
             }
@@ -375,13 +427,13 @@ kernel void layer_norm_bf16_(device const ushort* x [[buffer(0)]],
 struct layer_norm_vjp_f32__args {
     float eps;
     int cols;
-    int w_shift;
-    int w_col;
     int rows;
     int x_row_stride_0;
     int g_out_row_stride_0;
     int x_shift;
     int x_col;
+    int w_shift;
+    int w_col;
     int g_out_shift;
     int g_out_col;
     int pitch;
@@ -422,21 +474,6 @@ kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
     for (int i_2 = 0; i_2 < 16; i_2++) {
         sum_18[i_2] = 0.0f;
     }
-    float w_held[16];
-    const bool w_vectors = ((args.w_shift & 3) == 0) && (args.w_col == 1);
-#pragma unroll
-    for (int c = 0; c < 4; c++) {
-        const int col = (lane + (c * 256)) * 4;
-        const bool full = (col + 4) <= args.cols;
-        if (full && w_vectors) {
-            load_f32x4(&w[col], &w_held[c * 4]);
-        } else {
-#pragma unroll
-            for (int i_3 = 0; i_3 < 4; i_3++) {
-                w_held[(c * 4) + i_3] = ((col + i_3) < args.cols) ? w[(col + i_3) * args.w_col] : 0.0f;
-            }
-        }
-    }
     for (int base = bid * 2; base < args.rows; base += blocks * 2) {
         const int row = base + sub;
         const bool lives = row < args.rows;
@@ -445,28 +482,39 @@ kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
         const int g_out_row = row_2 * args.g_out_row_stride_0;
         const int d_x_row = row_2 * args.cols;
         const bool x_vectors = (((x_row + args.x_shift) & 3) == 0) && (args.x_col == 1);
+        const bool w_vectors = ((args.w_shift & 3) == 0) && (args.w_col == 1);
         const bool g_out_vectors = (((g_out_row + args.g_out_shift) & 3) == 0) && (args.g_out_col == 1);
         const bool d_x_vectors = (d_x_row & 3) == 0;
+        const int lane_2 = lane;
         float x_held[16];
         float g_out_held[16];
+        if (((((lane_2 * 4) + 3076) <= args.cols) && x_vectors) && g_out_vectors) {
 #pragma unroll
-        for (int c_2 = 0; c_2 < 4; c_2++) {
-            const int col_2 = (lane + (c_2 * 256)) * 4;
-            const bool full_2 = (col_2 + 4) <= args.cols;
-            if (full_2 && x_vectors) {
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = (lane_2 + (c_2 * 256)) * 4;
                 load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
-            } else {
-#pragma unroll
-                for (int i_4 = 0; i_4 < 4; i_4++) {
-                    x_held[(c_2 * 4) + i_4] = ((col_2 + i_4) < args.cols) ? x[x_row + ((col_2 + i_4) * args.x_col)] : 0.0f;
-                }
-            }
-            if (full_2 && g_out_vectors) {
                 load_f32x4(&g_out[g_out_row + col_2], &g_out_held[c_2 * 4]);
-            } else {
+            }
+        } else {
 #pragma unroll
-                for (int i_5 = 0; i_5 < 4; i_5++) {
-                    g_out_held[(c_2 * 4) + i_5] = ((col_2 + i_5) < args.cols) ? g_out[g_out_row + ((col_2 + i_5) * args.g_out_col)] : 0.0f;
+            for (int c = 0; c < 4; c++) {
+                const int col = (lane_2 + (c * 256)) * 4;
+                const bool full = (col + 4) <= args.cols;
+                if (full && x_vectors) {
+                    load_f32x4(&x[x_row + col], &x_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i_3 = 0; i_3 < 4; i_3++) {
+                        x_held[(c * 4) + i_3] = ((col + i_3) < args.cols) ? x[x_row + ((col + i_3) * args.x_col)] : 0.0f;
+                    }
+                }
+                if (full && g_out_vectors) {
+                    load_f32x4(&g_out[g_out_row + col], &g_out_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i_4 = 0; i_4 < 4; i_4++) {
+                        g_out_held[(c * 4) + i_4] = ((col + i_4) < args.cols) ? g_out[g_out_row + ((col + i_4) * args.g_out_col)] : 0.0f;
+                    }
                 }
             }
         }
@@ -474,15 +522,38 @@ kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
         float sum_31 = 0.0f;
 #pragma unroll
         for (int c_3 = 0; c_3 < 4; c_3++) {
-            const int col_3 = (lane + (c_3 * 256)) * 4;
-            const bool full_3 = (col_3 + 4) <= args.cols;
+            const int col_3 = (lane_2 + (c_3 * 256)) * 4;
+            const bool full_2 = (col_3 + 4) <= args.cols;
+            float w_chunk[4];
+            if (full_2 && w_vectors) {
+                load_f32x4(&w[col_3], &w_chunk[0]);
+            } else {
+#pragma unroll
+                for (int i_5 = 0; i_5 < 4; i_5++) {
+                    w_chunk[i_5] = ((col_3 + i_5) < args.cols) ? w[(col_3 + i_5) * args.w_col] : 0.0f;
+                }
+            }
+            float term_0[4];
+            float term_17[4];
 #pragma unroll
             for (int i_6 = 0; i_6 < 4; i_6++) {
-                const float mul_17 = w_held[(c_3 * 4) + i_6] * g_out_held[(c_3 * 4) + i_6];
-                const bool inside = (col_3 + i_6) < args.cols;
-                sum_4 = sum_4 + (inside ? x_held[(c_3 * 4) + i_6] : 0.0f);
-                sum_31 = sum_31 + (inside ? mul_17 : 0.0f);
-                sum_15[(c_3 * 4) + i_6] = sum_15[(c_3 * 4) + i_6] + ((inside && lives) ? g_out_held[(c_3 * 4) + i_6] : 0.0f);
+                term_0[i_6] = x_held[(c_3 * 4) + i_6];
+                term_17[i_6] = w_chunk[i_6] * g_out_held[(c_3 * 4) + i_6];
+                sum_15[(c_3 * 4) + i_6] = sum_15[(c_3 * 4) + i_6] + (lives ? g_out_held[(c_3 * 4) + i_6] : 0.0f);
+            }
+            if (full_2) {
+#pragma unroll
+                for (int i_7 = 0; i_7 < 4; i_7++) {
+                    sum_4 = sum_4 + term_0[i_7];
+                    sum_31 = sum_31 + term_17[i_7];
+                }
+            } else {
+#pragma unroll
+                for (int i_8 = 0; i_8 < 4; i_8++) {
+                    const bool inside = (col_3 + i_8) < args.cols;
+                    sum_4 = sum_4 + (inside ? term_0[i_8] : 0.0f);
+                    sum_31 = sum_31 + (inside ? term_17[i_8] : 0.0f);
+                }
             }
         }
         sum_4 = sum_4 + simd_shuffle_xor(sum_4, (ushort)16);
@@ -515,16 +586,36 @@ kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
         float sum_33 = 0.0f;
 #pragma unroll
         for (int c_4 = 0; c_4 < 4; c_4++) {
-            const int col_4 = (lane + (c_4 * 256)) * 4;
-            const bool full_4 = (col_4 + 4) <= args.cols;
+            const int col_4 = (lane_2 + (c_4 * 256)) * 4;
+            const bool full_3 = (col_4 + 4) <= args.cols;
+            float w_chunk_2[4];
+            if (full_3 && w_vectors) {
+                load_f32x4(&w[col_4], &w_chunk_2[0]);
+            } else {
 #pragma unroll
-            for (int i_7 = 0; i_7 < 4; i_7++) {
-                const float sub_9 = x_held[(c_4 * 4) + i_7] - mul_8;
-                const float mul_17_2 = w_held[(c_4 * 4) + i_7] * g_out_held[(c_4 * 4) + i_7];
-                const bool inside_2 = (col_4 + i_7) < args.cols;
-                sum_11 = sum_11 + (inside_2 ? (sub_9 * sub_9) : 0.0f);
-                sum_21 = sum_21 + (inside_2 ? (sub_9 * mul_17_2) : 0.0f);
-                sum_33 = sum_33 + (inside_2 ? sub_9 : 0.0f);
+                for (int i_9 = 0; i_9 < 4; i_9++) {
+                    w_chunk_2[i_9] = ((col_4 + i_9) < args.cols) ? w[(col_4 + i_9) * args.w_col] : 0.0f;
+                }
+            }
+            if (full_3) {
+#pragma unroll
+                for (int i_10 = 0; i_10 < 4; i_10++) {
+                    const float sub_9 = x_held[(c_4 * 4) + i_10] - mul_8;
+                    const float mul_20 = sub_9 * (w_chunk_2[i_10] * g_out_held[(c_4 * 4) + i_10]);
+                    sum_11 = sum_11 + (sub_9 * sub_9);
+                    sum_21 = sum_21 + mul_20;
+                    sum_33 = sum_33 + sub_9;
+                }
+            } else {
+#pragma unroll
+                for (int i_11 = 0; i_11 < 4; i_11++) {
+                    const float sub_9_2 = x_held[(c_4 * 4) + i_11] - mul_8;
+                    const float mul_20_2 = sub_9_2 * (w_chunk_2[i_11] * g_out_held[(c_4 * 4) + i_11]);
+                    const bool inside_2 = (col_4 + i_11) < args.cols;
+                    sum_11 = sum_11 + (inside_2 ? (sub_9_2 * sub_9_2) : 0.0f);
+                    sum_21 = sum_21 + (inside_2 ? mul_20_2 : 0.0f);
+                    sum_33 = sum_33 + (inside_2 ? sub_9_2 : 0.0f);
+                }
             }
         }
         sum_11 = sum_11 + simd_shuffle_xor(sum_11, (ushort)16);
@@ -572,25 +663,33 @@ kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
         const float mul_35 = recip_7 * fma_34;
 #pragma unroll
         for (int c_5 = 0; c_5 < 4; c_5++) {
-            const int col_5 = (lane + (c_5 * 256)) * 4;
-            const bool full_5 = (col_5 + 4) <= args.cols;
+            const int col_5 = (lane_2 + (c_5 * 256)) * 4;
+            const bool full_4 = (col_5 + 4) <= args.cols;
+            float w_chunk_3[4];
+            if (full_4 && w_vectors) {
+                load_f32x4(&w[col_5], &w_chunk_3[0]);
+            } else {
+#pragma unroll
+                for (int i_12 = 0; i_12 < 4; i_12++) {
+                    w_chunk_3[i_12] = ((col_5 + i_12) < args.cols) ? w[(col_5 + i_12) * args.w_col] : 0.0f;
+                }
+            }
             float d_x_chunk[4];
 #pragma unroll
-            for (int i_8 = 0; i_8 < 4; i_8++) {
-                const float sub_9_2 = x_held[(c_5 * 4) + i_8] - mul_8;
-                const float mul_17_3 = w_held[(c_5 * 4) + i_8] * g_out_held[(c_5 * 4) + i_8];
-                d_x_chunk[i_8] = metal::fma(sub_9_2, mul_29, (rsqrt_13 * mul_17_3)) - mul_35;
-                const bool inside_3 = (col_5 + i_8) < args.cols;
-                sum_18[(c_5 * 4) + i_8] = sum_18[(c_5 * 4) + i_8] + ((inside_3 && lives) ? (g_out_held[(c_5 * 4) + i_8] * (sub_9_2 * rsqrt_13)) : 0.0f);
+            for (int i_13 = 0; i_13 < 4; i_13++) {
+                const float sub_9_3 = x_held[(c_5 * 4) + i_13] - mul_8;
+                const float mul_19 = rsqrt_13 * (w_chunk_3[i_13] * g_out_held[(c_5 * 4) + i_13]);
+                d_x_chunk[i_13] = metal::fma(sub_9_3, mul_29, mul_19) - mul_35;
+                sum_18[(c_5 * 4) + i_13] = sum_18[(c_5 * 4) + i_13] + (lives ? (g_out_held[(c_5 * 4) + i_13] * (sub_9_3 * rsqrt_13)) : 0.0f);
             }
             if (lives) {
-                if (full_5 && d_x_vectors) {
+                if (full_4 && d_x_vectors) {
                     store_f32x4(&d_x[d_x_row + col_5], &d_x_chunk[0]);
                 } else {
 #pragma unroll
-                    for (int i_9 = 0; i_9 < 4; i_9++) {
-                        if ((col_5 + i_9) < args.cols) {
-                            d_x[d_x_row + (col_5 + i_9)] = d_x_chunk[i_9];
+                    for (int i_14 = 0; i_14 < 4; i_14++) {
+                        if ((col_5 + i_14) < args.cols) {
+                            d_x[d_x_row + (col_5 + i_14)] = d_x_chunk[i_14];
                         }
                     }
                 }
@@ -600,14 +699,14 @@ kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
 #pragma unroll
     for (int c_6 = 0; c_6 < 4; c_6++) {
 #pragma unroll
-        for (int i_10 = 0; i_10 < 4; i_10++) {
-            meeting[(i_10 * 512) + tid] = sum_15[(c_6 * 4) + i_10];
+        for (int i_15 = 0; i_15 < 4; i_15++) {
+            meeting[(i_15 * 512) + tid] = sum_15[(c_6 * 4) + i_15];
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
         if (sub == 0) {
 #pragma unroll
-            for (int i_11 = 0; i_11 < 4; i_11++) {
-                sum_15[(c_6 * 4) + i_11] = sum_15[(c_6 * 4) + i_11] + meeting[(i_11 * 512) + (tid + 256)];
+            for (int i_16 = 0; i_16 < 4; i_16++) {
+                sum_15[(c_6 * 4) + i_16] = sum_15[(c_6 * 4) + i_16] + meeting[(i_16 * 512) + (tid + 256)];
             }
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -615,14 +714,14 @@ kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
 #pragma unroll
     for (int c_7 = 0; c_7 < 4; c_7++) {
 #pragma unroll
-        for (int i_12 = 0; i_12 < 4; i_12++) {
-            meeting[(i_12 * 512) + tid] = sum_18[(c_7 * 4) + i_12];
+        for (int i_17 = 0; i_17 < 4; i_17++) {
+            meeting[(i_17 * 512) + tid] = sum_18[(c_7 * 4) + i_17];
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
         if (sub == 0) {
 #pragma unroll
-            for (int i_13 = 0; i_13 < 4; i_13++) {
-                sum_18[(c_7 * 4) + i_13] = sum_18[(c_7 * 4) + i_13] + meeting[(i_13 * 512) + (tid + 256)];
+            for (int i_18 = 0; i_18 < 4; i_18++) {
+                sum_18[(c_7 * 4) + i_18] = sum_18[(c_7 * 4) + i_18] + meeting[(i_18 * 512) + (tid + 256)];
             }
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);

@@ -75,29 +75,45 @@ kernel void logsumexp_f32_(device const float* x [[buffer(0)]],
         const int x_row = base * args.x_row_stride_0;
         const int shift = (x_row + args.x_shift) & 3;
         const bool x_vectors = args.x_col == 1;
+        const int lane = tid;
         float x_held[16];
+        if (((0 <= ((lane * 4) - shift)) && ((((lane * 4) - shift) + 3076) <= args.cols)) && x_vectors) {
 #pragma unroll
-        for (int c = 0; c < 4; c++) {
-            const int col = ((tid + (c * 256)) * 4) - shift;
-            const bool full = (0 <= col) && ((col + 4) <= args.cols);
-            if (full && x_vectors) {
-                load_f32x4(&x[x_row + col], &x_held[c * 4]);
-            } else {
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 256)) * 4) - shift;
+                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
+            }
+        } else {
 #pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 256)) * 4) - shift;
+                const bool full = (0 <= col) && ((col + 4) <= args.cols);
+                if (full && x_vectors) {
+                    load_f32x4(&x[x_row + col], &x_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                    }
                 }
             }
         }
         float max_1 = -INFINITY;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 4; c_2++) {
-            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+            if (full_2) {
 #pragma unroll
-            for (int i_2 = 0; i_2 < 4; i_2++) {
-                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                max_1 = max_f32(max_1, (inside ? x_held[(c_2 * 4) + i_2] : (-INFINITY)));
+                for (int i_2 = 0; i_2 < 4; i_2++) {
+                    max_1 = max_f32(max_1, x_held[(c_3 * 4) + i_2]);
+                }
+            } else {
+#pragma unroll
+                for (int i_3 = 0; i_3 < 4; i_3++) {
+                    const bool inside = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
+                    max_1 = max_f32(max_1, (inside ? x_held[(c_3 * 4) + i_3] : (-INFINITY)));
+                }
             }
         }
         const float other = simd_shuffle_xor(max_1, (ushort)16);
@@ -125,13 +141,25 @@ kernel void logsumexp_f32_(device const float* x [[buffer(0)]],
         const float where_6 = lt_4 ? max_1 : 0.0f;
         float sum_9 = 0.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 4; c_3++) {
-            const int col_3 = ((tid + (c_3 * 256)) * 4) - shift;
-            const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((lane + (c_4 * 256)) * 4) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
+            float term_8[4];
 #pragma unroll
-            for (int i_3 = 0; i_3 < 4; i_3++) {
-                const bool inside_2 = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
-                sum_9 = sum_9 + (inside_2 ? metal::precise::exp((x_held[(c_3 * 4) + i_3] - where_6)) : 0.0f);
+            for (int i_4 = 0; i_4 < 4; i_4++) {
+                term_8[i_4] = metal::precise::exp((x_held[(c_4 * 4) + i_4] - where_6));
+            }
+            if (full_3) {
+#pragma unroll
+                for (int i_5 = 0; i_5 < 4; i_5++) {
+                    sum_9 = sum_9 + term_8[i_5];
+                }
+            } else {
+#pragma unroll
+                for (int i_6 = 0; i_6 < 4; i_6++) {
+                    const bool inside_2 = (0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols);
+                    sum_9 = sum_9 + (inside_2 ? term_8[i_6] : 0.0f);
+                }
             }
         }
         sum_9 = sum_9 + simd_shuffle_xor(sum_9, (ushort)16);
@@ -165,7 +193,7 @@ struct logsumexp_bf16__args {
     int cols;
 };
 
-[[max_total_threads_per_threadgroup(256)]]
+[[max_total_threads_per_threadgroup(128)]]
 kernel void logsumexp_bf16_(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
     constant logsumexp_bf16__args& args [[buffer(2)]],
@@ -175,35 +203,51 @@ kernel void logsumexp_bf16_(device const ushort* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float max_1_of_warp[8];
-    threadgroup float sum_9_of_warp[8];
+    threadgroup float max_1_of_warp[4];
+    threadgroup float sum_9_of_warp[4];
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
         const int shift = (x_row + args.x_shift) & 7;
         const bool x_vectors = args.x_col == 1;
-        uint x_held[8];
+        const int lane = tid;
+        uint x_held[16];
+        if (((0 <= ((lane * 8) - shift)) && ((((lane * 8) - shift) + 3080) <= args.cols)) && x_vectors) {
 #pragma unroll
-        for (int c = 0; c < 2; c++) {
-            const int col = ((tid + (c * 256)) * 8) - shift;
-            const bool full = (0 <= col) && ((col + 8) <= args.cols);
-            if (full && x_vectors) {
-                copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
-            } else {
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 128)) * 8) - shift;
+                copy_bf16x8(&x[x_row + col_2], &x_held[(c_2 * 8) / 2]);
+            }
+        } else {
 #pragma unroll
-                for (int i = 0; i < 8; i++) {
-                    x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 128)) * 8) - shift;
+                const bool full = (0 <= col) && ((col + 8) <= args.cols);
+                if (full && x_vectors) {
+                    copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 8; i++) {
+                        x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
+                    }
                 }
             }
         }
         float max_1 = -INFINITY;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 2; c_2++) {
-            const int col_2 = ((tid + (c_2 * 256)) * 8) - shift;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 128)) * 8) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
+            if (full_2) {
 #pragma unroll
-            for (int i_2 = 0; i_2 < 8; i_2++) {
-                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                max_1 = max_f32(max_1, (inside ? half_bf16(x_held[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1) : (-INFINITY)));
+                for (int i_2 = 0; i_2 < 8; i_2++) {
+                    max_1 = max_f32(max_1, half_bf16(x_held[((c_3 * 8) + i_2) / 2], ((c_3 * 8) + i_2) & 1));
+                }
+            } else {
+#pragma unroll
+                for (int i_3 = 0; i_3 < 8; i_3++) {
+                    const bool inside = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
+                    max_1 = max_f32(max_1, (inside ? half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1) : (-INFINITY)));
+                }
             }
         }
         const float other = simd_shuffle_xor(max_1, (ushort)16);
@@ -223,7 +267,7 @@ kernel void logsumexp_bf16_(device const ushort* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         max_1 = max_1_of_warp[0];
 #pragma unroll
-        for (int w = 1; w < 8; w++) {
+        for (int w = 1; w < 4; w++) {
             max_1 = max_f32(max_1, max_1_of_warp[w]);
         }
         const float abs_2 = metal::fabs(max_1);
@@ -231,13 +275,25 @@ kernel void logsumexp_bf16_(device const ushort* x [[buffer(0)]],
         const float where_6 = lt_4 ? max_1 : 0.0f;
         float sum_9 = 0.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 2; c_3++) {
-            const int col_3 = ((tid + (c_3 * 256)) * 8) - shift;
-            const bool full_3 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((lane + (c_4 * 128)) * 8) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 8) <= args.cols);
+            float term_8[8];
 #pragma unroll
-            for (int i_3 = 0; i_3 < 8; i_3++) {
-                const bool inside_2 = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
-                sum_9 = sum_9 + (inside_2 ? metal::precise::exp((half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1) - where_6)) : 0.0f);
+            for (int i_4 = 0; i_4 < 8; i_4++) {
+                term_8[i_4] = metal::precise::exp((half_bf16(x_held[((c_4 * 8) + i_4) / 2], ((c_4 * 8) + i_4) & 1) - where_6));
+            }
+            if (full_3) {
+#pragma unroll
+                for (int i_5 = 0; i_5 < 8; i_5++) {
+                    sum_9 = sum_9 + term_8[i_5];
+                }
+            } else {
+#pragma unroll
+                for (int i_6 = 0; i_6 < 8; i_6++) {
+                    const bool inside_2 = (0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols);
+                    sum_9 = sum_9 + (inside_2 ? term_8[i_6] : 0.0f);
+                }
             }
         }
         sum_9 = sum_9 + simd_shuffle_xor(sum_9, (ushort)16);
@@ -252,7 +308,7 @@ kernel void logsumexp_bf16_(device const ushort* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         sum_9 = sum_9_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 8; w_2++) {
+        for (int w_2 = 1; w_2 < 4; w_2++) {
             sum_9 = sum_9 + sum_9_of_warp[w_2];
         }
         const float log_10 = metal::precise::log(sum_9);
@@ -291,30 +347,46 @@ kernel void logsumexp_vjp_f32_(device const float* x [[buffer(0)]],
         const int d_x_row = base * args.cols;
         const int shift = d_x_row & 3;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
+        const int lane = tid;
         float x_held[16];
+        if (((0 <= ((lane * 4) - shift)) && ((((lane * 4) - shift) + 3076) <= args.cols)) && x_vectors) {
 #pragma unroll
-        for (int c = 0; c < 4; c++) {
-            const int col = ((tid + (c * 256)) * 4) - shift;
-            const bool full = (0 <= col) && ((col + 4) <= args.cols);
-            if (full && x_vectors) {
-                load_f32x4(&x[x_row + col], &x_held[c * 4]);
-            } else {
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 256)) * 4) - shift;
+                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
+            }
+        } else {
 #pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 256)) * 4) - shift;
+                const bool full = (0 <= col) && ((col + 4) <= args.cols);
+                if (full && x_vectors) {
+                    load_f32x4(&x[x_row + col], &x_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                    }
                 }
             }
         }
         const float g_out_2 = g_out[g_out_row];
         float max_2 = -INFINITY;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 4; c_2++) {
-            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+            if (full_2) {
 #pragma unroll
-            for (int i_2 = 0; i_2 < 4; i_2++) {
-                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                max_2 = max_f32(max_2, (inside ? x_held[(c_2 * 4) + i_2] : (-INFINITY)));
+                for (int i_2 = 0; i_2 < 4; i_2++) {
+                    max_2 = max_f32(max_2, x_held[(c_3 * 4) + i_2]);
+                }
+            } else {
+#pragma unroll
+                for (int i_3 = 0; i_3 < 4; i_3++) {
+                    const bool inside = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
+                    max_2 = max_f32(max_2, (inside ? x_held[(c_3 * 4) + i_3] : (-INFINITY)));
+                }
             }
         }
         const float other = simd_shuffle_xor(max_2, (ushort)16);
@@ -343,15 +415,27 @@ kernel void logsumexp_vjp_f32_(device const float* x [[buffer(0)]],
         float sum_10 = 0.0f;
         float v_9_held[16];
 #pragma unroll
-        for (int c_3 = 0; c_3 < 4; c_3++) {
-            const int col_3 = ((tid + (c_3 * 256)) * 4) - shift;
-            const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((lane + (c_4 * 256)) * 4) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
+            float term_9[4];
 #pragma unroll
-            for (int i_3 = 0; i_3 < 4; i_3++) {
-                const float exp_9 = metal::precise::exp((x_held[(c_3 * 4) + i_3] - where_7));
-                v_9_held[(c_3 * 4) + i_3] = exp_9;
-                const bool inside_2 = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
-                sum_10 = sum_10 + (inside_2 ? exp_9 : 0.0f);
+            for (int i_4 = 0; i_4 < 4; i_4++) {
+                const float exp_9 = metal::precise::exp((x_held[(c_4 * 4) + i_4] - where_7));
+                v_9_held[(c_4 * 4) + i_4] = exp_9;
+                term_9[i_4] = exp_9;
+            }
+            if (full_3) {
+#pragma unroll
+                for (int i_5 = 0; i_5 < 4; i_5++) {
+                    sum_10 = sum_10 + term_9[i_5];
+                }
+            } else {
+#pragma unroll
+                for (int i_6 = 0; i_6 < 4; i_6++) {
+                    const bool inside_2 = (0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols);
+                    sum_10 = sum_10 + (inside_2 ? term_9[i_6] : 0.0f);
+                }
             }
         }
         sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)16);
@@ -371,21 +455,21 @@ kernel void logsumexp_vjp_f32_(device const float* x [[buffer(0)]],
         }
         const float div_11 = g_out_2 / sum_10;
 #pragma unroll
-        for (int c_4 = 0; c_4 < 4; c_4++) {
-            const int col_4 = ((tid + (c_4 * 256)) * 4) - shift;
-            const bool full_4 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
+        for (int c_5 = 0; c_5 < 4; c_5++) {
+            const int col_5 = ((lane + (c_5 * 256)) * 4) - shift;
+            const bool full_4 = (0 <= col_5) && ((col_5 + 4) <= args.cols);
             float d_x_chunk[4];
 #pragma unroll
-            for (int i_4 = 0; i_4 < 4; i_4++) {
-                d_x_chunk[i_4] = v_9_held[(c_4 * 4) + i_4] * div_11;
+            for (int i_7 = 0; i_7 < 4; i_7++) {
+                d_x_chunk[i_7] = v_9_held[(c_5 * 4) + i_7] * div_11;
             }
             if (full_4) {
-                store_f32x4(&d_x[d_x_row + col_4], &d_x_chunk[0]);
+                store_f32x4(&d_x[d_x_row + col_5], &d_x_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_5 = 0; i_5 < 4; i_5++) {
-                    if ((0 <= (col_4 + i_5)) && ((col_4 + i_5) < args.cols)) {
-                        d_x[d_x_row + (col_4 + i_5)] = d_x_chunk[i_5];
+                for (int i_8 = 0; i_8 < 4; i_8++) {
+                    if ((0 <= (col_5 + i_8)) && ((col_5 + i_8) < args.cols)) {
+                        d_x[d_x_row + (col_5 + i_8)] = d_x_chunk[i_8];
                     }
                 }
             }

@@ -13,6 +13,10 @@ static inline ushort f32_to_bf16(float x) {
     return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
 }
 
+static inline uint pack_bf16(float low, float high) {
+    return (uint)f32_to_bf16(low) | (uint)f32_to_bf16(high) << 16;
+}
+
 static inline float max_f32(float a, float b) {
     return a >= b || a != a ? a : b;
 }
@@ -57,10 +61,10 @@ static inline void load_f32x4(device const float* p, thread float* v) {
 }
 
 static inline void store_bf16x8(device ushort* p, const thread float* v) {
-    uint w[4] = {0, 0, 0, 0};
+    uint w[4];
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-        w[i / 2] |= (uint)f32_to_bf16(v[i]) << (16 * (i % 2));
+    for (int i = 0; i < 4; i++) {
+        w[i] = pack_bf16(v[2 * i], v[2 * i + 1]);
     }
     uint4 t;
     t.x = w[0];
@@ -119,41 +123,60 @@ kernel void masked_softmax_f32_(device const float* x [[buffer(0)]],
         const int shift = out_row & 3;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
         const bool mask_vectors = ((((mask_row + args.mask_shift) - shift) & 3) == 0) && (args.mask_col == 1);
+        const int lane = tid;
         float x_held[16];
         uchar mask_held[16];
+        if ((((0 <= ((lane * 4) - shift)) && ((((lane * 4) - shift) + 3076) <= args.cols)) && x_vectors) && mask_vectors) {
 #pragma unroll
-        for (int c = 0; c < 4; c++) {
-            const int col = ((tid + (c * 256)) * 4) - shift;
-            const bool full = (0 <= col) && ((col + 4) <= args.cols);
-            if (full && x_vectors) {
-                load_f32x4(&x[x_row + col], &x_held[c * 4]);
-            } else {
-#pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
-                }
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 256)) * 4) - shift;
+                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
+                load_u8x4(&mask[mask_row + col_2], &mask_held[c_2 * 4]);
             }
-            if (full && mask_vectors) {
-                load_u8x4(&mask[mask_row + col], &mask_held[c * 4]);
-            } else {
+        } else {
 #pragma unroll
-                for (int i_2 = 0; i_2 < 4; i_2++) {
-                    mask_held[(c * 4) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? mask[mask_row + ((col + i_2) * args.mask_col)] : ((uchar)(0));
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 256)) * 4) - shift;
+                const bool full = (0 <= col) && ((col + 4) <= args.cols);
+                if (full && x_vectors) {
+                    load_f32x4(&x[x_row + col], &x_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                    }
+                }
+                if (full && mask_vectors) {
+                    load_u8x4(&mask[mask_row + col], &mask_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i_2 = 0; i_2 < 4; i_2++) {
+                        mask_held[(c * 4) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? mask[mask_row + ((col + i_2) * args.mask_col)] : ((uchar)(0));
+                    }
                 }
             }
         }
         float max_6 = -INFINITY;
         bool any_11 = false;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 4; c_2++) {
-            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+            if (full_2) {
 #pragma unroll
-            for (int i_3 = 0; i_3 < 4; i_3++) {
-                const bool ne_3 = mask_held[(c_2 * 4) + i_3] != ((uchar)(0));
-                const bool inside = (0 <= (col_2 + i_3)) && ((col_2 + i_3) < args.cols);
-                max_6 = max_f32(max_6, (inside ? (ne_3 ? x_held[(c_2 * 4) + i_3] : (-INFINITY)) : (-INFINITY)));
-                any_11 = any_11 || (inside ? ne_3 : false);
+                for (int i_3 = 0; i_3 < 4; i_3++) {
+                    const bool ne_3 = mask_held[(c_3 * 4) + i_3] != ((uchar)(0));
+                    max_6 = max_f32(max_6, (ne_3 ? x_held[(c_3 * 4) + i_3] : (-INFINITY)));
+                    any_11 = any_11 || ne_3;
+                }
+            } else {
+#pragma unroll
+                for (int i_4 = 0; i_4 < 4; i_4++) {
+                    const bool ne_3_2 = mask_held[(c_3 * 4) + i_4] != ((uchar)(0));
+                    const bool inside = (0 <= (col_3 + i_4)) && ((col_3 + i_4) < args.cols);
+                    max_6 = max_f32(max_6, (inside ? (ne_3_2 ? x_held[(c_3 * 4) + i_4] : (-INFINITY)) : (-INFINITY)));
+                    any_11 = any_11 || (inside ? ne_3_2 : false);
+                }
             }
         }
         const float other = simd_shuffle_xor(max_6, (ushort)16);
@@ -192,15 +215,28 @@ kernel void masked_softmax_f32_(device const float* x [[buffer(0)]],
         float sum_12 = 0.0f;
         float v_10_held[16];
 #pragma unroll
-        for (int c_3 = 0; c_3 < 4; c_3++) {
-            const int col_3 = ((tid + (c_3 * 256)) * 4) - shift;
-            const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((lane + (c_4 * 256)) * 4) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
+            float term_10[4];
 #pragma unroll
-            for (int i_4 = 0; i_4 < 4; i_4++) {
-                const float where_10 = (mask_held[(c_3 * 4) + i_4] != ((uchar)(0))) ? metal::precise::exp((x_held[(c_3 * 4) + i_4] - max_6)) : 0.0f;
-                v_10_held[(c_3 * 4) + i_4] = where_10;
-                const bool inside_2 = (0 <= (col_3 + i_4)) && ((col_3 + i_4) < args.cols);
-                sum_12 = sum_12 + (inside_2 ? where_10 : 0.0f);
+            for (int i_5 = 0; i_5 < 4; i_5++) {
+                const float exp_8 = metal::precise::exp((x_held[(c_4 * 4) + i_5] - max_6));
+                const float where_10 = (mask_held[(c_4 * 4) + i_5] != ((uchar)(0))) ? exp_8 : 0.0f;
+                v_10_held[(c_4 * 4) + i_5] = where_10;
+                term_10[i_5] = where_10;
+            }
+            if (full_3) {
+#pragma unroll
+                for (int i_6 = 0; i_6 < 4; i_6++) {
+                    sum_12 = sum_12 + term_10[i_6];
+                }
+            } else {
+#pragma unroll
+                for (int i_7 = 0; i_7 < 4; i_7++) {
+                    const bool inside_2 = (0 <= (col_4 + i_7)) && ((col_4 + i_7) < args.cols);
+                    sum_12 = sum_12 + (inside_2 ? term_10[i_7] : 0.0f);
+                }
             }
         }
         sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)16);
@@ -219,22 +255,22 @@ kernel void masked_softmax_f32_(device const float* x [[buffer(0)]],
             sum_12 = sum_12 + sum_12_of_warp[w_2];
         }
 #pragma unroll
-        for (int c_4 = 0; c_4 < 4; c_4++) {
-            const int col_4 = ((tid + (c_4 * 256)) * 4) - shift;
-            const bool full_4 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
+        for (int c_5 = 0; c_5 < 4; c_5++) {
+            const int col_5 = ((lane + (c_5 * 256)) * 4) - shift;
+            const bool full_4 = (0 <= col_5) && ((col_5 + 4) <= args.cols);
             float out_chunk[4];
 #pragma unroll
-            for (int i_5 = 0; i_5 < 4; i_5++) {
-                const float where_14 = any_11 ? (v_10_held[(c_4 * 4) + i_5] / sum_12) : 0.0f;
-                out_chunk[i_5] = where_14;
+            for (int i_8 = 0; i_8 < 4; i_8++) {
+                const float div_13 = v_10_held[(c_5 * 4) + i_8] / sum_12;
+                out_chunk[i_8] = any_11 ? div_13 : 0.0f;
             }
             if (full_4) {
-                store_f32x4(&out[out_row + col_4], &out_chunk[0]);
+                store_f32x4(&out[out_row + col_5], &out_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_6 = 0; i_6 < 4; i_6++) {
-                    if ((0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols)) {
-                        out[out_row + (col_4 + i_6)] = out_chunk[i_6];
+                for (int i_9 = 0; i_9 < 4; i_9++) {
+                    if ((0 <= (col_5 + i_9)) && ((col_5 + i_9) < args.cols)) {
+                        out[out_row + (col_5 + i_9)] = out_chunk[i_9];
                     }
                 }
             }
@@ -253,7 +289,7 @@ struct masked_softmax_bf16__args {
     int mask_col;
 };
 
-[[max_total_threads_per_threadgroup(256)]]
+[[max_total_threads_per_threadgroup(128)]]
 kernel void masked_softmax_bf16_(device const ushort* x [[buffer(0)]],
     device const uchar* mask [[buffer(1)]],
     device ushort* out [[buffer(2)]],
@@ -264,9 +300,9 @@ kernel void masked_softmax_bf16_(device const ushort* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float max_6_of_warp[8];
-    threadgroup bool any_11_of_warp[8];
-    threadgroup float sum_12_of_warp[8];
+    threadgroup float max_6_of_warp[4];
+    threadgroup bool any_11_of_warp[4];
+    threadgroup float sum_12_of_warp[4];
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
         const int mask_row = base * args.mask_row_stride_0;
@@ -274,41 +310,60 @@ kernel void masked_softmax_bf16_(device const ushort* x [[buffer(0)]],
         const int shift = out_row & 7;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 7) == 0) && (args.x_col == 1);
         const bool mask_vectors = ((((mask_row + args.mask_shift) - shift) & 7) == 0) && (args.mask_col == 1);
-        uint x_held[8];
-        uchar mask_held[16];
+        const int lane = tid;
+        uint x_held[16];
+        uchar mask_held[32];
+        if ((((0 <= ((lane * 8) - shift)) && ((((lane * 8) - shift) + 3080) <= args.cols)) && x_vectors) && mask_vectors) {
 #pragma unroll
-        for (int c = 0; c < 2; c++) {
-            const int col = ((tid + (c * 256)) * 8) - shift;
-            const bool full = (0 <= col) && ((col + 8) <= args.cols);
-            if (full && x_vectors) {
-                copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
-            } else {
-#pragma unroll
-                for (int i = 0; i < 8; i++) {
-                    x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
-                }
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 128)) * 8) - shift;
+                copy_bf16x8(&x[x_row + col_2], &x_held[(c_2 * 8) / 2]);
+                load_u8x8(&mask[mask_row + col_2], &mask_held[c_2 * 8]);
             }
-            if (full && mask_vectors) {
-                load_u8x8(&mask[mask_row + col], &mask_held[c * 8]);
-            } else {
+        } else {
 #pragma unroll
-                for (int i_2 = 0; i_2 < 8; i_2++) {
-                    mask_held[(c * 8) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? mask[mask_row + ((col + i_2) * args.mask_col)] : ((uchar)(0));
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 128)) * 8) - shift;
+                const bool full = (0 <= col) && ((col + 8) <= args.cols);
+                if (full && x_vectors) {
+                    copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 8; i++) {
+                        x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
+                    }
+                }
+                if (full && mask_vectors) {
+                    load_u8x8(&mask[mask_row + col], &mask_held[c * 8]);
+                } else {
+#pragma unroll
+                    for (int i_2 = 0; i_2 < 8; i_2++) {
+                        mask_held[(c * 8) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? mask[mask_row + ((col + i_2) * args.mask_col)] : ((uchar)(0));
+                    }
                 }
             }
         }
         float max_6 = -INFINITY;
         bool any_11 = false;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 2; c_2++) {
-            const int col_2 = ((tid + (c_2 * 256)) * 8) - shift;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 128)) * 8) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
+            if (full_2) {
 #pragma unroll
-            for (int i_3 = 0; i_3 < 8; i_3++) {
-                const bool ne_3 = mask_held[(c_2 * 8) + i_3] != ((uchar)(0));
-                const bool inside = (0 <= (col_2 + i_3)) && ((col_2 + i_3) < args.cols);
-                max_6 = max_f32(max_6, (inside ? (ne_3 ? half_bf16(x_held[((c_2 * 8) + i_3) / 2], ((c_2 * 8) + i_3) & 1) : (-INFINITY)) : (-INFINITY)));
-                any_11 = any_11 || (inside ? ne_3 : false);
+                for (int i_3 = 0; i_3 < 8; i_3++) {
+                    const bool ne_3 = mask_held[(c_3 * 8) + i_3] != ((uchar)(0));
+                    max_6 = max_f32(max_6, (ne_3 ? half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1) : (-INFINITY)));
+                    any_11 = any_11 || ne_3;
+                }
+            } else {
+#pragma unroll
+                for (int i_4 = 0; i_4 < 8; i_4++) {
+                    const bool ne_3_2 = mask_held[(c_3 * 8) + i_4] != ((uchar)(0));
+                    const bool inside = (0 <= (col_3 + i_4)) && ((col_3 + i_4) < args.cols);
+                    max_6 = max_f32(max_6, (inside ? (ne_3_2 ? half_bf16(x_held[((c_3 * 8) + i_4) / 2], ((c_3 * 8) + i_4) & 1) : (-INFINITY)) : (-INFINITY)));
+                    any_11 = any_11 || (inside ? ne_3_2 : false);
+                }
             }
         }
         const float other = simd_shuffle_xor(max_6, (ushort)16);
@@ -340,22 +395,35 @@ kernel void masked_softmax_bf16_(device const ushort* x [[buffer(0)]],
         max_6 = max_6_of_warp[0];
         any_11 = any_11_of_warp[0];
 #pragma unroll
-        for (int w = 1; w < 8; w++) {
+        for (int w = 1; w < 4; w++) {
             max_6 = max_f32(max_6, max_6_of_warp[w]);
             any_11 = any_11 || any_11_of_warp[w];
         }
         float sum_12 = 0.0f;
-        float v_10_held[16];
+        float v_10_held[32];
 #pragma unroll
-        for (int c_3 = 0; c_3 < 2; c_3++) {
-            const int col_3 = ((tid + (c_3 * 256)) * 8) - shift;
-            const bool full_3 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((lane + (c_4 * 128)) * 8) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 8) <= args.cols);
+            float term_10[8];
 #pragma unroll
-            for (int i_4 = 0; i_4 < 8; i_4++) {
-                const float where_10 = (mask_held[(c_3 * 8) + i_4] != ((uchar)(0))) ? metal::precise::exp((half_bf16(x_held[((c_3 * 8) + i_4) / 2], ((c_3 * 8) + i_4) & 1) - max_6)) : 0.0f;
-                v_10_held[(c_3 * 8) + i_4] = where_10;
-                const bool inside_2 = (0 <= (col_3 + i_4)) && ((col_3 + i_4) < args.cols);
-                sum_12 = sum_12 + (inside_2 ? where_10 : 0.0f);
+            for (int i_5 = 0; i_5 < 8; i_5++) {
+                const float exp_8 = metal::precise::exp((half_bf16(x_held[((c_4 * 8) + i_5) / 2], ((c_4 * 8) + i_5) & 1) - max_6));
+                const float where_10 = (mask_held[(c_4 * 8) + i_5] != ((uchar)(0))) ? exp_8 : 0.0f;
+                v_10_held[(c_4 * 8) + i_5] = where_10;
+                term_10[i_5] = where_10;
+            }
+            if (full_3) {
+#pragma unroll
+                for (int i_6 = 0; i_6 < 8; i_6++) {
+                    sum_12 = sum_12 + term_10[i_6];
+                }
+            } else {
+#pragma unroll
+                for (int i_7 = 0; i_7 < 8; i_7++) {
+                    const bool inside_2 = (0 <= (col_4 + i_7)) && ((col_4 + i_7) < args.cols);
+                    sum_12 = sum_12 + (inside_2 ? term_10[i_7] : 0.0f);
+                }
             }
         }
         sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)16);
@@ -370,26 +438,26 @@ kernel void masked_softmax_bf16_(device const ushort* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         sum_12 = sum_12_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 8; w_2++) {
+        for (int w_2 = 1; w_2 < 4; w_2++) {
             sum_12 = sum_12 + sum_12_of_warp[w_2];
         }
 #pragma unroll
-        for (int c_4 = 0; c_4 < 2; c_4++) {
-            const int col_4 = ((tid + (c_4 * 256)) * 8) - shift;
-            const bool full_4 = (0 <= col_4) && ((col_4 + 8) <= args.cols);
+        for (int c_5 = 0; c_5 < 4; c_5++) {
+            const int col_5 = ((lane + (c_5 * 128)) * 8) - shift;
+            const bool full_4 = (0 <= col_5) && ((col_5 + 8) <= args.cols);
             float out_chunk[8];
 #pragma unroll
-            for (int i_5 = 0; i_5 < 8; i_5++) {
-                const float where_14 = any_11 ? (v_10_held[(c_4 * 8) + i_5] / sum_12) : 0.0f;
-                out_chunk[i_5] = where_14;
+            for (int i_8 = 0; i_8 < 8; i_8++) {
+                const float div_13 = v_10_held[(c_5 * 8) + i_8] / sum_12;
+                out_chunk[i_8] = any_11 ? div_13 : 0.0f;
             }
             if (full_4) {
-                store_bf16x8(&out[out_row + col_4], &out_chunk[0]);
+                store_bf16x8(&out[out_row + col_5], &out_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_6 = 0; i_6 < 8; i_6++) {
-                    if ((0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols)) {
-                        out[out_row + (col_4 + i_6)] = f32_to_bf16(out_chunk[i_6]);
+                for (int i_9 = 0; i_9 < 8; i_9++) {
+                    if ((0 <= (col_5 + i_9)) && ((col_5 + i_9) < args.cols)) {
+                        out[out_row + (col_5 + i_9)] = f32_to_bf16(out_chunk[i_9]);
                     }
                 }
             }
@@ -436,50 +504,70 @@ kernel void masked_softmax_vjp_f32_(device const float* x [[buffer(0)]],
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
         const bool mask_vectors = ((((mask_row + args.mask_shift) - shift) & 3) == 0) && (args.mask_col == 1);
         const bool g_out_vectors = ((((g_out_row + args.g_out_shift) - shift) & 3) == 0) && (args.g_out_col == 1);
+        const int lane = tid;
         float x_held[16];
         uchar mask_held[16];
         float g_out_held[16];
+        if (((((0 <= ((lane * 4) - shift)) && ((((lane * 4) - shift) + 3076) <= args.cols)) && x_vectors) && mask_vectors) && g_out_vectors) {
 #pragma unroll
-        for (int c = 0; c < 4; c++) {
-            const int col = ((tid + (c * 256)) * 4) - shift;
-            const bool full = (0 <= col) && ((col + 4) <= args.cols);
-            if (full && x_vectors) {
-                load_f32x4(&x[x_row + col], &x_held[c * 4]);
-            } else {
-#pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
-                }
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 256)) * 4) - shift;
+                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
+                load_u8x4(&mask[mask_row + col_2], &mask_held[c_2 * 4]);
+                load_f32x4(&g_out[g_out_row + col_2], &g_out_held[c_2 * 4]);
             }
-            if (full && mask_vectors) {
-                load_u8x4(&mask[mask_row + col], &mask_held[c * 4]);
-            } else {
+        } else {
 #pragma unroll
-                for (int i_2 = 0; i_2 < 4; i_2++) {
-                    mask_held[(c * 4) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? mask[mask_row + ((col + i_2) * args.mask_col)] : ((uchar)(0));
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 256)) * 4) - shift;
+                const bool full = (0 <= col) && ((col + 4) <= args.cols);
+                if (full && x_vectors) {
+                    load_f32x4(&x[x_row + col], &x_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                    }
                 }
-            }
-            if (full && g_out_vectors) {
-                load_f32x4(&g_out[g_out_row + col], &g_out_held[c * 4]);
-            } else {
+                if (full && mask_vectors) {
+                    load_u8x4(&mask[mask_row + col], &mask_held[c * 4]);
+                } else {
 #pragma unroll
-                for (int i_3 = 0; i_3 < 4; i_3++) {
-                    g_out_held[(c * 4) + i_3] = ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) ? g_out[g_out_row + ((col + i_3) * args.g_out_col)] : 0.0f;
+                    for (int i_2 = 0; i_2 < 4; i_2++) {
+                        mask_held[(c * 4) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? mask[mask_row + ((col + i_2) * args.mask_col)] : ((uchar)(0));
+                    }
+                }
+                if (full && g_out_vectors) {
+                    load_f32x4(&g_out[g_out_row + col], &g_out_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i_3 = 0; i_3 < 4; i_3++) {
+                        g_out_held[(c * 4) + i_3] = ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) ? g_out[g_out_row + ((col + i_3) * args.g_out_col)] : 0.0f;
+                    }
                 }
             }
         }
         float max_7 = -INFINITY;
         bool any_12 = false;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 4; c_2++) {
-            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+            if (full_2) {
 #pragma unroll
-            for (int i_4 = 0; i_4 < 4; i_4++) {
-                const bool ne_4 = mask_held[(c_2 * 4) + i_4] != ((uchar)(0));
-                const bool inside = (0 <= (col_2 + i_4)) && ((col_2 + i_4) < args.cols);
-                max_7 = max_f32(max_7, (inside ? (ne_4 ? x_held[(c_2 * 4) + i_4] : (-INFINITY)) : (-INFINITY)));
-                any_12 = any_12 || (inside ? ne_4 : false);
+                for (int i_4 = 0; i_4 < 4; i_4++) {
+                    const bool ne_4 = mask_held[(c_3 * 4) + i_4] != ((uchar)(0));
+                    max_7 = max_f32(max_7, (ne_4 ? x_held[(c_3 * 4) + i_4] : (-INFINITY)));
+                    any_12 = any_12 || ne_4;
+                }
+            } else {
+#pragma unroll
+                for (int i_5 = 0; i_5 < 4; i_5++) {
+                    const bool ne_4_2 = mask_held[(c_3 * 4) + i_5] != ((uchar)(0));
+                    const bool inside = (0 <= (col_3 + i_5)) && ((col_3 + i_5) < args.cols);
+                    max_7 = max_f32(max_7, (inside ? (ne_4_2 ? x_held[(c_3 * 4) + i_5] : (-INFINITY)) : (-INFINITY)));
+                    any_12 = any_12 || (inside ? ne_4_2 : false);
+                }
             }
         }
         const float other = simd_shuffle_xor(max_7, (ushort)16);
@@ -519,18 +607,33 @@ kernel void masked_softmax_vjp_f32_(device const float* x [[buffer(0)]],
         float sum_18 = 0.0f;
         float v_9_held[16];
 #pragma unroll
-        for (int c_3 = 0; c_3 < 4; c_3++) {
-            const int col_3 = ((tid + (c_3 * 256)) * 4) - shift;
-            const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((lane + (c_4 * 256)) * 4) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
+            float term_11[4];
+            float term_17[4];
 #pragma unroll
-            for (int i_5 = 0; i_5 < 4; i_5++) {
-                const float exp_9 = metal::precise::exp((x_held[(c_3 * 4) + i_5] - max_7));
-                const float where_11 = (mask_held[(c_3 * 4) + i_5] != ((uchar)(0))) ? exp_9 : 0.0f;
-                const float mulz_17 = mulz_f32((any_12 ? g_out_held[(c_3 * 4) + i_5] : 0.0f), where_11);
-                v_9_held[(c_3 * 4) + i_5] = exp_9;
-                const bool inside_2 = (0 <= (col_3 + i_5)) && ((col_3 + i_5) < args.cols);
-                sum_13 = sum_13 + (inside_2 ? where_11 : 0.0f);
-                sum_18 = sum_18 + (inside_2 ? mulz_17 : 0.0f);
+            for (int i_6 = 0; i_6 < 4; i_6++) {
+                const float exp_9 = metal::precise::exp((x_held[(c_4 * 4) + i_6] - max_7));
+                const float where_11 = (mask_held[(c_4 * 4) + i_6] != ((uchar)(0))) ? exp_9 : 0.0f;
+                const float mulz_17 = mulz_f32((any_12 ? g_out_held[(c_4 * 4) + i_6] : 0.0f), where_11);
+                v_9_held[(c_4 * 4) + i_6] = exp_9;
+                term_11[i_6] = where_11;
+                term_17[i_6] = mulz_17;
+            }
+            if (full_3) {
+#pragma unroll
+                for (int i_7 = 0; i_7 < 4; i_7++) {
+                    sum_13 = sum_13 + term_11[i_7];
+                    sum_18 = sum_18 + term_17[i_7];
+                }
+            } else {
+#pragma unroll
+                for (int i_8 = 0; i_8 < 4; i_8++) {
+                    const bool inside_2 = (0 <= (col_4 + i_8)) && ((col_4 + i_8) < args.cols);
+                    sum_13 = sum_13 + (inside_2 ? term_11[i_8] : 0.0f);
+                    sum_18 = sum_18 + (inside_2 ? term_17[i_8] : 0.0f);
+                }
             }
         }
         sum_13 = sum_13 + simd_shuffle_xor(sum_13, (ushort)16);
@@ -561,23 +664,23 @@ kernel void masked_softmax_vjp_f32_(device const float* x [[buffer(0)]],
         const float neg_20 = -mul_19;
         const float mulz_21 = mulz_f32(sum_18, neg_20);
 #pragma unroll
-        for (int c_4 = 0; c_4 < 4; c_4++) {
-            const int col_4 = ((tid + (c_4 * 256)) * 4) - shift;
-            const bool full_4 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
+        for (int c_5 = 0; c_5 < 4; c_5++) {
+            const int col_5 = ((lane + (c_5 * 256)) * 4) - shift;
+            const bool full_4 = (0 <= col_5) && ((col_5 + 4) <= args.cols);
             float d_x_chunk[4];
 #pragma unroll
-            for (int i_6 = 0; i_6 < 4; i_6++) {
-                const float mulz_16 = mulz_f32((any_12 ? g_out_held[(c_4 * 4) + i_6] : 0.0f), recip_14);
-                const float where_23 = (mask_held[(c_4 * 4) + i_6] != ((uchar)(0))) ? (mulz_16 + mulz_21) : 0.0f;
-                d_x_chunk[i_6] = mulz_f32(where_23, v_9_held[(c_4 * 4) + i_6]);
+            for (int i_9 = 0; i_9 < 4; i_9++) {
+                const float mulz_16 = mulz_f32((any_12 ? g_out_held[(c_5 * 4) + i_9] : 0.0f), recip_14);
+                const float where_23 = (mask_held[(c_5 * 4) + i_9] != ((uchar)(0))) ? (mulz_16 + mulz_21) : 0.0f;
+                d_x_chunk[i_9] = mulz_f32(where_23, v_9_held[(c_5 * 4) + i_9]);
             }
             if (full_4) {
-                store_f32x4(&d_x[d_x_row + col_4], &d_x_chunk[0]);
+                store_f32x4(&d_x[d_x_row + col_5], &d_x_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_7 = 0; i_7 < 4; i_7++) {
-                    if ((0 <= (col_4 + i_7)) && ((col_4 + i_7) < args.cols)) {
-                        d_x[d_x_row + (col_4 + i_7)] = d_x_chunk[i_7];
+                for (int i_10 = 0; i_10 < 4; i_10++) {
+                    if ((0 <= (col_5 + i_10)) && ((col_5 + i_10) < args.cols)) {
+                        d_x[d_x_row + (col_5 + i_10)] = d_x_chunk[i_10];
                     }
                 }
             }

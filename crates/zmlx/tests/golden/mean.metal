@@ -76,29 +76,45 @@ kernel void mean_f32_(device const float* x [[buffer(0)]],
         const int x_row = base * args.x_row_stride_0;
         const int shift = (x_row + args.x_shift) & 3;
         const bool x_vectors = args.x_col == 1;
+        const int lane = tid;
         float x_held[16];
+        if (((0 <= ((lane * 4) - shift)) && ((((lane * 4) - shift) + 3076) <= args.cols)) && x_vectors) {
 #pragma unroll
-        for (int c = 0; c < 4; c++) {
-            const int col = ((tid + (c * 256)) * 4) - shift;
-            const bool full = (0 <= col) && ((col + 4) <= args.cols);
-            if (full && x_vectors) {
-                load_f32x4(&x[x_row + col], &x_held[c * 4]);
-            } else {
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 256)) * 4) - shift;
+                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
+            }
+        } else {
 #pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 256)) * 4) - shift;
+                const bool full = (0 <= col) && ((col + 4) <= args.cols);
+                if (full && x_vectors) {
+                    load_f32x4(&x[x_row + col], &x_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                    }
                 }
             }
         }
         float sum_1 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 4; c_2++) {
-            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+            if (full_2) {
 #pragma unroll
-            for (int i_2 = 0; i_2 < 4; i_2++) {
-                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                sum_1 = sum_1 + (inside ? x_held[(c_2 * 4) + i_2] : 0.0f);
+                for (int i_2 = 0; i_2 < 4; i_2++) {
+                    sum_1 = sum_1 + x_held[(c_3 * 4) + i_2];
+                }
+            } else {
+#pragma unroll
+                for (int i_3 = 0; i_3 < 4; i_3++) {
+                    const bool inside = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
+                    sum_1 = sum_1 + (inside ? x_held[(c_3 * 4) + i_3] : 0.0f);
+                }
             }
         }
         sum_1 = sum_1 + simd_shuffle_xor(sum_1, (ushort)16);
@@ -132,7 +148,7 @@ struct mean_bf16__args {
     int x_col;
 };
 
-[[max_total_threads_per_threadgroup(256)]]
+[[max_total_threads_per_threadgroup(128)]]
 kernel void mean_bf16_(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
     constant mean_bf16__args& args [[buffer(2)]],
@@ -142,36 +158,52 @@ kernel void mean_bf16_(device const ushort* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float sum_1_of_warp[8];
+    threadgroup float sum_1_of_warp[4];
     const long cols = (long)args.cols;
     const float f32_3 = (float)cols;
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
         const int shift = (x_row + args.x_shift) & 7;
         const bool x_vectors = args.x_col == 1;
-        uint x_held[8];
+        const int lane = tid;
+        uint x_held[16];
+        if (((0 <= ((lane * 8) - shift)) && ((((lane * 8) - shift) + 3080) <= args.cols)) && x_vectors) {
 #pragma unroll
-        for (int c = 0; c < 2; c++) {
-            const int col = ((tid + (c * 256)) * 8) - shift;
-            const bool full = (0 <= col) && ((col + 8) <= args.cols);
-            if (full && x_vectors) {
-                copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
-            } else {
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 128)) * 8) - shift;
+                copy_bf16x8(&x[x_row + col_2], &x_held[(c_2 * 8) / 2]);
+            }
+        } else {
 #pragma unroll
-                for (int i = 0; i < 8; i++) {
-                    x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 128)) * 8) - shift;
+                const bool full = (0 <= col) && ((col + 8) <= args.cols);
+                if (full && x_vectors) {
+                    copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 8; i++) {
+                        x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
+                    }
                 }
             }
         }
         float sum_1 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 2; c_2++) {
-            const int col_2 = ((tid + (c_2 * 256)) * 8) - shift;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 128)) * 8) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
+            if (full_2) {
 #pragma unroll
-            for (int i_2 = 0; i_2 < 8; i_2++) {
-                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                sum_1 = sum_1 + (inside ? half_bf16(x_held[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1) : 0.0f);
+                for (int i_2 = 0; i_2 < 8; i_2++) {
+                    sum_1 = sum_1 + half_bf16(x_held[((c_3 * 8) + i_2) / 2], ((c_3 * 8) + i_2) & 1);
+                }
+            } else {
+#pragma unroll
+                for (int i_3 = 0; i_3 < 8; i_3++) {
+                    const bool inside = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
+                    sum_1 = sum_1 + (inside ? half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1) : 0.0f);
+                }
             }
         }
         sum_1 = sum_1 + simd_shuffle_xor(sum_1, (ushort)16);
@@ -186,7 +218,7 @@ kernel void mean_bf16_(device const ushort* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         sum_1 = sum_1_of_warp[0];
 #pragma unroll
-        for (int w = 1; w < 8; w++) {
+        for (int w = 1; w < 4; w++) {
             sum_1 = sum_1 + sum_1_of_warp[w];
         }
         const float div_4 = sum_1 / f32_3;

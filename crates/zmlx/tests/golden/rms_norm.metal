@@ -13,6 +13,10 @@ static inline ushort f32_to_bf16(float x) {
     return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
 }
 
+static inline uint pack_bf16(float low, float high) {
+    return (uint)f32_to_bf16(low) | (uint)f32_to_bf16(high) << 16;
+}
+
 static inline int min_i32(int a, int b) {
     return a <= b ? a : b;
 }
@@ -44,10 +48,10 @@ static inline void load_f32x4(device const float* p, thread float* v) {
 }
 
 static inline void store_bf16x8(device ushort* p, const thread float* v) {
-    uint w[4] = {0, 0, 0, 0};
+    uint w[4];
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-        w[i / 2] |= (uint)f32_to_bf16(v[i]) << (16 * (i % 2));
+    for (int i = 0; i < 4; i++) {
+        w[i] = pack_bf16(v[2 * i], v[2 * i + 1]);
     }
     uint4 t;
     t.x = w[0];
@@ -105,30 +109,47 @@ kernel void rms_norm_f32_(device const float* x [[buffer(0)]],
         const int shift = out_row & 3;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
         const bool w_vectors = (((args.w_shift - shift) & 3) == 0) && (args.w_col == 1);
+        const int lane = tid;
         float x_held[16];
+        if (((0 <= ((lane * 4) - shift)) && ((((lane * 4) - shift) + 3076) <= args.cols)) && x_vectors) {
 #pragma unroll
-        for (int c = 0; c < 4; c++) {
-            const int col = ((tid + (c * 256)) * 4) - shift;
-            const bool full = (0 <= col) && ((col + 4) <= args.cols);
-            if (full && x_vectors) {
-                load_f32x4(&x[x_row + col], &x_held[c * 4]);
-            } else {
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 256)) * 4) - shift;
+                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
+            }
+        } else {
 #pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 256)) * 4) - shift;
+                const bool full = (0 <= col) && ((col + 4) <= args.cols);
+                if (full && x_vectors) {
+                    load_f32x4(&x[x_row + col], &x_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                    }
                 }
             }
         }
         float sum_4 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 4; c_2++) {
-            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+            if (full_2) {
 #pragma unroll
-            for (int i_2 = 0; i_2 < 4; i_2++) {
-                const float mul_3 = x_held[(c_2 * 4) + i_2] * x_held[(c_2 * 4) + i_2];
-                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                sum_4 = sum_4 + (inside ? mul_3 : 0.0f);
+                for (int i_2 = 0; i_2 < 4; i_2++) {
+                    const float mul_3 = x_held[(c_3 * 4) + i_2] * x_held[(c_3 * 4) + i_2];
+                    sum_4 = sum_4 + mul_3;
+                }
+            } else {
+#pragma unroll
+                for (int i_3 = 0; i_3 < 4; i_3++) {
+                    const float mul_3_2 = x_held[(c_3 * 4) + i_3] * x_held[(c_3 * 4) + i_3];
+                    const bool inside = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
+                    sum_4 = sum_4 + (inside ? mul_3_2 : 0.0f);
+                }
             }
         }
         sum_4 = sum_4 + simd_shuffle_xor(sum_4, (ushort)16);
@@ -150,31 +171,31 @@ kernel void rms_norm_f32_(device const float* x [[buffer(0)]],
         const float add_8 = args.eps + div_7;
         const float rsqrt_9 = metal::precise::rsqrt(add_8);
 #pragma unroll
-        for (int c_3 = 0; c_3 < 4; c_3++) {
-            const int col_3 = ((tid + (c_3 * 256)) * 4) - shift;
-            const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((lane + (c_4 * 256)) * 4) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
             float w_chunk[4];
             if (full_3 && w_vectors) {
-                load_f32x4(&w[col_3], &w_chunk[0]);
+                load_f32x4(&w[col_4], &w_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_3 = 0; i_3 < 4; i_3++) {
-                    w_chunk[i_3] = ((0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols)) ? w[(col_3 + i_3) * args.w_col] : 0.0f;
+                for (int i_4 = 0; i_4 < 4; i_4++) {
+                    w_chunk[i_4] = ((0 <= (col_4 + i_4)) && ((col_4 + i_4) < args.cols)) ? w[(col_4 + i_4) * args.w_col] : 0.0f;
                 }
             }
             float out_chunk[4];
 #pragma unroll
-            for (int i_4 = 0; i_4 < 4; i_4++) {
-                const float mul_11 = w_chunk[i_4] * (x_held[(c_3 * 4) + i_4] * rsqrt_9);
-                out_chunk[i_4] = mul_11;
+            for (int i_5 = 0; i_5 < 4; i_5++) {
+                const float mul_11 = w_chunk[i_5] * (x_held[(c_4 * 4) + i_5] * rsqrt_9);
+                out_chunk[i_5] = mul_11;
             }
             if (full_3) {
-                store_f32x4(&out[out_row + col_3], &out_chunk[0]);
+                store_f32x4(&out[out_row + col_4], &out_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_5 = 0; i_5 < 4; i_5++) {
-                    if ((0 <= (col_3 + i_5)) && ((col_3 + i_5) < args.cols)) {
-                        out[out_row + (col_3 + i_5)] = out_chunk[i_5];
+                for (int i_6 = 0; i_6 < 4; i_6++) {
+                    if ((0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols)) {
+                        out[out_row + (col_4 + i_6)] = out_chunk[i_6];
                     }
                 }
             }
@@ -194,7 +215,7 @@ struct rms_norm_bf16__args {
     int w_col;
 };
 
-[[max_total_threads_per_threadgroup(256)]]
+[[max_total_threads_per_threadgroup(128)]]
 kernel void rms_norm_bf16_(device const ushort* x [[buffer(0)]],
     device const ushort* w [[buffer(1)]],
     device ushort* out [[buffer(2)]],
@@ -205,7 +226,7 @@ kernel void rms_norm_bf16_(device const ushort* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float sum_4_of_warp[8];
+    threadgroup float sum_4_of_warp[4];
     const long cols = (long)args.cols;
     const float f32_6 = (float)cols;
     for (int base = bid; base < args.rows; base += blocks) {
@@ -214,30 +235,47 @@ kernel void rms_norm_bf16_(device const ushort* x [[buffer(0)]],
         const int shift = out_row & 7;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 7) == 0) && (args.x_col == 1);
         const bool w_vectors = (((args.w_shift - shift) & 7) == 0) && (args.w_col == 1);
-        uint x_held[8];
+        const int lane = tid;
+        uint x_held[16];
+        if (((0 <= ((lane * 8) - shift)) && ((((lane * 8) - shift) + 3080) <= args.cols)) && x_vectors) {
 #pragma unroll
-        for (int c = 0; c < 2; c++) {
-            const int col = ((tid + (c * 256)) * 8) - shift;
-            const bool full = (0 <= col) && ((col + 8) <= args.cols);
-            if (full && x_vectors) {
-                copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
-            } else {
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 128)) * 8) - shift;
+                copy_bf16x8(&x[x_row + col_2], &x_held[(c_2 * 8) / 2]);
+            }
+        } else {
 #pragma unroll
-                for (int i = 0; i < 8; i++) {
-                    x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 128)) * 8) - shift;
+                const bool full = (0 <= col) && ((col + 8) <= args.cols);
+                if (full && x_vectors) {
+                    copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 8; i++) {
+                        x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
+                    }
                 }
             }
         }
         float sum_4 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 2; c_2++) {
-            const int col_2 = ((tid + (c_2 * 256)) * 8) - shift;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 128)) * 8) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
+            if (full_2) {
 #pragma unroll
-            for (int i_2 = 0; i_2 < 8; i_2++) {
-                const float mul_3 = half_bf16(x_held[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1) * half_bf16(x_held[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1);
-                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                sum_4 = sum_4 + (inside ? mul_3 : 0.0f);
+                for (int i_2 = 0; i_2 < 8; i_2++) {
+                    const float mul_3 = half_bf16(x_held[((c_3 * 8) + i_2) / 2], ((c_3 * 8) + i_2) & 1) * half_bf16(x_held[((c_3 * 8) + i_2) / 2], ((c_3 * 8) + i_2) & 1);
+                    sum_4 = sum_4 + mul_3;
+                }
+            } else {
+#pragma unroll
+                for (int i_3 = 0; i_3 < 8; i_3++) {
+                    const float mul_3_2 = half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1) * half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1);
+                    const bool inside = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
+                    sum_4 = sum_4 + (inside ? mul_3_2 : 0.0f);
+                }
             }
         }
         sum_4 = sum_4 + simd_shuffle_xor(sum_4, (ushort)16);
@@ -252,38 +290,38 @@ kernel void rms_norm_bf16_(device const ushort* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         sum_4 = sum_4_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 8; w_2++) {
+        for (int w_2 = 1; w_2 < 4; w_2++) {
             sum_4 = sum_4 + sum_4_of_warp[w_2];
         }
         const float div_7 = sum_4 / f32_6;
         const float add_8 = args.eps + div_7;
         const float rsqrt_9 = metal::precise::rsqrt(add_8);
 #pragma unroll
-        for (int c_3 = 0; c_3 < 2; c_3++) {
-            const int col_3 = ((tid + (c_3 * 256)) * 8) - shift;
-            const bool full_3 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((lane + (c_4 * 128)) * 8) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 8) <= args.cols);
             float w_chunk[8];
             if (full_3 && w_vectors) {
-                load_bf16x8(&w[col_3], &w_chunk[0]);
+                load_bf16x8(&w[col_4], &w_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_3 = 0; i_3 < 8; i_3++) {
-                    w_chunk[i_3] = ((0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols)) ? bf16_to_f32(w[(col_3 + i_3) * args.w_col]) : 0.0f;
+                for (int i_4 = 0; i_4 < 8; i_4++) {
+                    w_chunk[i_4] = ((0 <= (col_4 + i_4)) && ((col_4 + i_4) < args.cols)) ? bf16_to_f32(w[(col_4 + i_4) * args.w_col]) : 0.0f;
                 }
             }
             float out_chunk[8];
 #pragma unroll
-            for (int i_4 = 0; i_4 < 8; i_4++) {
-                const float mul_11 = w_chunk[i_4] * (half_bf16(x_held[((c_3 * 8) + i_4) / 2], ((c_3 * 8) + i_4) & 1) * rsqrt_9);
-                out_chunk[i_4] = mul_11;
+            for (int i_5 = 0; i_5 < 8; i_5++) {
+                const float mul_11 = w_chunk[i_5] * (half_bf16(x_held[((c_4 * 8) + i_5) / 2], ((c_4 * 8) + i_5) & 1) * rsqrt_9);
+                out_chunk[i_5] = mul_11;
             }
             if (full_3) {
-                store_bf16x8(&out[out_row + col_3], &out_chunk[0]);
+                store_bf16x8(&out[out_row + col_4], &out_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_5 = 0; i_5 < 8; i_5++) {
-                    if ((0 <= (col_3 + i_5)) && ((col_3 + i_5) < args.cols)) {
-                        out[out_row + (col_3 + i_5)] = f32_to_bf16(out_chunk[i_5]);
+                for (int i_6 = 0; i_6 < 8; i_6++) {
+                    if ((0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols)) {
+                        out[out_row + (col_4 + i_6)] = f32_to_bf16(out_chunk[i_6]);
                     }
                 }
             }
@@ -358,42 +396,62 @@ kernel void rms_norm_vjp_f32_(device const float* x [[buffer(0)]],
         const bool x_vectors = (((x_row + args.x_shift) & 3) == 0) && (args.x_col == 1);
         const bool g_out_vectors = (((g_out_row + args.g_out_shift) & 3) == 0) && (args.g_out_col == 1);
         const bool d_x_vectors = (d_x_row & 3) == 0;
+        const int lane_2 = lane;
         float x_held[16];
         float g_out_held[16];
+        if (((((lane_2 * 4) + 3076) <= args.cols) && x_vectors) && g_out_vectors) {
 #pragma unroll
-        for (int c_2 = 0; c_2 < 4; c_2++) {
-            const int col_2 = (lane + (c_2 * 256)) * 4;
-            const bool full_2 = (col_2 + 4) <= args.cols;
-            if (full_2 && x_vectors) {
-                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
-            } else {
-#pragma unroll
-                for (int i_3 = 0; i_3 < 4; i_3++) {
-                    x_held[(c_2 * 4) + i_3] = ((col_2 + i_3) < args.cols) ? x[x_row + ((col_2 + i_3) * args.x_col)] : 0.0f;
-                }
+            for (int c_3 = 0; c_3 < 4; c_3++) {
+                const int col_3 = (lane_2 + (c_3 * 256)) * 4;
+                load_f32x4(&x[x_row + col_3], &x_held[c_3 * 4]);
+                load_f32x4(&g_out[g_out_row + col_3], &g_out_held[c_3 * 4]);
             }
-            if (full_2 && g_out_vectors) {
-                load_f32x4(&g_out[g_out_row + col_2], &g_out_held[c_2 * 4]);
-            } else {
+        } else {
 #pragma unroll
-                for (int i_4 = 0; i_4 < 4; i_4++) {
-                    g_out_held[(c_2 * 4) + i_4] = ((col_2 + i_4) < args.cols) ? g_out[g_out_row + ((col_2 + i_4) * args.g_out_col)] : 0.0f;
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = (lane_2 + (c_2 * 256)) * 4;
+                const bool full_2 = (col_2 + 4) <= args.cols;
+                if (full_2 && x_vectors) {
+                    load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
+                } else {
+#pragma unroll
+                    for (int i_3 = 0; i_3 < 4; i_3++) {
+                        x_held[(c_2 * 4) + i_3] = ((col_2 + i_3) < args.cols) ? x[x_row + ((col_2 + i_3) * args.x_col)] : 0.0f;
+                    }
+                }
+                if (full_2 && g_out_vectors) {
+                    load_f32x4(&g_out[g_out_row + col_2], &g_out_held[c_2 * 4]);
+                } else {
+#pragma unroll
+                    for (int i_4 = 0; i_4 < 4; i_4++) {
+                        g_out_held[(c_2 * 4) + i_4] = ((col_2 + i_4) < args.cols) ? g_out[g_out_row + ((col_2 + i_4) * args.g_out_col)] : 0.0f;
+                    }
                 }
             }
         }
         float sum_5 = 0.0f;
         float sum_17 = 0.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 4; c_3++) {
-            const int col_3 = (lane + (c_3 * 256)) * 4;
-            const bool full_3 = (col_3 + 4) <= args.cols;
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = (lane_2 + (c_4 * 256)) * 4;
+            const bool full_3 = (col_4 + 4) <= args.cols;
+            if (full_3) {
 #pragma unroll
-            for (int i_5 = 0; i_5 < 4; i_5++) {
-                const float mul_4 = x_held[(c_3 * 4) + i_5] * x_held[(c_3 * 4) + i_5];
-                const float mul_13 = w_held[(c_3 * 4) + i_5] * g_out_held[(c_3 * 4) + i_5];
-                const bool inside = (col_3 + i_5) < args.cols;
-                sum_5 = sum_5 + (inside ? mul_4 : 0.0f);
-                sum_17 = sum_17 + (inside ? (x_held[(c_3 * 4) + i_5] * mul_13) : 0.0f);
+                for (int i_5 = 0; i_5 < 4; i_5++) {
+                    const float mul_4 = x_held[(c_4 * 4) + i_5] * x_held[(c_4 * 4) + i_5];
+                    const float mul_13 = w_held[(c_4 * 4) + i_5] * g_out_held[(c_4 * 4) + i_5];
+                    sum_5 = sum_5 + mul_4;
+                    sum_17 = sum_17 + (x_held[(c_4 * 4) + i_5] * mul_13);
+                }
+            } else {
+#pragma unroll
+                for (int i_6 = 0; i_6 < 4; i_6++) {
+                    const float mul_4_2 = x_held[(c_4 * 4) + i_6] * x_held[(c_4 * 4) + i_6];
+                    const float mul_13_2 = w_held[(c_4 * 4) + i_6] * g_out_held[(c_4 * 4) + i_6];
+                    const bool inside = (col_4 + i_6) < args.cols;
+                    sum_5 = sum_5 + (inside ? mul_4_2 : 0.0f);
+                    sum_17 = sum_17 + (inside ? (x_held[(c_4 * 4) + i_6] * mul_13_2) : 0.0f);
+                }
             }
         }
         sum_5 = sum_5 + simd_shuffle_xor(sum_5, (ushort)16);
@@ -429,27 +487,26 @@ kernel void rms_norm_vjp_f32_(device const float* x [[buffer(0)]],
         const float mul_23 = recip_8 * mul_22;
         const float mul_25 = mul_23 * 2.0f;
 #pragma unroll
-        for (int c_4 = 0; c_4 < 4; c_4++) {
-            const int col_4 = (lane + (c_4 * 256)) * 4;
-            const bool full_4 = (col_4 + 4) <= args.cols;
+        for (int c_5 = 0; c_5 < 4; c_5++) {
+            const int col_5 = (lane_2 + (c_5 * 256)) * 4;
+            const bool full_4 = (col_5 + 4) <= args.cols;
             float d_x_chunk[4];
 #pragma unroll
-            for (int i_6 = 0; i_6 < 4; i_6++) {
-                const float mul_12 = g_out_held[(c_4 * 4) + i_6] * (x_held[(c_4 * 4) + i_6] * rsqrt_10);
-                const float mul_13_2 = w_held[(c_4 * 4) + i_6] * g_out_held[(c_4 * 4) + i_6];
-                const float fma_26 = metal::fma(x_held[(c_4 * 4) + i_6], mul_25, (rsqrt_10 * mul_13_2));
-                d_x_chunk[i_6] = fma_26;
-                const bool inside_2 = (col_4 + i_6) < args.cols;
-                sum_14[(c_4 * 4) + i_6] = sum_14[(c_4 * 4) + i_6] + ((inside_2 && lives) ? mul_12 : 0.0f);
+            for (int i_7 = 0; i_7 < 4; i_7++) {
+                const float mul_12 = g_out_held[(c_5 * 4) + i_7] * (x_held[(c_5 * 4) + i_7] * rsqrt_10);
+                const float mul_13_3 = w_held[(c_5 * 4) + i_7] * g_out_held[(c_5 * 4) + i_7];
+                const float fma_26 = metal::fma(x_held[(c_5 * 4) + i_7], mul_25, (rsqrt_10 * mul_13_3));
+                d_x_chunk[i_7] = fma_26;
+                sum_14[(c_5 * 4) + i_7] = sum_14[(c_5 * 4) + i_7] + (lives ? mul_12 : 0.0f);
             }
             if (lives) {
                 if (full_4 && d_x_vectors) {
-                    store_f32x4(&d_x[d_x_row + col_4], &d_x_chunk[0]);
+                    store_f32x4(&d_x[d_x_row + col_5], &d_x_chunk[0]);
                 } else {
 #pragma unroll
-                    for (int i_7 = 0; i_7 < 4; i_7++) {
-                        if ((col_4 + i_7) < args.cols) {
-                            d_x[d_x_row + (col_4 + i_7)] = d_x_chunk[i_7];
+                    for (int i_8 = 0; i_8 < 4; i_8++) {
+                        if ((col_5 + i_8) < args.cols) {
+                            d_x[d_x_row + (col_5 + i_8)] = d_x_chunk[i_8];
                         }
                     }
                 }
@@ -458,16 +515,16 @@ kernel void rms_norm_vjp_f32_(device const float* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
     }
 #pragma unroll
-    for (int c_5 = 0; c_5 < 4; c_5++) {
+    for (int c_6 = 0; c_6 < 4; c_6++) {
 #pragma unroll
-        for (int i_8 = 0; i_8 < 4; i_8++) {
-            meeting[(i_8 * 512) + tid] = sum_14[(c_5 * 4) + i_8];
+        for (int i_9 = 0; i_9 < 4; i_9++) {
+            meeting[(i_9 * 512) + tid] = sum_14[(c_6 * 4) + i_9];
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
         if (sub == 0) {
 #pragma unroll
-            for (int i_9 = 0; i_9 < 4; i_9++) {
-                sum_14[(c_5 * 4) + i_9] = sum_14[(c_5 * 4) + i_9] + meeting[(i_9 * 512) + (tid + 256)];
+            for (int i_10 = 0; i_10 < 4; i_10++) {
+                sum_14[(c_6 * 4) + i_10] = sum_14[(c_6 * 4) + i_10] + meeting[(i_10 * 512) + (tid + 256)];
             }
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -475,9 +532,9 @@ kernel void rms_norm_vjp_f32_(device const float* x [[buffer(0)]],
     const int part_start = bid * args.pitch;
     if (sub == 0) {
 #pragma unroll
-        for (int c_6 = 0; c_6 < 4; c_6++) {
-            const int at = part_start + ((lane + (c_6 * 256)) * 4);
-            store_f32x4(&parts_14[at], &sum_14[c_6 * 4]);
+        for (int c_7 = 0; c_7 < 4; c_7++) {
+            const int at = part_start + ((lane + (c_7 * 256)) * 4);
+            store_f32x4(&parts_14[at], &sum_14[c_7 * 4]);
         }
     }
 }

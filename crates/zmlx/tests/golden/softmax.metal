@@ -13,6 +13,10 @@ static inline ushort f32_to_bf16(float x) {
     return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
 }
 
+static inline uint pack_bf16(float low, float high) {
+    return (uint)f32_to_bf16(low) | (uint)f32_to_bf16(high) << 16;
+}
+
 static inline float max_f32(float a, float b) {
     return a >= b || a != a ? a : b;
 }
@@ -35,10 +39,10 @@ static inline void load_f32x4(device const float* p, thread float* v) {
 }
 
 static inline void store_bf16x8(device ushort* p, const thread float* v) {
-    uint w[4] = {0, 0, 0, 0};
+    uint w[4];
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-        w[i / 2] |= (uint)f32_to_bf16(v[i]) << (16 * (i % 2));
+    for (int i = 0; i < 4; i++) {
+        w[i] = pack_bf16(v[2 * i], v[2 * i + 1]);
     }
     uint4 t;
     t.x = w[0];
@@ -90,29 +94,45 @@ kernel void softmax_f32_(device const float* x [[buffer(0)]],
         const int out_row = base * args.cols;
         const int shift = out_row & 3;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
+        const int lane = tid;
         float x_held[16];
+        if (((0 <= ((lane * 4) - shift)) && ((((lane * 4) - shift) + 3076) <= args.cols)) && x_vectors) {
 #pragma unroll
-        for (int c = 0; c < 4; c++) {
-            const int col = ((tid + (c * 256)) * 4) - shift;
-            const bool full = (0 <= col) && ((col + 4) <= args.cols);
-            if (full && x_vectors) {
-                load_f32x4(&x[x_row + col], &x_held[c * 4]);
-            } else {
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 256)) * 4) - shift;
+                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
+            }
+        } else {
 #pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 256)) * 4) - shift;
+                const bool full = (0 <= col) && ((col + 4) <= args.cols);
+                if (full && x_vectors) {
+                    load_f32x4(&x[x_row + col], &x_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                    }
                 }
             }
         }
         float max_1 = -INFINITY;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 4; c_2++) {
-            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+            if (full_2) {
 #pragma unroll
-            for (int i_2 = 0; i_2 < 4; i_2++) {
-                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                max_1 = max_f32(max_1, (inside ? x_held[(c_2 * 4) + i_2] : (-INFINITY)));
+                for (int i_2 = 0; i_2 < 4; i_2++) {
+                    max_1 = max_f32(max_1, x_held[(c_3 * 4) + i_2]);
+                }
+            } else {
+#pragma unroll
+                for (int i_3 = 0; i_3 < 4; i_3++) {
+                    const bool inside = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
+                    max_1 = max_f32(max_1, (inside ? x_held[(c_3 * 4) + i_3] : (-INFINITY)));
+                }
             }
         }
         const float other = simd_shuffle_xor(max_1, (ushort)16);
@@ -138,15 +158,27 @@ kernel void softmax_f32_(device const float* x [[buffer(0)]],
         float sum_4 = 0.0f;
         float v_3_held[16];
 #pragma unroll
-        for (int c_3 = 0; c_3 < 4; c_3++) {
-            const int col_3 = ((tid + (c_3 * 256)) * 4) - shift;
-            const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((lane + (c_4 * 256)) * 4) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
+            float term_3[4];
 #pragma unroll
-            for (int i_3 = 0; i_3 < 4; i_3++) {
-                const float exp_3 = metal::precise::exp((x_held[(c_3 * 4) + i_3] - max_1));
-                v_3_held[(c_3 * 4) + i_3] = exp_3;
-                const bool inside_2 = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
-                sum_4 = sum_4 + (inside_2 ? exp_3 : 0.0f);
+            for (int i_4 = 0; i_4 < 4; i_4++) {
+                const float exp_3 = metal::precise::exp((x_held[(c_4 * 4) + i_4] - max_1));
+                v_3_held[(c_4 * 4) + i_4] = exp_3;
+                term_3[i_4] = exp_3;
+            }
+            if (full_3) {
+#pragma unroll
+                for (int i_5 = 0; i_5 < 4; i_5++) {
+                    sum_4 = sum_4 + term_3[i_5];
+                }
+            } else {
+#pragma unroll
+                for (int i_6 = 0; i_6 < 4; i_6++) {
+                    const bool inside_2 = (0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols);
+                    sum_4 = sum_4 + (inside_2 ? term_3[i_6] : 0.0f);
+                }
             }
         }
         sum_4 = sum_4 + simd_shuffle_xor(sum_4, (ushort)16);
@@ -165,21 +197,21 @@ kernel void softmax_f32_(device const float* x [[buffer(0)]],
             sum_4 = sum_4 + sum_4_of_warp[w_2];
         }
 #pragma unroll
-        for (int c_4 = 0; c_4 < 4; c_4++) {
-            const int col_4 = ((tid + (c_4 * 256)) * 4) - shift;
-            const bool full_4 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
+        for (int c_5 = 0; c_5 < 4; c_5++) {
+            const int col_5 = ((lane + (c_5 * 256)) * 4) - shift;
+            const bool full_4 = (0 <= col_5) && ((col_5 + 4) <= args.cols);
             float out_chunk[4];
 #pragma unroll
-            for (int i_4 = 0; i_4 < 4; i_4++) {
-                out_chunk[i_4] = v_3_held[(c_4 * 4) + i_4] / sum_4;
+            for (int i_7 = 0; i_7 < 4; i_7++) {
+                out_chunk[i_7] = v_3_held[(c_5 * 4) + i_7] / sum_4;
             }
             if (full_4) {
-                store_f32x4(&out[out_row + col_4], &out_chunk[0]);
+                store_f32x4(&out[out_row + col_5], &out_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_5 = 0; i_5 < 4; i_5++) {
-                    if ((0 <= (col_4 + i_5)) && ((col_4 + i_5) < args.cols)) {
-                        out[out_row + (col_4 + i_5)] = out_chunk[i_5];
+                for (int i_8 = 0; i_8 < 4; i_8++) {
+                    if ((0 <= (col_5 + i_8)) && ((col_5 + i_8) < args.cols)) {
+                        out[out_row + (col_5 + i_8)] = out_chunk[i_8];
                     }
                 }
             }
@@ -195,7 +227,7 @@ struct softmax_bf16__args {
     int x_col;
 };
 
-[[max_total_threads_per_threadgroup(256)]]
+[[max_total_threads_per_threadgroup(128)]]
 kernel void softmax_bf16_(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
     constant softmax_bf16__args& args [[buffer(2)]],
@@ -205,36 +237,52 @@ kernel void softmax_bf16_(device const ushort* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float max_1_of_warp[8];
-    threadgroup float sum_4_of_warp[8];
+    threadgroup float max_1_of_warp[4];
+    threadgroup float sum_4_of_warp[4];
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
         const int out_row = base * args.cols;
         const int shift = out_row & 7;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 7) == 0) && (args.x_col == 1);
-        uint x_held[8];
+        const int lane = tid;
+        uint x_held[16];
+        if (((0 <= ((lane * 8) - shift)) && ((((lane * 8) - shift) + 3080) <= args.cols)) && x_vectors) {
 #pragma unroll
-        for (int c = 0; c < 2; c++) {
-            const int col = ((tid + (c * 256)) * 8) - shift;
-            const bool full = (0 <= col) && ((col + 8) <= args.cols);
-            if (full && x_vectors) {
-                copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
-            } else {
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 128)) * 8) - shift;
+                copy_bf16x8(&x[x_row + col_2], &x_held[(c_2 * 8) / 2]);
+            }
+        } else {
 #pragma unroll
-                for (int i = 0; i < 8; i++) {
-                    x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 128)) * 8) - shift;
+                const bool full = (0 <= col) && ((col + 8) <= args.cols);
+                if (full && x_vectors) {
+                    copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 8; i++) {
+                        x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
+                    }
                 }
             }
         }
         float max_1 = -INFINITY;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 2; c_2++) {
-            const int col_2 = ((tid + (c_2 * 256)) * 8) - shift;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 128)) * 8) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
+            if (full_2) {
 #pragma unroll
-            for (int i_2 = 0; i_2 < 8; i_2++) {
-                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                max_1 = max_f32(max_1, (inside ? half_bf16(x_held[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1) : (-INFINITY)));
+                for (int i_2 = 0; i_2 < 8; i_2++) {
+                    max_1 = max_f32(max_1, half_bf16(x_held[((c_3 * 8) + i_2) / 2], ((c_3 * 8) + i_2) & 1));
+                }
+            } else {
+#pragma unroll
+                for (int i_3 = 0; i_3 < 8; i_3++) {
+                    const bool inside = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
+                    max_1 = max_f32(max_1, (inside ? half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1) : (-INFINITY)));
+                }
             }
         }
         const float other = simd_shuffle_xor(max_1, (ushort)16);
@@ -254,21 +302,33 @@ kernel void softmax_bf16_(device const ushort* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         max_1 = max_1_of_warp[0];
 #pragma unroll
-        for (int w = 1; w < 8; w++) {
+        for (int w = 1; w < 4; w++) {
             max_1 = max_f32(max_1, max_1_of_warp[w]);
         }
         float sum_4 = 0.0f;
-        float v_3_held[16];
+        float v_3_held[32];
 #pragma unroll
-        for (int c_3 = 0; c_3 < 2; c_3++) {
-            const int col_3 = ((tid + (c_3 * 256)) * 8) - shift;
-            const bool full_3 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((lane + (c_4 * 128)) * 8) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 8) <= args.cols);
+            float term_3[8];
 #pragma unroll
-            for (int i_3 = 0; i_3 < 8; i_3++) {
-                const float exp_3 = metal::precise::exp((half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1) - max_1));
-                v_3_held[(c_3 * 8) + i_3] = exp_3;
-                const bool inside_2 = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
-                sum_4 = sum_4 + (inside_2 ? exp_3 : 0.0f);
+            for (int i_4 = 0; i_4 < 8; i_4++) {
+                const float exp_3 = metal::precise::exp((half_bf16(x_held[((c_4 * 8) + i_4) / 2], ((c_4 * 8) + i_4) & 1) - max_1));
+                v_3_held[(c_4 * 8) + i_4] = exp_3;
+                term_3[i_4] = exp_3;
+            }
+            if (full_3) {
+#pragma unroll
+                for (int i_5 = 0; i_5 < 8; i_5++) {
+                    sum_4 = sum_4 + term_3[i_5];
+                }
+            } else {
+#pragma unroll
+                for (int i_6 = 0; i_6 < 8; i_6++) {
+                    const bool inside_2 = (0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols);
+                    sum_4 = sum_4 + (inside_2 ? term_3[i_6] : 0.0f);
+                }
             }
         }
         sum_4 = sum_4 + simd_shuffle_xor(sum_4, (ushort)16);
@@ -283,25 +343,25 @@ kernel void softmax_bf16_(device const ushort* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         sum_4 = sum_4_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 8; w_2++) {
+        for (int w_2 = 1; w_2 < 4; w_2++) {
             sum_4 = sum_4 + sum_4_of_warp[w_2];
         }
 #pragma unroll
-        for (int c_4 = 0; c_4 < 2; c_4++) {
-            const int col_4 = ((tid + (c_4 * 256)) * 8) - shift;
-            const bool full_4 = (0 <= col_4) && ((col_4 + 8) <= args.cols);
+        for (int c_5 = 0; c_5 < 4; c_5++) {
+            const int col_5 = ((lane + (c_5 * 128)) * 8) - shift;
+            const bool full_4 = (0 <= col_5) && ((col_5 + 8) <= args.cols);
             float out_chunk[8];
 #pragma unroll
-            for (int i_4 = 0; i_4 < 8; i_4++) {
-                out_chunk[i_4] = v_3_held[(c_4 * 8) + i_4] / sum_4;
+            for (int i_7 = 0; i_7 < 8; i_7++) {
+                out_chunk[i_7] = v_3_held[(c_5 * 8) + i_7] / sum_4;
             }
             if (full_4) {
-                store_bf16x8(&out[out_row + col_4], &out_chunk[0]);
+                store_bf16x8(&out[out_row + col_5], &out_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_5 = 0; i_5 < 8; i_5++) {
-                    if ((0 <= (col_4 + i_5)) && ((col_4 + i_5) < args.cols)) {
-                        out[out_row + (col_4 + i_5)] = f32_to_bf16(out_chunk[i_5]);
+                for (int i_8 = 0; i_8 < 8; i_8++) {
+                    if ((0 <= (col_5 + i_8)) && ((col_5 + i_8) < args.cols)) {
+                        out[out_row + (col_5 + i_8)] = f32_to_bf16(out_chunk[i_8]);
                     }
                 }
             }
@@ -341,38 +401,55 @@ kernel void softmax_vjp_f32_(device const float* x [[buffer(0)]],
         const int shift = d_x_row & 3;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
         const bool g_out_vectors = ((((g_out_row + args.g_out_shift) - shift) & 3) == 0) && (args.g_out_col == 1);
+        const int lane = tid;
         float x_held[16];
         float g_out_held[16];
+        if ((((0 <= ((lane * 4) - shift)) && ((((lane * 4) - shift) + 3076) <= args.cols)) && x_vectors) && g_out_vectors) {
 #pragma unroll
-        for (int c = 0; c < 4; c++) {
-            const int col = ((tid + (c * 256)) * 4) - shift;
-            const bool full = (0 <= col) && ((col + 4) <= args.cols);
-            if (full && x_vectors) {
-                load_f32x4(&x[x_row + col], &x_held[c * 4]);
-            } else {
-#pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
-                }
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 256)) * 4) - shift;
+                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
+                load_f32x4(&g_out[g_out_row + col_2], &g_out_held[c_2 * 4]);
             }
-            if (full && g_out_vectors) {
-                load_f32x4(&g_out[g_out_row + col], &g_out_held[c * 4]);
-            } else {
+        } else {
 #pragma unroll
-                for (int i_2 = 0; i_2 < 4; i_2++) {
-                    g_out_held[(c * 4) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? g_out[g_out_row + ((col + i_2) * args.g_out_col)] : 0.0f;
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 256)) * 4) - shift;
+                const bool full = (0 <= col) && ((col + 4) <= args.cols);
+                if (full && x_vectors) {
+                    load_f32x4(&x[x_row + col], &x_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                    }
+                }
+                if (full && g_out_vectors) {
+                    load_f32x4(&g_out[g_out_row + col], &g_out_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i_2 = 0; i_2 < 4; i_2++) {
+                        g_out_held[(c * 4) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? g_out[g_out_row + ((col + i_2) * args.g_out_col)] : 0.0f;
+                    }
                 }
             }
         }
         float max_2 = -INFINITY;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 4; c_2++) {
-            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+            if (full_2) {
 #pragma unroll
-            for (int i_3 = 0; i_3 < 4; i_3++) {
-                const bool inside = (0 <= (col_2 + i_3)) && ((col_2 + i_3) < args.cols);
-                max_2 = max_f32(max_2, (inside ? x_held[(c_2 * 4) + i_3] : (-INFINITY)));
+                for (int i_3 = 0; i_3 < 4; i_3++) {
+                    max_2 = max_f32(max_2, x_held[(c_3 * 4) + i_3]);
+                }
+            } else {
+#pragma unroll
+                for (int i_4 = 0; i_4 < 4; i_4++) {
+                    const bool inside = (0 <= (col_3 + i_4)) && ((col_3 + i_4) < args.cols);
+                    max_2 = max_f32(max_2, (inside ? x_held[(c_3 * 4) + i_4] : (-INFINITY)));
+                }
             }
         }
         const float other = simd_shuffle_xor(max_2, (ushort)16);
@@ -399,16 +476,31 @@ kernel void softmax_vjp_f32_(device const float* x [[buffer(0)]],
         float sum_8 = 0.0f;
         float v_4_held[16];
 #pragma unroll
-        for (int c_3 = 0; c_3 < 4; c_3++) {
-            const int col_3 = ((tid + (c_3 * 256)) * 4) - shift;
-            const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((lane + (c_4 * 256)) * 4) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
+            float term_4[4];
+            float term_7[4];
 #pragma unroll
-            for (int i_4 = 0; i_4 < 4; i_4++) {
-                const float exp_4 = metal::precise::exp((x_held[(c_3 * 4) + i_4] - max_2));
-                v_4_held[(c_3 * 4) + i_4] = exp_4;
-                const bool inside_2 = (0 <= (col_3 + i_4)) && ((col_3 + i_4) < args.cols);
-                sum_5 = sum_5 + (inside_2 ? exp_4 : 0.0f);
-                sum_8 = sum_8 + (inside_2 ? (g_out_held[(c_3 * 4) + i_4] * exp_4) : 0.0f);
+            for (int i_5 = 0; i_5 < 4; i_5++) {
+                const float exp_4 = metal::precise::exp((x_held[(c_4 * 4) + i_5] - max_2));
+                v_4_held[(c_4 * 4) + i_5] = exp_4;
+                term_4[i_5] = exp_4;
+                term_7[i_5] = g_out_held[(c_4 * 4) + i_5] * exp_4;
+            }
+            if (full_3) {
+#pragma unroll
+                for (int i_6 = 0; i_6 < 4; i_6++) {
+                    sum_5 = sum_5 + term_4[i_6];
+                    sum_8 = sum_8 + term_7[i_6];
+                }
+            } else {
+#pragma unroll
+                for (int i_7 = 0; i_7 < 4; i_7++) {
+                    const bool inside_2 = (0 <= (col_4 + i_7)) && ((col_4 + i_7) < args.cols);
+                    sum_5 = sum_5 + (inside_2 ? term_4[i_7] : 0.0f);
+                    sum_8 = sum_8 + (inside_2 ? term_7[i_7] : 0.0f);
+                }
             }
         }
         sum_5 = sum_5 + simd_shuffle_xor(sum_5, (ushort)16);
@@ -439,22 +531,22 @@ kernel void softmax_vjp_f32_(device const float* x [[buffer(0)]],
         const float mul_10 = sum_8 * mul_9;
         const float neg_11 = -mul_10;
 #pragma unroll
-        for (int c_4 = 0; c_4 < 4; c_4++) {
-            const int col_4 = ((tid + (c_4 * 256)) * 4) - shift;
-            const bool full_4 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
+        for (int c_5 = 0; c_5 < 4; c_5++) {
+            const int col_5 = ((lane + (c_5 * 256)) * 4) - shift;
+            const bool full_4 = (0 <= col_5) && ((col_5 + 4) <= args.cols);
             float d_x_chunk[4];
 #pragma unroll
-            for (int i_5 = 0; i_5 < 4; i_5++) {
-                const float mul_13 = v_4_held[(c_4 * 4) + i_5] * metal::fma(g_out_held[(c_4 * 4) + i_5], recip_6, neg_11);
-                d_x_chunk[i_5] = mul_13;
+            for (int i_8 = 0; i_8 < 4; i_8++) {
+                const float mul_13 = v_4_held[(c_5 * 4) + i_8] * metal::fma(g_out_held[(c_5 * 4) + i_8], recip_6, neg_11);
+                d_x_chunk[i_8] = mul_13;
             }
             if (full_4) {
-                store_f32x4(&d_x[d_x_row + col_4], &d_x_chunk[0]);
+                store_f32x4(&d_x[d_x_row + col_5], &d_x_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_6 = 0; i_6 < 4; i_6++) {
-                    if ((0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols)) {
-                        d_x[d_x_row + (col_4 + i_6)] = d_x_chunk[i_6];
+                for (int i_9 = 0; i_9 < 4; i_9++) {
+                    if ((0 <= (col_5 + i_9)) && ((col_5 + i_9) < args.cols)) {
+                        d_x[d_x_row + (col_5 + i_9)] = d_x_chunk[i_9];
                     }
                 }
             }

@@ -13,6 +13,10 @@ static inline ushort f32_to_bf16(float x) {
     return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
 }
 
+static inline uint pack_bf16(float low, float high) {
+    return (uint)f32_to_bf16(low) | (uint)f32_to_bf16(high) << 16;
+}
+
 static inline int min_i32(int a, int b) {
     return a <= b ? a : b;
 }
@@ -41,10 +45,10 @@ static inline void load_f32x4(device const float* p, thread float* v) {
 }
 
 static inline void store_bf16x8(device ushort* p, const thread float* v) {
-    uint w[4] = {0, 0, 0, 0};
+    uint w[4];
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-        w[i / 2] |= (uint)f32_to_bf16(v[i]) << (16 * (i % 2));
+    for (int i = 0; i < 4; i++) {
+        w[i] = pack_bf16(v[2 * i], v[2 * i + 1]);
     }
     uint4 t;
     t.x = w[0];

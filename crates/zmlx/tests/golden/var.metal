@@ -73,29 +73,45 @@ kernel void var_f32_(device const float* x [[buffer(0)]],
         const int x_row = base * args.x_row_stride_0;
         const int shift = (x_row + args.x_shift) & 3;
         const bool x_vectors = args.x_col == 1;
+        const int lane = tid;
         float x_held[16];
+        if (((0 <= ((lane * 4) - shift)) && ((((lane * 4) - shift) + 3076) <= args.cols)) && x_vectors) {
 #pragma unroll
-        for (int c = 0; c < 4; c++) {
-            const int col = ((tid + (c * 256)) * 4) - shift;
-            const bool full = (0 <= col) && ((col + 4) <= args.cols);
-            if (full && x_vectors) {
-                load_f32x4(&x[x_row + col], &x_held[c * 4]);
-            } else {
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 256)) * 4) - shift;
+                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
+            }
+        } else {
 #pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 256)) * 4) - shift;
+                const bool full = (0 <= col) && ((col + 4) <= args.cols);
+                if (full && x_vectors) {
+                    load_f32x4(&x[x_row + col], &x_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                    }
                 }
             }
         }
         float sum_1 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 4; c_2++) {
-            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+            if (full_2) {
 #pragma unroll
-            for (int i_2 = 0; i_2 < 4; i_2++) {
-                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                sum_1 = sum_1 + (inside ? x_held[(c_2 * 4) + i_2] : 0.0f);
+                for (int i_2 = 0; i_2 < 4; i_2++) {
+                    sum_1 = sum_1 + x_held[(c_3 * 4) + i_2];
+                }
+            } else {
+#pragma unroll
+                for (int i_3 = 0; i_3 < 4; i_3++) {
+                    const bool inside = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
+                    sum_1 = sum_1 + (inside ? x_held[(c_3 * 4) + i_3] : 0.0f);
+                }
             }
         }
         sum_1 = sum_1 + simd_shuffle_xor(sum_1, (ushort)16);
@@ -116,14 +132,22 @@ kernel void var_f32_(device const float* x [[buffer(0)]],
         const float div_4 = sum_1 / f32_3;
         float sum_7 = 0.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 4; c_3++) {
-            const int col_3 = ((tid + (c_3 * 256)) * 4) - shift;
-            const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((lane + (c_4 * 256)) * 4) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
+            if (full_3) {
 #pragma unroll
-            for (int i_3 = 0; i_3 < 4; i_3++) {
-                const float sub_5 = x_held[(c_3 * 4) + i_3] - div_4;
-                const bool inside_2 = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
-                sum_7 = sum_7 + (inside_2 ? (sub_5 * sub_5) : 0.0f);
+                for (int i_4 = 0; i_4 < 4; i_4++) {
+                    const float sub_5 = x_held[(c_4 * 4) + i_4] - div_4;
+                    sum_7 = sum_7 + (sub_5 * sub_5);
+                }
+            } else {
+#pragma unroll
+                for (int i_5 = 0; i_5 < 4; i_5++) {
+                    const float sub_5_2 = x_held[(c_4 * 4) + i_5] - div_4;
+                    const bool inside_2 = (0 <= (col_4 + i_5)) && ((col_4 + i_5) < args.cols);
+                    sum_7 = sum_7 + (inside_2 ? (sub_5_2 * sub_5_2) : 0.0f);
+                }
             }
         }
         sum_7 = sum_7 + simd_shuffle_xor(sum_7, (ushort)16);
@@ -156,7 +180,7 @@ struct var_bf16__args {
     int x_col;
 };
 
-[[max_total_threads_per_threadgroup(256)]]
+[[max_total_threads_per_threadgroup(128)]]
 kernel void var_bf16_(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
     constant var_bf16__args& args [[buffer(2)]],
@@ -166,37 +190,53 @@ kernel void var_bf16_(device const ushort* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float sum_1_of_warp[8];
-    threadgroup float sum_7_of_warp[8];
+    threadgroup float sum_1_of_warp[4];
+    threadgroup float sum_7_of_warp[4];
     const long cols = (long)args.cols;
     const float f32_3 = (float)cols;
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
         const int shift = (x_row + args.x_shift) & 7;
         const bool x_vectors = args.x_col == 1;
-        uint x_held[8];
+        const int lane = tid;
+        uint x_held[16];
+        if (((0 <= ((lane * 8) - shift)) && ((((lane * 8) - shift) + 3080) <= args.cols)) && x_vectors) {
 #pragma unroll
-        for (int c = 0; c < 2; c++) {
-            const int col = ((tid + (c * 256)) * 8) - shift;
-            const bool full = (0 <= col) && ((col + 8) <= args.cols);
-            if (full && x_vectors) {
-                copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
-            } else {
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 128)) * 8) - shift;
+                copy_bf16x8(&x[x_row + col_2], &x_held[(c_2 * 8) / 2]);
+            }
+        } else {
 #pragma unroll
-                for (int i = 0; i < 8; i++) {
-                    x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 128)) * 8) - shift;
+                const bool full = (0 <= col) && ((col + 8) <= args.cols);
+                if (full && x_vectors) {
+                    copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 8; i++) {
+                        x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
+                    }
                 }
             }
         }
         float sum_1 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 2; c_2++) {
-            const int col_2 = ((tid + (c_2 * 256)) * 8) - shift;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 128)) * 8) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
+            if (full_2) {
 #pragma unroll
-            for (int i_2 = 0; i_2 < 8; i_2++) {
-                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                sum_1 = sum_1 + (inside ? half_bf16(x_held[((c_2 * 8) + i_2) / 2], ((c_2 * 8) + i_2) & 1) : 0.0f);
+                for (int i_2 = 0; i_2 < 8; i_2++) {
+                    sum_1 = sum_1 + half_bf16(x_held[((c_3 * 8) + i_2) / 2], ((c_3 * 8) + i_2) & 1);
+                }
+            } else {
+#pragma unroll
+                for (int i_3 = 0; i_3 < 8; i_3++) {
+                    const bool inside = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
+                    sum_1 = sum_1 + (inside ? half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1) : 0.0f);
+                }
             }
         }
         sum_1 = sum_1 + simd_shuffle_xor(sum_1, (ushort)16);
@@ -211,20 +251,28 @@ kernel void var_bf16_(device const ushort* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         sum_1 = sum_1_of_warp[0];
 #pragma unroll
-        for (int w = 1; w < 8; w++) {
+        for (int w = 1; w < 4; w++) {
             sum_1 = sum_1 + sum_1_of_warp[w];
         }
         const float div_4 = sum_1 / f32_3;
         float sum_7 = 0.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 2; c_3++) {
-            const int col_3 = ((tid + (c_3 * 256)) * 8) - shift;
-            const bool full_3 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((lane + (c_4 * 128)) * 8) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 8) <= args.cols);
+            if (full_3) {
 #pragma unroll
-            for (int i_3 = 0; i_3 < 8; i_3++) {
-                const float sub_5 = half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1) - div_4;
-                const bool inside_2 = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
-                sum_7 = sum_7 + (inside_2 ? (sub_5 * sub_5) : 0.0f);
+                for (int i_4 = 0; i_4 < 8; i_4++) {
+                    const float sub_5 = half_bf16(x_held[((c_4 * 8) + i_4) / 2], ((c_4 * 8) + i_4) & 1) - div_4;
+                    sum_7 = sum_7 + (sub_5 * sub_5);
+                }
+            } else {
+#pragma unroll
+                for (int i_5 = 0; i_5 < 8; i_5++) {
+                    const float sub_5_2 = half_bf16(x_held[((c_4 * 8) + i_5) / 2], ((c_4 * 8) + i_5) & 1) - div_4;
+                    const bool inside_2 = (0 <= (col_4 + i_5)) && ((col_4 + i_5) < args.cols);
+                    sum_7 = sum_7 + (inside_2 ? (sub_5_2 * sub_5_2) : 0.0f);
+                }
             }
         }
         sum_7 = sum_7 + simd_shuffle_xor(sum_7, (ushort)16);
@@ -239,7 +287,7 @@ kernel void var_bf16_(device const ushort* x [[buffer(0)]],
         threadgroup_barrier(mem_flags::mem_threadgroup);
         sum_7 = sum_7_of_warp[0];
 #pragma unroll
-        for (int w_2 = 1; w_2 < 8; w_2++) {
+        for (int w_2 = 1; w_2 < 4; w_2++) {
             sum_7 = sum_7 + sum_7_of_warp[w_2];
         }
         const float div_8 = sum_7 / f32_3;
@@ -280,17 +328,26 @@ kernel void var_vjp_f32_(device const float* x [[buffer(0)]],
         const int d_x_row = base * args.cols;
         const int shift = d_x_row & 3;
         const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
+        const int lane = tid;
         float x_held[16];
+        if (((0 <= ((lane * 4) - shift)) && ((((lane * 4) - shift) + 3076) <= args.cols)) && x_vectors) {
 #pragma unroll
-        for (int c = 0; c < 4; c++) {
-            const int col = ((tid + (c * 256)) * 4) - shift;
-            const bool full = (0 <= col) && ((col + 4) <= args.cols);
-            if (full && x_vectors) {
-                load_f32x4(&x[x_row + col], &x_held[c * 4]);
-            } else {
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 256)) * 4) - shift;
+                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
+            }
+        } else {
 #pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 256)) * 4) - shift;
+                const bool full = (0 <= col) && ((col + 4) <= args.cols);
+                if (full && x_vectors) {
+                    load_f32x4(&x[x_row + col], &x_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                    }
                 }
             }
         }
@@ -299,13 +356,20 @@ kernel void var_vjp_f32_(device const float* x [[buffer(0)]],
         const float mul_10 = mul_8 * 2.0f;
         float sum_2 = 0.0f;
 #pragma unroll
-        for (int c_2 = 0; c_2 < 4; c_2++) {
-            const int col_2 = ((tid + (c_2 * 256)) * 4) - shift;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+            if (full_2) {
 #pragma unroll
-            for (int i_2 = 0; i_2 < 4; i_2++) {
-                const bool inside = (0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols);
-                sum_2 = sum_2 + (inside ? x_held[(c_2 * 4) + i_2] : 0.0f);
+                for (int i_2 = 0; i_2 < 4; i_2++) {
+                    sum_2 = sum_2 + x_held[(c_3 * 4) + i_2];
+                }
+            } else {
+#pragma unroll
+                for (int i_3 = 0; i_3 < 4; i_3++) {
+                    const bool inside = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
+                    sum_2 = sum_2 + (inside ? x_held[(c_3 * 4) + i_3] : 0.0f);
+                }
             }
         }
         sum_2 = sum_2 + simd_shuffle_xor(sum_2, (ushort)16);
@@ -326,13 +390,20 @@ kernel void var_vjp_f32_(device const float* x [[buffer(0)]],
         const float mul_6 = sum_2 * recip_5;
         float sum_11 = 0.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 4; c_3++) {
-            const int col_3 = ((tid + (c_3 * 256)) * 4) - shift;
-            const bool full_3 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((lane + (c_4 * 256)) * 4) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
+            if (full_3) {
 #pragma unroll
-            for (int i_3 = 0; i_3 < 4; i_3++) {
-                const bool inside_2 = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
-                sum_11 = sum_11 + (inside_2 ? (x_held[(c_3 * 4) + i_3] - mul_6) : 0.0f);
+                for (int i_4 = 0; i_4 < 4; i_4++) {
+                    sum_11 = sum_11 + (x_held[(c_4 * 4) + i_4] - mul_6);
+                }
+            } else {
+#pragma unroll
+                for (int i_5 = 0; i_5 < 4; i_5++) {
+                    const bool inside_2 = (0 <= (col_4 + i_5)) && ((col_4 + i_5) < args.cols);
+                    sum_11 = sum_11 + (inside_2 ? (x_held[(c_4 * 4) + i_5] - mul_6) : 0.0f);
+                }
             }
         }
         sum_11 = sum_11 + simd_shuffle_xor(sum_11, (ushort)16);
@@ -354,22 +425,22 @@ kernel void var_vjp_f32_(device const float* x [[buffer(0)]],
         const float mul_13 = recip_5 * mul_12;
         const float neg_14 = -mul_13;
 #pragma unroll
-        for (int c_4 = 0; c_4 < 4; c_4++) {
-            const int col_4 = ((tid + (c_4 * 256)) * 4) - shift;
-            const bool full_4 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
+        for (int c_5 = 0; c_5 < 4; c_5++) {
+            const int col_5 = ((lane + (c_5 * 256)) * 4) - shift;
+            const bool full_4 = (0 <= col_5) && ((col_5 + 4) <= args.cols);
             float d_x_chunk[4];
 #pragma unroll
-            for (int i_4 = 0; i_4 < 4; i_4++) {
-                const float fma_15 = metal::fma((x_held[(c_4 * 4) + i_4] - mul_6), mul_10, neg_14);
-                d_x_chunk[i_4] = fma_15;
+            for (int i_6 = 0; i_6 < 4; i_6++) {
+                const float fma_15 = metal::fma((x_held[(c_5 * 4) + i_6] - mul_6), mul_10, neg_14);
+                d_x_chunk[i_6] = fma_15;
             }
             if (full_4) {
-                store_f32x4(&d_x[d_x_row + col_4], &d_x_chunk[0]);
+                store_f32x4(&d_x[d_x_row + col_5], &d_x_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_5 = 0; i_5 < 4; i_5++) {
-                    if ((0 <= (col_4 + i_5)) && ((col_4 + i_5) < args.cols)) {
-                        d_x[d_x_row + (col_4 + i_5)] = d_x_chunk[i_5];
+                for (int i_7 = 0; i_7 < 4; i_7++) {
+                    if ((0 <= (col_5 + i_7)) && ((col_5 + i_7) < args.cols)) {
+                        d_x[d_x_row + (col_5 + i_7)] = d_x_chunk[i_7];
                     }
                 }
             }
