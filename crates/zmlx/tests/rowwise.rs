@@ -128,7 +128,7 @@ fn ranks_are_those_of_a_stable_sort() -> Outcome {
     let rows = [[1.0, 3.0, -2.0, 3.0, 0.5], [-inf, 2.0, -inf, inf, -inf], [0.0, nan, 7.0, -0.0, inf]];
     let x = Tensor::new(&rows, &Device::Cpu)?;
     for k in 0..5 {
-        let f = rowwise(&format!("out y = top(x, {k}); out at = argtop(x, {k})"))?;
+        let f = rowwise(format!("out y = top(x, {k}); out at = argtop(x, {k})"))?;
         let all = f.call_all(&x)?;
         let (values, columns) = (all[0].to_vec1::<f32>()?, all[1].to_vec1::<u32>()?);
         for (r, row) in rows.iter().enumerate() {
