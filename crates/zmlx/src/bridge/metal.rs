@@ -115,20 +115,21 @@ pub fn load_raw(op: &str, entry: &str, text: &str, device: &MetalDevice) -> Resu
 /// Runs a kernel written by hand.
 pub fn run_raw(call: &RawCall<'_>, function: &Function, tensors: &[&Tensor], device: &MetalDevice) -> Result<Results> {
     let guards = Guards::lock(tensors);
-    let mut bindings: SmallVec<[Binding<'_>; 8]> = SmallVec::new();
-    for (k, t) in tensors.iter().enumerate() {
-        let offset = t.layout().start_offset() * t.dtype().size_in_bytes();
-        bindings.push(Binding::Input(storage(&guards, k)?.buffer(), offset));
-    }
     let mut outputs: SmallVec<[(Arc<Buffer>, usize, candle_core::DType); 4]> = SmallVec::new();
     for (shape, tensor) in call.shapes.iter().zip(call.raw.outputs) {
         let n = shape.elem_count();
         outputs.push((allocate(tensor.dtype, n, device)?, n, candle_dtype(tensor.dtype)));
     }
+    let mut bindings: SmallVec<[Binding<'_>; 8]> = SmallVec::new();
+    for (k, t) in tensors.iter().enumerate() {
+        let offset = t.layout().start_offset() * t.dtype().size_in_bytes();
+        bindings.push(Binding::Input(storage(&guards, k)?.buffer(), offset));
+    }
     bindings.extend(outputs.iter().map(|(buffer, ..)| Binding::Output(buffer, 0)));
     let encoder = device.command_encoder()?;
     // SAFETY: the bindings are those of the generated signature; what the body does with them is its author's promise.
     unsafe { encode(function, encoder.as_ref(), call.blocks, call.threads, 0, &bindings, call.args)? };
+    drop(bindings);
     let stored = |(buffer, n, dtype)| Storage::Metal(MetalStorage::new(buffer, device.clone(), n, dtype));
     Ok(outputs.into_iter().map(stored).collect())
 }

@@ -102,7 +102,7 @@ impl Kernel {
         let device = Device { processors: self.context.facts().cores, shared: 0, cluster: 1 };
         let (row_dims, uniforms) = (l.row_dims, l.uniforms);
         let g = Geometry { row_dims, cols: l.cols, inputs: &strides, uniforms, device };
-        let config = self.chooser.pick(g.rows(), l.cols as u64, l.row_dims.len(), g.elements(), device);
+        let config = self.chooser.choose(&g);
         let loaded = match self.loaded.iter().find(|c| c.config == config) {
             Some(loaded) => loaded,
             None => self.loaded.find_or_add(self.load(config)?, |c| c.config == config),

@@ -29,6 +29,7 @@ fn rows_that_outgrow_a_block_are_softmaxed_by_a_cluster() {
         uniforms: &[],
         outputs: &[device.address(&to)],
         stream: device.stream.cu_stream(),
+        tuned: false,
     };
     let kernel = Kernel::new(&program, &device.context);
     // SAFETY: the memory has rows × cols elements and outlives the wait for the stream; no scratch memory is asked for.

@@ -61,7 +61,8 @@ fn an_index_out_of_range_is_told_once_with_its_operation() {
         let inputs = [view(device.address(&x), &[3], 1), view(device.address(&t), &[1], 0)];
         let outputs = [device.address(&y)];
         let stream = device.stream.cu_stream();
-        let l = Launch { row_dims: &[2], cols: 3, inputs: &inputs, uniforms: &[], outputs: &outputs, stream };
+        let l =
+            Launch { row_dims: &[2], cols: 3, inputs: &inputs, uniforms: &[], outputs: &outputs, stream, tuned: false };
         // SAFETY: the views lie in memory that outlives the wait below.
         unsafe { kernel.run(&l, &mut |_| unreachable!("no scratch memory")) }.expect("a launch");
         device.download(&y)
