@@ -90,17 +90,9 @@ impl Schedule {
 mod tests {
     use super::*;
     use crate::{
-        Extent, Formula, Op, Signature,
-        schedule::{Device, Strides, schedule},
+        Extent, Formula, Signature,
+        schedule::{Device, Strides, launch::tests::doubled, schedule},
     };
-
-    fn doubled(dims: usize) -> Schedule {
-        let mut p = Program::new("doubled");
-        let x = p.input("x", DType::F32, Extent::ELEM);
-        let y = p.op(Op::Add, &[x, x]);
-        p.output("out", y, DType::F32);
-        schedule(&p, &Config::pick(&p, 10, 10, dims, 100, Device::default())).expect("a schedule")
-    }
 
     fn of_rows(formula: &str) -> Program {
         let formula = Formula::parse(formula).expect("a formula");

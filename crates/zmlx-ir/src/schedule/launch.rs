@@ -183,14 +183,15 @@ fn write(dtype: DType, value: Scalar, out: &mut [u8]) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{
         Extent, Op, Program,
         schedule::{Config, schedule},
     };
 
-    fn doubled(dims: usize) -> Schedule {
+    /// Of one pointwise step, for rows of so many dimensions.
+    pub fn doubled(dims: usize) -> Schedule {
         let mut p = Program::new("doubled");
         let x = p.input("x", DType::F32, Extent::ELEM);
         let y = p.op(Op::Add, &[x, x]);
