@@ -427,13 +427,13 @@ kernel void layer_norm_bf16_(device const ushort* x [[buffer(0)]],
 struct layer_norm_vjp_f32__args {
     float eps;
     int cols;
+    int w_shift;
+    int w_col;
     int rows;
     int x_row_stride_0;
     int g_out_row_stride_0;
     int x_shift;
     int x_col;
-    int w_shift;
-    int w_col;
     int g_out_shift;
     int g_out_col;
     int pitch;
@@ -474,6 +474,21 @@ kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
     for (int i_2 = 0; i_2 < 16; i_2++) {
         sum_18[i_2] = 0.0f;
     }
+    float w_held[16];
+    const bool w_vectors = ((args.w_shift & 3) == 0) && (args.w_col == 1);
+#pragma unroll
+    for (int c = 0; c < 4; c++) {
+        const int col = (lane + (c * 256)) * 4;
+        const bool full = (col + 4) <= args.cols;
+        if (full && w_vectors) {
+            load_f32x4(&w[col], &w_held[c * 4]);
+        } else {
+#pragma unroll
+            for (int i_3 = 0; i_3 < 4; i_3++) {
+                w_held[(c * 4) + i_3] = ((col + i_3) < args.cols) ? w[(col + i_3) * args.w_col] : 0.0f;
+            }
+        }
+    }
     for (int base = bid * 2; base < args.rows; base += blocks * 2) {
         const int row = base + sub;
         const bool lives = row < args.rows;
@@ -482,7 +497,6 @@ kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
         const int g_out_row = row_2 * args.g_out_row_stride_0;
         const int d_x_row = row_2 * args.cols;
         const bool x_vectors = (((x_row + args.x_shift) & 3) == 0) && (args.x_col == 1);
-        const bool w_vectors = ((args.w_shift & 3) == 0) && (args.w_col == 1);
         const bool g_out_vectors = (((g_out_row + args.g_out_shift) & 3) == 0) && (args.g_out_col == 1);
         const bool d_x_vectors = (d_x_row & 3) == 0;
         const int lane_2 = lane;
@@ -490,30 +504,30 @@ kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
         float g_out_held[16];
         if (((((lane_2 * 4) + 3076) <= args.cols) && x_vectors) && g_out_vectors) {
 #pragma unroll
-            for (int c_2 = 0; c_2 < 4; c_2++) {
-                const int col_2 = (lane_2 + (c_2 * 256)) * 4;
-                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
-                load_f32x4(&g_out[g_out_row + col_2], &g_out_held[c_2 * 4]);
+            for (int c_3 = 0; c_3 < 4; c_3++) {
+                const int col_3 = (lane_2 + (c_3 * 256)) * 4;
+                load_f32x4(&x[x_row + col_3], &x_held[c_3 * 4]);
+                load_f32x4(&g_out[g_out_row + col_3], &g_out_held[c_3 * 4]);
             }
         } else {
 #pragma unroll
-            for (int c = 0; c < 4; c++) {
-                const int col = (lane_2 + (c * 256)) * 4;
-                const bool full = (col + 4) <= args.cols;
-                if (full && x_vectors) {
-                    load_f32x4(&x[x_row + col], &x_held[c * 4]);
-                } else {
-#pragma unroll
-                    for (int i_3 = 0; i_3 < 4; i_3++) {
-                        x_held[(c * 4) + i_3] = ((col + i_3) < args.cols) ? x[x_row + ((col + i_3) * args.x_col)] : 0.0f;
-                    }
-                }
-                if (full && g_out_vectors) {
-                    load_f32x4(&g_out[g_out_row + col], &g_out_held[c * 4]);
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = (lane_2 + (c_2 * 256)) * 4;
+                const bool full_2 = (col_2 + 4) <= args.cols;
+                if (full_2 && x_vectors) {
+                    load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
                 } else {
 #pragma unroll
                     for (int i_4 = 0; i_4 < 4; i_4++) {
-                        g_out_held[(c * 4) + i_4] = ((col + i_4) < args.cols) ? g_out[g_out_row + ((col + i_4) * args.g_out_col)] : 0.0f;
+                        x_held[(c_2 * 4) + i_4] = ((col_2 + i_4) < args.cols) ? x[x_row + ((col_2 + i_4) * args.x_col)] : 0.0f;
+                    }
+                }
+                if (full_2 && g_out_vectors) {
+                    load_f32x4(&g_out[g_out_row + col_2], &g_out_held[c_2 * 4]);
+                } else {
+#pragma unroll
+                    for (int i_5 = 0; i_5 < 4; i_5++) {
+                        g_out_held[(c_2 * 4) + i_5] = ((col_2 + i_5) < args.cols) ? g_out[g_out_row + ((col_2 + i_5) * args.g_out_col)] : 0.0f;
                     }
                 }
             }
@@ -521,27 +535,19 @@ kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
         float sum_4 = 0.0f;
         float sum_31 = 0.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 4; c_3++) {
-            const int col_3 = (lane_2 + (c_3 * 256)) * 4;
-            const bool full_2 = (col_3 + 4) <= args.cols;
-            float w_chunk[4];
-            if (full_2 && w_vectors) {
-                load_f32x4(&w[col_3], &w_chunk[0]);
-            } else {
-#pragma unroll
-                for (int i_5 = 0; i_5 < 4; i_5++) {
-                    w_chunk[i_5] = ((col_3 + i_5) < args.cols) ? w[(col_3 + i_5) * args.w_col] : 0.0f;
-                }
-            }
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = (lane_2 + (c_4 * 256)) * 4;
+            const bool full_3 = (col_4 + 4) <= args.cols;
             float term_0[4];
             float term_17[4];
 #pragma unroll
             for (int i_6 = 0; i_6 < 4; i_6++) {
-                term_0[i_6] = x_held[(c_3 * 4) + i_6];
-                term_17[i_6] = w_chunk[i_6] * g_out_held[(c_3 * 4) + i_6];
-                sum_15[(c_3 * 4) + i_6] = sum_15[(c_3 * 4) + i_6] + (lives ? g_out_held[(c_3 * 4) + i_6] : 0.0f);
+                const float mul_17 = w_held[(c_4 * 4) + i_6] * g_out_held[(c_4 * 4) + i_6];
+                term_0[i_6] = x_held[(c_4 * 4) + i_6];
+                term_17[i_6] = mul_17;
+                sum_15[(c_4 * 4) + i_6] = sum_15[(c_4 * 4) + i_6] + (lives ? g_out_held[(c_4 * 4) + i_6] : 0.0f);
             }
-            if (full_2) {
+            if (full_3) {
 #pragma unroll
                 for (int i_7 = 0; i_7 < 4; i_7++) {
                     sum_4 = sum_4 + term_0[i_7];
@@ -550,7 +556,7 @@ kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
             } else {
 #pragma unroll
                 for (int i_8 = 0; i_8 < 4; i_8++) {
-                    const bool inside = (col_3 + i_8) < args.cols;
+                    const bool inside = (col_4 + i_8) < args.cols;
                     sum_4 = sum_4 + (inside ? term_0[i_8] : 0.0f);
                     sum_31 = sum_31 + (inside ? term_17[i_8] : 0.0f);
                 }
@@ -585,35 +591,26 @@ kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
         float sum_21 = 0.0f;
         float sum_33 = 0.0f;
 #pragma unroll
-        for (int c_4 = 0; c_4 < 4; c_4++) {
-            const int col_4 = (lane_2 + (c_4 * 256)) * 4;
-            const bool full_3 = (col_4 + 4) <= args.cols;
-            float w_chunk_2[4];
-            if (full_3 && w_vectors) {
-                load_f32x4(&w[col_4], &w_chunk_2[0]);
-            } else {
+        for (int c_5 = 0; c_5 < 4; c_5++) {
+            const int col_5 = (lane_2 + (c_5 * 256)) * 4;
+            const bool full_4 = (col_5 + 4) <= args.cols;
+            if (full_4) {
 #pragma unroll
                 for (int i_9 = 0; i_9 < 4; i_9++) {
-                    w_chunk_2[i_9] = ((col_4 + i_9) < args.cols) ? w[(col_4 + i_9) * args.w_col] : 0.0f;
-                }
-            }
-            if (full_3) {
-#pragma unroll
-                for (int i_10 = 0; i_10 < 4; i_10++) {
-                    const float sub_9 = x_held[(c_4 * 4) + i_10] - mul_8;
-                    const float mul_20 = sub_9 * (w_chunk_2[i_10] * g_out_held[(c_4 * 4) + i_10]);
+                    const float sub_9 = x_held[(c_5 * 4) + i_9] - mul_8;
+                    const float mul_17_2 = w_held[(c_5 * 4) + i_9] * g_out_held[(c_5 * 4) + i_9];
                     sum_11 = sum_11 + (sub_9 * sub_9);
-                    sum_21 = sum_21 + mul_20;
+                    sum_21 = sum_21 + (sub_9 * mul_17_2);
                     sum_33 = sum_33 + sub_9;
                 }
             } else {
 #pragma unroll
-                for (int i_11 = 0; i_11 < 4; i_11++) {
-                    const float sub_9_2 = x_held[(c_4 * 4) + i_11] - mul_8;
-                    const float mul_20_2 = sub_9_2 * (w_chunk_2[i_11] * g_out_held[(c_4 * 4) + i_11]);
-                    const bool inside_2 = (col_4 + i_11) < args.cols;
+                for (int i_10 = 0; i_10 < 4; i_10++) {
+                    const float sub_9_2 = x_held[(c_5 * 4) + i_10] - mul_8;
+                    const float mul_17_3 = w_held[(c_5 * 4) + i_10] * g_out_held[(c_5 * 4) + i_10];
+                    const bool inside_2 = (col_5 + i_10) < args.cols;
                     sum_11 = sum_11 + (inside_2 ? (sub_9_2 * sub_9_2) : 0.0f);
-                    sum_21 = sum_21 + (inside_2 ? mul_20_2 : 0.0f);
+                    sum_21 = sum_21 + (inside_2 ? (sub_9_2 * mul_17_3) : 0.0f);
                     sum_33 = sum_33 + (inside_2 ? sub_9_2 : 0.0f);
                 }
             }
@@ -662,34 +659,25 @@ kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
         const float fma_34 = metal::fma(mul_29, sum_33, mul_32);
         const float mul_35 = recip_7 * fma_34;
 #pragma unroll
-        for (int c_5 = 0; c_5 < 4; c_5++) {
-            const int col_5 = (lane_2 + (c_5 * 256)) * 4;
-            const bool full_4 = (col_5 + 4) <= args.cols;
-            float w_chunk_3[4];
-            if (full_4 && w_vectors) {
-                load_f32x4(&w[col_5], &w_chunk_3[0]);
-            } else {
-#pragma unroll
-                for (int i_12 = 0; i_12 < 4; i_12++) {
-                    w_chunk_3[i_12] = ((col_5 + i_12) < args.cols) ? w[(col_5 + i_12) * args.w_col] : 0.0f;
-                }
-            }
+        for (int c_6 = 0; c_6 < 4; c_6++) {
+            const int col_6 = (lane_2 + (c_6 * 256)) * 4;
+            const bool full_5 = (col_6 + 4) <= args.cols;
             float d_x_chunk[4];
 #pragma unroll
-            for (int i_13 = 0; i_13 < 4; i_13++) {
-                const float sub_9_3 = x_held[(c_5 * 4) + i_13] - mul_8;
-                const float mul_19 = rsqrt_13 * (w_chunk_3[i_13] * g_out_held[(c_5 * 4) + i_13]);
-                d_x_chunk[i_13] = metal::fma(sub_9_3, mul_29, mul_19) - mul_35;
-                sum_18[(c_5 * 4) + i_13] = sum_18[(c_5 * 4) + i_13] + (lives ? (g_out_held[(c_5 * 4) + i_13] * (sub_9_3 * rsqrt_13)) : 0.0f);
+            for (int i_11 = 0; i_11 < 4; i_11++) {
+                const float sub_9_3 = x_held[(c_6 * 4) + i_11] - mul_8;
+                const float mul_17_4 = w_held[(c_6 * 4) + i_11] * g_out_held[(c_6 * 4) + i_11];
+                d_x_chunk[i_11] = metal::fma(sub_9_3, mul_29, (rsqrt_13 * mul_17_4)) - mul_35;
+                sum_18[(c_6 * 4) + i_11] = sum_18[(c_6 * 4) + i_11] + (lives ? (g_out_held[(c_6 * 4) + i_11] * (sub_9_3 * rsqrt_13)) : 0.0f);
             }
             if (lives) {
-                if (full_4 && d_x_vectors) {
-                    store_f32x4(&d_x[d_x_row + col_5], &d_x_chunk[0]);
+                if (full_5 && d_x_vectors) {
+                    store_f32x4(&d_x[d_x_row + col_6], &d_x_chunk[0]);
                 } else {
 #pragma unroll
-                    for (int i_14 = 0; i_14 < 4; i_14++) {
-                        if ((col_5 + i_14) < args.cols) {
-                            d_x[d_x_row + (col_5 + i_14)] = d_x_chunk[i_14];
+                    for (int i_12 = 0; i_12 < 4; i_12++) {
+                        if ((col_6 + i_12) < args.cols) {
+                            d_x[d_x_row + (col_6 + i_12)] = d_x_chunk[i_12];
                         }
                     }
                 }
@@ -697,31 +685,31 @@ kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
         }
     }
 #pragma unroll
-    for (int c_6 = 0; c_6 < 4; c_6++) {
+    for (int c_7 = 0; c_7 < 4; c_7++) {
 #pragma unroll
-        for (int i_15 = 0; i_15 < 4; i_15++) {
-            meeting[(i_15 * 512) + tid] = sum_15[(c_6 * 4) + i_15];
+        for (int i_13 = 0; i_13 < 4; i_13++) {
+            meeting[(i_13 * 512) + tid] = sum_15[(c_7 * 4) + i_13];
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
         if (sub == 0) {
 #pragma unroll
-            for (int i_16 = 0; i_16 < 4; i_16++) {
-                sum_15[(c_6 * 4) + i_16] = sum_15[(c_6 * 4) + i_16] + meeting[(i_16 * 512) + (tid + 256)];
+            for (int i_14 = 0; i_14 < 4; i_14++) {
+                sum_15[(c_7 * 4) + i_14] = sum_15[(c_7 * 4) + i_14] + meeting[(i_14 * 512) + (tid + 256)];
             }
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
     }
 #pragma unroll
-    for (int c_7 = 0; c_7 < 4; c_7++) {
+    for (int c_8 = 0; c_8 < 4; c_8++) {
 #pragma unroll
-        for (int i_17 = 0; i_17 < 4; i_17++) {
-            meeting[(i_17 * 512) + tid] = sum_18[(c_7 * 4) + i_17];
+        for (int i_15 = 0; i_15 < 4; i_15++) {
+            meeting[(i_15 * 512) + tid] = sum_18[(c_8 * 4) + i_15];
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
         if (sub == 0) {
 #pragma unroll
-            for (int i_18 = 0; i_18 < 4; i_18++) {
-                sum_18[(c_7 * 4) + i_18] = sum_18[(c_7 * 4) + i_18] + meeting[(i_18 * 512) + (tid + 256)];
+            for (int i_16 = 0; i_16 < 4; i_16++) {
+                sum_18[(c_8 * 4) + i_16] = sum_18[(c_8 * 4) + i_16] + meeting[(i_16 * 512) + (tid + 256)];
             }
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -729,10 +717,10 @@ kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
     const int part_start = bid * args.pitch;
     if (sub == 0) {
 #pragma unroll
-        for (int c_8 = 0; c_8 < 4; c_8++) {
-            const int at = part_start + ((lane + (c_8 * 256)) * 4);
-            store_f32x4(&parts_15[at], &sum_15[c_8 * 4]);
-            store_f32x4(&parts_18[at], &sum_18[c_8 * 4]);
+        for (int c_9 = 0; c_9 < 4; c_9++) {
+            const int at = part_start + ((lane + (c_9 * 256)) * 4);
+            store_f32x4(&parts_15[at], &sum_15[c_9 * 4]);
+            store_f32x4(&parts_18[at], &sum_18[c_9 * 4]);
         }
     }
 }
