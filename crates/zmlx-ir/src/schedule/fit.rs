@@ -41,11 +41,9 @@ impl Config {
         }
         let facts = Chooser::of(p).facts;
         if self.cluster > 1 {
-            let rows = matches!(self.strategy, Strategy::Resident | Strategy::Looped) && !facts.scans;
+            let rows = matches!(self.strategy, Strategy::Resident | Strategy::Looped);
             if !rows || self.threads != self.row_threads || !self.cluster.is_power_of_two() || self.cluster > CLUSTER {
-                return refused(
-                    "a cluster of other than 2, 4 … 16 blocks that give all threads to a row without scans",
-                );
+                return refused("a cluster of other than 2, 4 … 16 blocks that give all their threads to a row");
             }
         }
         match self.strategy {

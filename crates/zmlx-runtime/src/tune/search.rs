@@ -405,7 +405,7 @@ mod tests {
         let tried = outcome.tried.len();
         let outcome = search(&mut many, &candidates, Agreement::Bits, Duration::from_millis(40));
         let outcome = outcome.expect("a search").expect("an outcome");
-        assert!(outcome.tried.len() > tried && outcome.tried.len() % 8 == 0, "{outcome:?}");
+        assert!(outcome.tried.len() > tried && outcome.tried.len().is_multiple_of(8), "{outcome:?}");
         let mut fake = many;
         let none = search(&mut fake, &candidates, Agreement::Bits, Duration::ZERO).expect("a search");
         assert_eq!(none.map(|o| (o.tried.len(), o.winner, o.heuristic.seconds)), Some((1, None, 10e-6)));
