@@ -75,7 +75,7 @@ pub fn calls(device: &Device) -> Outcome {
         micros(whole),
         micros(host)
     );
-    let (host, whole) = time(device, 20, || step())?;
+    let (host, whole) = time(device, 20, step)?;
     println!("    its forward alone, tracked: {:.1} µs, of the host {:.1} µs", micros(whole), micros(host));
     Ok(())
 }
