@@ -373,9 +373,9 @@ fn limits_hold() {
     assert_eq!(parse(&f.to_string()), f);
     assert!(error(&"a+".repeat(40_000)).contains("the formula has 80000 bytes, more than 65536"));
     let nested = |n: usize| format!("{}x{}", "(".repeat(n), ")".repeat(n));
-    assert!(Formula::parse(&nested(199)).is_ok());
-    assert!(error(&nested(200)).contains("nested more than 200 deep"));
-    assert!(error(&nested(30_000)).contains("nested more than 200 deep"));
+    assert!(Formula::parse(&nested(99)).is_ok());
+    assert!(error(&nested(100)).contains("nested more than 100 deep"));
+    assert!(error(&nested(30_000)).contains("nested more than 100 deep"));
     assert!(error(&"exp(".repeat(10_000)).contains("nested"));
     assert!(error(&"x[".repeat(10_000)).contains("nested"));
     assert!(error(&"a?".repeat(20_000)).contains("nested"));

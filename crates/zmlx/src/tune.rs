@@ -111,14 +111,15 @@ impl Op {
     }
 }
 
-/// Writes all that was tuned on this machine to a file, for others to import; gives the number of buckets.
+/// Writes what was tuned on this machine to a file, for others to import: all, or the `winners` alone, without the sizes for
+/// which the heuristic's choice stays. Gives the number of buckets.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn export(path: &Path) -> Result<usize> {
-    let tuned = Tuned::shared();
-    fs::write(path, tuned.export()).map_err(|e| unreadable("export", path, "to write it", &e))?;
-    Ok(tuned.len().0)
+pub fn export(path: &Path, winners: bool) -> Result<usize> {
+    let (text, buckets) = Tuned::shared().export(winners);
+    fs::write(path, text).map_err(|e| unreadable("export", path, "to write it", &e))?;
+    Ok(buckets)
 }
 
 /// Takes in a file that was exported, in place of what was known of the same; gives the number of buckets. They are used on

@@ -42,6 +42,9 @@ pub struct Args {
     /// Write all that was tuned on this machine to a file, and measure nothing
     #[arg(long, value_name = "FILE", conflicts_with_all = MEASURING)]
     export: Option<PathBuf>,
+    /// Leave out of the file the sizes for which the heuristic's choice stays
+    #[arg(long, requires = "export")]
+    winners: bool,
     /// Take in a file that was exported, and measure nothing
     #[arg(long, value_name = "FILE", conflicts_with_all = MEASURING)]
     import: Option<PathBuf>,
@@ -78,7 +81,7 @@ pub fn run(args: &Args) -> Outcome {
         println!("{} buckets imported from {}", tune::import(path)?, path.display());
     }
     if let Some(path) = &args.export {
-        println!("{} buckets exported to {}", tune::export(path)?, path.display());
+        println!("{} buckets exported to {}", tune::export(path, args.winners)?, path.display());
     }
     if args.import.is_some() || args.export.is_some() {
         return Ok(true);
@@ -176,7 +179,8 @@ fn object(l: &Line) -> serde_json::Value {
     json!({
         "kernel": l.report.kernel, "dtype": l.dtype, "pass": l.pass, "rows": l.report.rows, "cols": l.report.cols,
         "heuristic": measured(&o.heuristic), "winner": o.winner.as_ref().map(measured), "gain": o.gain(),
-        "candidates": o.candidates, "measured": o.measured, "failed": o.failed,
+        "candidates": o.candidates,
+        "tried": o.tried.iter().map(|(c, s)| json!([c.to_string(), s * 1e6])).collect::<Vec<_>>(), "failed": o.failed,
         "wrong": o.wrong.iter().map(|(c, why)| format!("{c}: {why}")).collect::<Vec<_>>(),
         "unsaved": l.report.unsaved,
     })
@@ -196,7 +200,7 @@ fn print(lines: &[Line]) {
             winner,
             format!("{:.1}", o.best().seconds * 1e6),
             format!("{:.2}×", o.gain()),
-            format!("{} of {}", o.measured, o.candidates),
+            format!("{} of {}", o.tried.len(), o.candidates),
         ]
     };
     let header = ["kernel", "pass", "dtype", "size", "heuristic", "µs", "winner", "µs", "gain", "measured"];
@@ -239,5 +243,7 @@ mod tests {
         assert!(Line::try_parse_from(["tune", "--import", "a", "--export", "b"]).is_ok());
         assert!(Line::try_parse_from(["tune", "--export", "b", "--filter", "softmax"]).is_err());
         assert!(Line::try_parse_from(["tune", "--forward", "--gradient"]).is_err());
+        assert!(Line::try_parse_from(["tune", "--export", "b", "--winners"]).is_ok());
+        assert!(Line::try_parse_from(["tune", "--winners"]).is_err());
     }
 }

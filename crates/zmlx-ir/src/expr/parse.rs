@@ -15,8 +15,8 @@ use std::{collections::HashMap, ops::Range};
 
 const MAX_TEXT: usize = 64 * 1024;
 const MAX_PARAMETERS: usize = 64;
-/// Nesting of brackets, calls and the like.
-pub(super) const MAX_DEPTH: usize = 200;
+/// Nesting of brackets, calls and the like: 11 KB of stack each in a build without optimisation, where threads have 2 MiB.
+pub(super) const MAX_DEPTH: usize = 100;
 pub(super) const MAX_INPUTS: usize = 1000;
 /// Terms that helper functions may copy, all calls together.
 pub(super) const MAX_COPIED: usize = 200_000;

@@ -74,7 +74,7 @@ pub(super) struct Facts {
     /// Those of them that sums take, and inputs of columns (where blocks stay).
     pub sum_bytes: u32,
     pub col_bytes: u32,
-    scans: bool,
+    pub scans: bool,
     pub elementwise: bool,
     pub elems: bool,
     /// Inputs on whose boundaries the chunks of a row may lie, a bit each: none if an output is of elements.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     DType, Program,
-    kernel::{THREADS, VECTOR_BYTES, WARP},
+    kernel::{CLUSTER, THREADS, VECTOR_BYTES, WARP},
 };
 
 /// A row that is held in registers: so many chunks of so many elements.
@@ -40,6 +40,12 @@ impl Config {
             return refused("rows over other than 1 to 5 dimensions");
         }
         let facts = Chooser::of(p).facts;
+        if self.cluster > 1 {
+            let rows = matches!(self.strategy, Strategy::Resident | Strategy::Looped);
+            if !rows || self.threads != self.row_threads || !self.cluster.is_power_of_two() || self.cluster > CLUSTER {
+                return refused("a cluster of other than 2, 4 … 16 blocks that give all their threads to a row");
+            }
+        }
         match self.strategy {
             Strategy::Elementwise if !facts.elementwise => refused("a reduction, or a value a row, element by element"),
             Strategy::Resident => Ok(()),
@@ -65,6 +71,10 @@ impl Schedule {
         let (dims, most) = (g.row_dims.len() as u64, u64::from(self.dims));
         if dims > most {
             return Err(("dimensions of the rows", most, dims));
+        }
+        let cluster = self.steps.iter().map(|s| s.kernel.cluster).max().unwrap_or(1);
+        if cluster > g.device.cluster.max(1) {
+            return Err(("blocks of a cluster", g.device.cluster.into(), cluster.into()));
         }
         if !self.wide {
             let elements = g.elements();
@@ -110,6 +120,19 @@ mod tests {
         assert_eq!(doubled(2).admits(&g(&[3, 10])), Ok(()));
         assert_eq!(doubled(1).admits(&g(&[3, 10])), Err(("dimensions of the rows", 1, 2)));
         assert_eq!(doubled(1).admits(&g(&[usize::MAX])), Err(("elements", WIDE - 1, u64::MAX)));
+    }
+
+    #[test]
+    fn a_cluster_larger_than_those_of_the_device_is_refused() {
+        let p = of_rows("softmax(x)");
+        let device = Device { cluster: 4, ..Device::default() };
+        let strides = [Strides { rows: &[131_072], col: 1, shift: 0 }];
+        let g = Geometry { device, ..geometry(&[8], 131_072, &strides) };
+        let four = Chooser::of(&p).choose(&g);
+        assert_eq!(four.cluster, 4);
+        let admits = |c: &Config| schedule(&p, c).expect("a schedule").admits(&g);
+        assert_eq!(admits(&four), Ok(()));
+        assert_eq!(admits(&Config { cluster: 8, ..four }), Err(("blocks of a cluster", 4, 8)));
     }
 
     #[test]
@@ -160,6 +183,10 @@ mod tests {
             Config { dims: 0, ..good },
             Config { dims: 6, ..good },
             Config { strategy: Strategy::Looped, aside: true, ..good },
+            Config { cluster: 2, threads: 2 * good.row_threads, ..good },
+            Config { cluster: 3, threads: good.row_threads, ..good },
+            Config { cluster: 32, threads: good.row_threads, ..good },
+            Config { cluster: 2, strategy: Strategy::Tiled, threads: good.row_threads, ..good },
         ] {
             assert!(schedule(&p, &bad).is_err(), "{bad:?}");
         }

@@ -1,7 +1,7 @@
 //! What a tuner tries: the Configs beside the heuristic's that a launch may run with, and their text form.
 
 use super::{Chooser, Config, Geometry, Strategy};
-use crate::kernel::{ASIDE_BYTES, SHARED_BYTES, WARP};
+use crate::kernel::{ASIDE_BYTES, CLUSTER, SHARED_BYTES, WARP};
 use std::fmt;
 
 /// Registers of a processor, and of a thread at most.
@@ -10,6 +10,8 @@ const REGISTERS: (u32, u32) = (65536, 255);
 const BESIDE: u32 = 32;
 /// Most elements of a tensor that a thread holds: beyond, texts grow long and registers run out.
 const MOST: u64 = 64;
+/// Columns of a row that blocks share, at least: shorter ones are read faster than a cluster meets.
+const SHARED_ROW: u64 = 8192;
 
 impl Chooser {
     /// The heuristic's choice for this launch, then all others worth a trial, those nearest to it first. Each holds the
@@ -27,7 +29,7 @@ impl Chooser {
             all.extend(BLOCKS.map(|threads| Config { threads, ..first }));
         }
         all.retain(|c| *c != first);
-        all.sort_by_key(|c| distance(&first, c));
+        all.sort_by_key(|c| c.distance(&first));
         all.dedup();
         all.insert(0, first);
         all
@@ -45,19 +47,24 @@ impl Chooser {
             }
         }
         let powers = |from: u32, to: u32| (from.ilog2()..=to.ilog2()).map(|n| 1u32 << n).collect::<Vec<_>>();
+        let shared = f.stages && !f.scans && chunks * u64::from(base.vector) >= SHARED_ROW;
+        let clusters = powers(1, if shared { g.device.cluster.clamp(1, CLUSTER) } else { 1 });
+        let per_row = |from: u32| pairs(&powers(from, 1024), &BLOCKS);
         if f.stages {
-            for (row_threads, threads) in pairs(&powers(1, 1024), &BLOCKS) {
-                let chunks = chunks.div_ceil(u64::from(row_threads));
+            for (cluster, (row_threads, threads)) in pairs(&clusters, &per_row(1)) {
+                let holders = u64::from(row_threads * cluster);
+                let chunks = chunks.div_ceil(holders);
                 // threads without a chunk of the row are idle
-                let fits = threads >= row_threads && u64::from(row_threads) <= whole;
+                let fits = shares(cluster, row_threads, threads) && holders <= whole;
                 if !fits || chunks > 16 || chunks * u64::from(base.vector) > MOST {
                     continue;
                 }
-                let held = Config { strategy: Strategy::Resident, threads, row_threads, chunks: chunks as u32, ..base };
+                let chunks = chunks as u32;
+                let held = Config { strategy: Strategy::Resident, threads, row_threads, chunks, cluster, ..base };
                 if holds(&held, f.bytes) {
                     all.push(held);
                 }
-                let aside = u64::from(threads) * chunks * u64::from(base.vector) * u64::from(f.sum_bytes);
+                let aside = u64::from(threads * chunks * base.vector * f.sum_bytes);
                 let most = u64::from(g.device.shared).saturating_sub(SHARED_BYTES as u64).min(ASIDE_BYTES as u64);
                 if f.sum_bytes > 0 && aside <= most && holds(&held, f.bytes - f.sum_bytes - f.col_bytes) {
                     all.push(Config { aside: true, ..held });
@@ -66,9 +73,10 @@ impl Chooser {
         }
         // sums of columns need columns that stay with their thread
         if f.sum_bytes == 0 && chunks > 1 {
-            for (row_threads, threads) in pairs(&powers(WARP, 1024), &BLOCKS) {
-                if threads >= row_threads && u64::from(row_threads) <= whole.max(u64::from(WARP)) {
-                    all.push(Config { strategy: Strategy::Looped, threads, row_threads, chunks: 1, ..base });
+            for (cluster, (row_threads, threads)) in pairs(&clusters, &per_row(WARP)) {
+                let holders = u64::from(row_threads * cluster);
+                if shares(cluster, row_threads, threads) && holders <= whole.max(u64::from(WARP)) {
+                    all.push(Config { strategy: Strategy::Looped, threads, row_threads, chunks: 1, cluster, ..base });
                 }
             }
         }
@@ -88,25 +96,19 @@ impl Chooser {
 /// Threads of a block.
 const BLOCKS: [u32; 5] = [64, 128, 256, 512, 1024];
 
-fn pairs(a: &[u32], b: &[u32]) -> Vec<(u32, u32)> {
+fn pairs<A: Copy, B: Copy>(a: &[A], b: &[B]) -> Vec<(A, B)> {
     a.iter().flat_map(|x| b.iter().map(|y| (*x, *y))).collect()
+}
+
+/// May blocks of so many threads give so many to a row? A cluster gives all, and is not worth less than a few warps.
+fn shares(cluster: u32, row_threads: u32, threads: u32) -> bool {
+    if cluster > 1 { threads == row_threads && threads >= BLOCKS[1] } else { threads >= row_threads }
 }
 
 /// Have registers room for what a thread holds of a row, at so many bytes an element?
 fn holds(c: &Config, bytes: u32) -> bool {
     let words = (c.chunks * c.vector * bytes).div_ceil(4) + BESIDE;
     words <= REGISTERS.1.min(REGISTERS.0 / c.threads)
-}
-
-/// In how many doublings two Configs differ; another strategy is two.
-fn distance(a: &Config, b: &Config) -> u32 {
-    let doublings = |a: u32, b: u32| a.max(1).ilog2().abs_diff(b.max(1).ilog2());
-    let other = u32::from(a.strategy != b.strategy) + u32::from(a.aside != b.aside);
-    2 * other
-        + doublings(a.threads, b.threads)
-        + doublings(a.row_threads, b.row_threads)
-        + doublings(a.vector, b.vector)
-        + doublings(a.chunks, b.chunks)
 }
 
 const NAMES: [(Strategy, &str); 4] = [
@@ -161,6 +163,18 @@ impl Config {
         })
     }
 
+    /// In how many doublings two Configs differ; another strategy is two.
+    pub fn distance(&self, other: &Config) -> u32 {
+        let doublings = |of: fn(&Config) -> u32| of(self).max(1).ilog2().abs_diff(of(other).max(1).ilog2());
+        let others = u32::from(self.strategy != other.strategy) + u32::from(self.aside != other.aside);
+        2 * others
+            + doublings(|c| c.threads)
+            + doublings(|c| c.row_threads)
+            + doublings(|c| c.vector)
+            + doublings(|c| c.chunks)
+            + doublings(|c| c.cluster)
+    }
+
     /// This choice for a launch that the other one was made for.
     #[must_use]
     pub fn for_launch_of(self, other: Config) -> Config {
@@ -201,8 +215,9 @@ mod tests {
     #[test]
     fn every_candidate_has_a_schedule_that_holds_the_launch() {
         for p in programs() {
-            for (rows, cols, shift) in [(64, 4096, 0), (1000, 37, 0), (3, 1024, 1), (4, 1, 0), (2, 70_001, 0)] {
-                let strides = vec![Strides { rows: &[70_016], col: 1, shift }; p.inputs.len()];
+            let sizes = [(64, 4096, 0), (1000, 37, 0), (3, 1024, 1), (4, 1, 0), (2, 70_001, 0), (9, 131_072, 0)];
+            for (rows, cols, shift) in sizes {
+                let strides = vec![Strides { rows: &[131_072], col: 1, shift }; p.inputs.len()];
                 let row_dims = [rows];
                 let device = Device { processors: 132, shared: 232_448, cluster: 8 };
                 let g = Geometry { row_dims: &row_dims, cols, inputs: &strides, uniforms: &[], device };
@@ -215,6 +230,8 @@ mod tests {
                     assert_eq!(made.admits(&g), Ok(()), "{p}{rows}×{cols}: {c:?}");
                 }
                 assert!(all.len() >= 4, "{p}{rows}×{cols}: {}", all.len());
+                let (f, clusters) = (Chooser::of(&p).facts, all.iter().any(|c| c.cluster > 1));
+                assert_eq!(clusters, cols > 65_536 && f.stages && !f.scans, "{p}{rows}×{cols}");
             }
         }
     }
@@ -225,7 +242,7 @@ mod tests {
         let strides = [Strides { rows: &[4096], col: 1, shift: 0 }];
         let g = Geometry { row_dims: &[4096], cols: 4096, inputs: &strides, uniforms: &[], device: Device::default() };
         let all = Chooser::of(p).candidates(&g);
-        let distances: Vec<u32> = all.iter().map(|c| distance(&all[0], c)).collect();
+        let distances: Vec<u32> = all.iter().map(|c| c.distance(&all[0])).collect();
         assert!(distances.is_sorted() && distances[1] == 1, "{distances:?}");
         for strategy in [Strategy::Resident, Strategy::Looped] {
             assert!(all.iter().filter(|c| c.strategy == strategy).count() > 3, "{strategy:?}");

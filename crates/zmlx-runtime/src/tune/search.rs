@@ -1,6 +1,8 @@
-//! The search: Configs measured in turns, so that what else the device does hits all of them alike, the slow ones let go
-//! of early. The heuristic's Config is always among them, and stays unless another is faster by more than the spread of
-//! either, with outputs that were compared.
+//! The search. Making a Config ready (a compiler runs) takes far longer than measuring it, so as many are made ready at
+//! once as the machine has cores, and each batch is what lies nearest to the best so far: a small budget is spent around what
+//! is fast. Those not far from the best are then measured in turns, so that what else the device does hits all of them
+//! alike, and the slow ones are let go of early. The heuristic's Config is always among them, and stays unless another is
+//! faster by more than the spread of either, with outputs that were compared.
 
 use super::Agreement;
 use crate::{Buffer, Error};
@@ -9,22 +11,23 @@ use zmlx_ir::schedule::Config;
 
 /// What runs Configs of one Program on one launch.
 pub trait Trial {
-    /// Makes a Config ready to run: whatever happens once.
-    ///
-    /// # Errors
-    /// Whatever takes it out of the search: it does not compile, or not fit the device.
-    fn prepare(&mut self, config: &Config) -> Result<(), Error>;
+    /// How many Configs are made ready in about the time of one.
+    fn at_once(&self) -> usize;
+
+    /// Makes Configs ready to run: whatever happens once. An answer for each; an error takes it out of the search: it does not
+    /// compile, or not fit the device.
+    fn prepare(&mut self, configs: &[Config]) -> Vec<Result<(), Error>>;
 
     /// Seconds that one run of a prepared Config takes.
     ///
     /// # Errors
-    /// As `prepare`.
+    /// Whatever takes it out of the search.
     fn time(&mut self, config: &Config) -> Result<f64, Error>;
 
     /// What a run of a prepared Config leaves in outputs that were full of NaN.
     ///
     /// # Errors
-    /// As `prepare`.
+    /// As `time`.
     fn outputs(&mut self, config: &Config) -> Result<Vec<Buffer>, Error>;
 
     /// A Config that is out of the search: it is not asked for again.
@@ -53,8 +56,8 @@ pub struct Outcome {
     pub winner: Option<Measured>,
     /// How many Configs there were.
     pub candidates: usize,
-    /// How many of them were measured.
-    pub measured: usize,
+    /// Those that were measured, in the order of their trial, and the median of their first runs in seconds.
+    pub tried: Vec<(Config, f64)>,
     /// Those that did not compile or run.
     pub failed: usize,
     /// Those that were faster with other results, and what differs. A fault of ours, or of a compiler.
@@ -84,9 +87,9 @@ const HALVING: usize = 4;
 /// Fewer runs say nothing of a spread.
 const LEAST: usize = 5;
 /// The share of the budget in which Configs are tried for the first time.
-const FIRST_SHARE: f64 = 0.6;
+const FIRST_SHARE: f64 = 0.75;
 /// A smaller part of the time is no gain.
-const GAIN: f64 = 0.02;
+const GAIN: f64 = 0.03;
 
 struct Runner {
     config: Config,
@@ -121,31 +124,38 @@ pub fn search(
     budget: Duration,
 ) -> Result<Option<Outcome>, Error> {
     let start = Instant::now();
-    let spent = |share: f64| start.elapsed() > budget.mul_f64(share);
-    let Some((heuristic, others)) = candidates.split_first() else { return Ok(None) };
-    let mut field = vec![enter(trial, heuristic, f64::INFINITY)?];
-    let (mut measured, mut failed) = (1, 0);
-    for config in others {
-        if spent(FIRST_SHARE) {
-            break;
-        }
-        match enter(trial, config, best(&field)) {
-            Ok(runner) => {
-                measured += 1;
-                if runner.at(0.5) > MUCH_SLOWER * best(&field) {
+    let Some(heuristic) = candidates.first() else { return Ok(None) };
+    let mut untried = candidates.to_vec();
+    let (mut field, mut tried, mut failed) = (Vec::<Runner>::new(), vec![], 0);
+    let mut last_batch = Duration::ZERO;
+    // the heuristic's comes first in the first batch, whatever the budget
+    while !untried.is_empty() && (field.is_empty() || start.elapsed() + last_batch < budget.mul_f64(FIRST_SHARE)) {
+        let began = Instant::now();
+        let fastest = field.iter().min_by(|a, b| a.at(0.5).total_cmp(&b.at(0.5))).map_or(*heuristic, |r| r.config);
+        untried.sort_by_key(|c| c.distance(&fastest));
+        let many = if budget.is_zero() { 1 } else { trial.at_once().clamp(1, untried.len()) };
+        let batch: Vec<Config> = untried.drain(..many).collect();
+        for (config, ready) in batch.iter().zip(trial.prepare(&batch)) {
+            match ready.and_then(|()| enter(trial, config, best(&field))) {
+                Ok(runner) => {
+                    tried.push((*config, runner.at(0.5)));
+                    if runner.at(0.5) > MUCH_SLOWER * best(&field) {
+                        trial.forget(config);
+                    } else {
+                        field.push(runner);
+                    }
+                }
+                Err(error) if config == heuristic => return Err(error),
+                Err(_) => {
+                    failed += 1;
                     trial.forget(config);
-                } else {
-                    field.push(runner);
                 }
             }
-            Err(_) => {
-                failed += 1;
-                trial.forget(config);
-            }
         }
+        last_batch = began.elapsed();
     }
     for round in 0..ROUNDS {
-        if field.len() == 1 || (spent(1.0) && round + FEW >= LEAST) {
+        if field.len() == 1 || (start.elapsed() > budget && round + FEW >= LEAST) {
             break;
         }
         if round % HALVING == 0 {
@@ -170,8 +180,7 @@ pub fn search(
     let heuristic = field[0].measured();
     let mut rest: Vec<Measured> = field[1..].iter().map(Runner::measured).collect();
     rest.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
-    let mut outcome =
-        Outcome { heuristic, winner: None, candidates: candidates.len(), measured, failed, wrong: vec![] };
+    let mut outcome = Outcome { heuristic, winner: None, candidates: candidates.len(), tried, failed, wrong: vec![] };
     let mut want = None;
     for one in rest {
         let margin = one.spread.max(heuristic.spread).max(GAIN * heuristic.seconds);
@@ -196,9 +205,8 @@ pub fn search(
     Ok(Some(outcome))
 }
 
-/// First runs of a Config: few, and fewer if it is slow.
+/// First runs of a Config that is ready: few, and fewer if it is slow.
 fn enter(trial: &mut dyn Trial, config: &Config, best: f64) -> Result<Runner, Error> {
-    trial.prepare(config)?;
     for _ in 0..WARM {
         trial.time(config)?;
     }
@@ -245,6 +253,9 @@ mod tests {
         wears_out: Vec<u32>,
         wrong: Vec<u32>,
         compile: Duration,
+        cores: usize,
+        /// What was made ready, batch by batch.
+        batches: Vec<Vec<u32>>,
         runs: Vec<u32>,
         state: u64,
     }
@@ -264,15 +275,26 @@ mod tests {
         }
     }
 
+    /// As fast as `config(n)`, and far from it.
+    fn far(n: u32) -> Config {
+        Config { strategy: Strategy::Looped, vector: 16, ..config(n) }
+    }
+
     fn failed() -> Error {
         Error::Device { op: "fake".into(), what: "run".into(), expected: "none".into(), got: "a fault".into() }
     }
 
     impl Trial for Fake {
-        fn prepare(&mut self, c: &Config) -> Result<(), Error> {
+        fn at_once(&self) -> usize {
+            self.cores
+        }
+        fn prepare(&mut self, configs: &[Config]) -> Vec<Result<(), Error>> {
             std::thread::sleep(self.compile);
             self.runs.resize(self.seconds.len(), 0);
-            if self.broken.contains(&(c.chunks - 1)) { Err(failed()) } else { Ok(()) }
+            let numbers: Vec<u32> = configs.iter().map(|c| c.chunks - 1).collect();
+            let made = numbers.iter().map(|n| if self.broken.contains(n) { Err(failed()) } else { Ok(()) }).collect();
+            self.batches.push(numbers);
+            made
         }
         fn time(&mut self, c: &Config) -> Result<f64, Error> {
             let n = c.chunks - 1;
@@ -301,7 +323,7 @@ mod tests {
         let outcome = tuned(&mut fake);
         assert_eq!(outcome.winner.map(|w| w.config), Some(config(3)));
         assert!((outcome.gain() - 2.0).abs() < 0.1, "{outcome:?}");
-        assert_eq!((outcome.candidates, outcome.measured, outcome.failed), (6, 6, 0));
+        assert_eq!((outcome.candidates, outcome.tried.len(), outcome.failed), (6, 6, 0));
         // the heuristic's stays to the end
         assert_eq!(fake.runs[0], fake.runs[3]);
         assert!(fake.runs[1] <= 4 && fake.runs[4] <= 8, "{:?}", fake.runs);
@@ -309,12 +331,12 @@ mod tests {
 
     #[test]
     fn what_is_faster_by_less_than_the_spread_does_not_win() {
-        let near = tuned(&mut Fake { seconds: vec![10e-6, 9.7e-6], noise: 0.2, ..Fake::default() });
+        let near = tuned(&mut Fake { seconds: vec![10e-6, 9.5e-6], noise: 0.2, ..Fake::default() });
         assert_eq!(near.winner, None, "{near:?}");
         assert_eq!(near.best(), &near.heuristic);
-        let clear = tuned(&mut Fake { seconds: vec![10e-6, 9.7e-6], noise: 0.002, ..Fake::default() });
+        let clear = tuned(&mut Fake { seconds: vec![10e-6, 9.5e-6], noise: 0.002, ..Fake::default() });
         assert_eq!(clear.winner.map(|w| w.config), Some(config(1)), "{clear:?}");
-        let least = tuned(&mut Fake { seconds: vec![10e-6, 9.9e-6], ..Fake::default() });
+        let least = tuned(&mut Fake { seconds: vec![10e-6, 9.75e-6], ..Fake::default() });
         assert_eq!(least.winner, None, "{least:?}");
     }
 
@@ -340,7 +362,7 @@ mod tests {
         };
         let outcome = tuned(&mut fake);
         assert_eq!(outcome.winner.map(|w| w.config), Some(config(4)));
-        assert_eq!((outcome.failed, outcome.measured), (3, 3));
+        assert_eq!((outcome.failed, outcome.tried.len()), (3, 3));
     }
 
     #[test]
@@ -354,6 +376,21 @@ mod tests {
     }
 
     #[test]
+    fn each_batch_is_what_lies_nearest_to_the_best_so_far() {
+        // the farther from the heuristic's choice, the faster: the chunks of a Config double along the way
+        let numbers = [0, 1, 3, 7, 15, 31, 63];
+        let candidates: Vec<Config> = numbers.iter().flat_map(|n| [config(*n), far(*n)]).collect();
+        let mut seconds = vec![20e-6; 64];
+        numbers.iter().enumerate().for_each(|(k, n)| seconds[*n as usize] = 10e-6 / (k + 1) as f64);
+        let mut fake = Fake { seconds, cores: 2, ..Fake::default() };
+        let outcome = search(&mut fake, &candidates, Agreement::Bits, Duration::from_secs(10));
+        let outcome = outcome.expect("a search").expect("an outcome");
+        assert_eq!(outcome.winner.map(|w| w.config.chunks), Some(64));
+        assert_eq!(fake.batches[..3], [[0, 1], [3, 7], [15, 31]]);
+        assert_eq!(outcome.tried.len(), candidates.len());
+    }
+
+    #[test]
     fn a_search_ends_with_its_budget_and_measures_the_heuristic_all_the_same() {
         let compile = Duration::from_millis(5);
         let mut fake = Fake { seconds: vec![10e-6; 100], compile, ..Fake::default() };
@@ -362,8 +399,15 @@ mod tests {
         let outcome = search(&mut fake, &candidates, Agreement::Bits, Duration::from_millis(40));
         let outcome = outcome.expect("a search").expect("an outcome");
         assert!(start.elapsed() < Duration::from_millis(400), "{:?}", start.elapsed());
-        assert!((1..30).contains(&outcome.measured), "{outcome:?}");
+        assert!((1..30).contains(&outcome.tried.len()), "{outcome:?}");
+        // more at once, more tried
+        let mut many = Fake { cores: 8, runs: vec![], ..fake };
+        let tried = outcome.tried.len();
+        let outcome = search(&mut many, &candidates, Agreement::Bits, Duration::from_millis(40));
+        let outcome = outcome.expect("a search").expect("an outcome");
+        assert!(outcome.tried.len() > tried && outcome.tried.len().is_multiple_of(8), "{outcome:?}");
+        let mut fake = many;
         let none = search(&mut fake, &candidates, Agreement::Bits, Duration::ZERO).expect("a search");
-        assert_eq!(none.map(|o| (o.measured, o.winner, o.heuristic.seconds)), Some((1, None, 10e-6)));
+        assert_eq!(none.map(|o| (o.tried.len(), o.winner, o.heuristic.seconds)), Some((1, None, 10e-6)));
     }
 }

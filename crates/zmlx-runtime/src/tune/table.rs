@@ -18,7 +18,7 @@ use std::{
 };
 use zmlx_ir::{Program, schedule::Config};
 
-/// Tuned on an H100 by `zmlx tune --export`; without lines: not measured yet.
+/// Tuned on an H100 by `zmlx tune`, written by `zmlx tune --export FILE --winners`.
 const SHIPPED: &str = include_str!("../../assets/tuned.txt");
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const MAGIC: &str = "zmlx tuned 1 ";
@@ -193,9 +193,12 @@ impl Tuned {
         self.add(Table([(key, Line { name: program.name.clone(), found })].into()))
     }
 
-    /// All of this machine's lines, as a file to share.
-    pub fn export(&self) -> String {
-        self.lock().to_text()
+    /// This machine's lines, as a file to share, and their number: all, or those alone where something is faster than the
+    /// heuristic's choice.
+    pub fn export(&self, winners: bool) -> (String, usize) {
+        let mut table = self.lock().clone();
+        table.0.retain(|_, l| !winners || l.found.config.is_some());
+        (table.to_text(), table.0.len())
     }
 
     /// Takes in the lines of a file that was exported, in place of those for the same; gives their number. None: the text
@@ -355,11 +358,14 @@ mod tests {
         let (here, there) = (Tuned::at(None), Tuned::at(None));
         let (p, bucket) = (program("a\tb\nc", "exp(x)", DType::F32), Bucket::of(7, 4099));
         here.keep(&p, &place("13.0"), bucket, found(RESIDENT)).expect("memory");
-        assert_eq!(there.import(&here.export()).expect("memory"), Some(1));
+        assert_eq!(there.import(&here.export(false).0).expect("memory"), Some(1));
         assert_eq!(there.known(&p, &place("13.0")), [(bucket, found(RESIDENT))]);
         assert_eq!(there.import("no table").expect("memory"), None);
-        assert_eq!(there.import(&here.export().replace("128/32", "128/64")).expect("memory"), None);
+        assert_eq!(there.import(&here.export(false).0.replace("128/32", "128/64")).expect("memory"), None);
         assert_eq!(there.len().0, 1);
+        here.keep(&p, &place("13.0"), Bucket::of(9, 9), found("heuristic")).expect("memory");
+        assert_eq!([here.export(true), here.export(false)].map(|e| e.1), [1, 2]);
+        assert_eq!(there.import(&here.export(true).0).expect("memory"), Some(1));
     }
 
     #[test]

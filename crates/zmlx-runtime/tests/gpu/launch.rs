@@ -99,7 +99,7 @@ pub fn run(unit: &Unit, dialect: Dialect, schedule: &Schedule, case: &Case, orde
         cols,
         inputs: &strides,
         uniforms: &case.uniforms,
-        device: Device { processors: 3, ..Device::default() },
+        device: Device { processors: 3, cluster: 8, ..Device::default() },
     };
     schedule.admits(&geometry).map_err(|(what, most, got)| format!("{got} {what}, at most {most}"))?;
     let length = |k: usize| {

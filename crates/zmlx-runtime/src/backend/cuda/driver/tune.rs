@@ -15,7 +15,7 @@ use cudarc::driver::{
     sys::{self, CUevent, CUstream, CUstreamCaptureStatus},
 };
 use half::{bf16, f16};
-use std::time::Duration;
+use std::{panic::resume_unwind, thread, time::Duration};
 use zmlx_ir::{
     DType,
     schedule::{Config, Geometry},
@@ -186,18 +186,8 @@ impl<'a> Bench<'a> {
         unsafe { loaded.queue(self.launch, self.geometry, &outputs, &scratch) }
     }
 
-    /// The winner is loaded already.
-    fn keep(&mut self, outcome: &Outcome) {
-        let config = outcome.best().config;
-        if let Some(at) = self.ready.iter().position(|l| l.config == config) {
-            self.kernel.add(self.ready.swap_remove(at));
-        }
-    }
-}
-
-impl Trial for Bench<'_> {
-    fn prepare(&mut self, config: &Config) -> Result<(), Error> {
-        let loaded = self.kernel.load(*config)?;
+    /// Takes in a Config that is compiled, if it holds the launch.
+    fn enter(&mut self, loaded: Loaded) -> Result<(), Error> {
         if let Err((what, most, got)) = loaded.schedule.admits(self.geometry) {
             return Err(self.kernel.unfit(what, most as usize, got as usize));
         }
@@ -212,6 +202,30 @@ impl Trial for Bench<'_> {
         }
         self.ready.push(loaded);
         Ok(())
+    }
+
+    /// The winner is loaded already.
+    fn keep(&mut self, outcome: &Outcome) {
+        let config = outcome.best().config;
+        if let Some(at) = self.ready.iter().position(|l| l.config == config) {
+            self.kernel.add(self.ready.swap_remove(at));
+        }
+    }
+}
+
+impl Trial for Bench<'_> {
+    fn at_once(&self) -> usize {
+        thread::available_parallelism().map_or(1, usize::from)
+    }
+
+    fn prepare(&mut self, configs: &[Config]) -> Vec<Result<(), Error>> {
+        let kernel = self.kernel;
+        let loaded: Vec<Result<Loaded, Error>> = thread::scope(|scope| {
+            let compiling: Vec<_> = configs.iter().map(|config| scope.spawn(|| kernel.load(*config))).collect();
+            let made = |thread: thread::ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|p| resume_unwind(p));
+            compiling.into_iter().map(made).collect()
+        });
+        loaded.into_iter().map(|made| made.and_then(|loaded| self.enter(loaded))).collect()
     }
 
     fn time(&mut self, config: &Config) -> Result<f64, Error> {

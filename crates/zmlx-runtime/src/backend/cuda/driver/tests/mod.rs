@@ -17,6 +17,7 @@ use std::{
 };
 
 mod cluster;
+mod host;
 mod raw;
 mod texts;
 
@@ -284,40 +285,4 @@ fn an_entry_that_the_text_lacks_is_an_error() {
     let error = load(&device.context, &source("scale", texts::SCALE), &["scale", "shift"], &device.cache);
     let error = error.unwrap_err().to_string();
     assert!(error.starts_with("scale: entry of the text, expected extern \"C\" __global__ void shift(…)"), "{error}");
-}
-
-#[test]
-fn a_launch_takes_few_microseconds_of_the_host() {
-    let Some(device) = Device::new("host") else { return };
-    let scale = device.load("scale", texts::SCALE);
-    let memory = device.upload(&[1f32]);
-    let (mut x, mut y) = (device.address(&memory), device.address(&memory));
-    let (mut a, mut n, stream) = (1f32, 1u32, device.stream.cu_stream());
-    let mut params: [*mut c_void; 4] =
-        [(&raw mut x).cast(), (&raw mut y).cast(), (&raw mut a).cast(), (&raw mut n).cast()];
-    // Batches short enough that the queue never fills, the two in turn.
-    let (mut ours, mut bare) = (Vec::new(), Vec::new());
-    for _ in 0..50 {
-        for (times, checked) in [(&mut ours, true), (&mut bare, false)] {
-            let start = Instant::now();
-            for _ in 0..100 {
-                // SAFETY: the arguments of the text, and memory that outlives the wait below.
-                unsafe {
-                    if checked {
-                        launch(&scale, [1; 3], 32, 0, stream, &mut params).expect("a launch");
-                    } else {
-                        let p = params.as_mut_ptr();
-                        sys::cuLaunchKernel(scale.raw(), 1, 1, 1, 32, 1, 1, 0, stream, p, std::ptr::null_mut());
-                    }
-                }
-            }
-            times.push(start.elapsed() / 100);
-            device.stream.synchronize().expect("the stream");
-        }
-    }
-    ours.sort();
-    bare.sort();
-    let (ours, bare) = (ours[25], bare[25]);
-    writeln!(std::io::stderr(), "host time of a launch {ours:?}, of the driver's call alone {bare:?}").expect("stderr");
-    assert!(ours < 2 * bare + Duration::from_micros(1), "{ours:?} against {bare:?}");
 }
