@@ -55,9 +55,19 @@ pub(super) struct Chunk {
     pub held: Expr,
 }
 
+/// What a stage computes or reads of elements. What it makes for later stages is not there yet, and reads inputs too.
+fn needed(s: &mut Lower<'_>, work: &Work) -> Vec<bool> {
+    let kept: Vec<Option<VarId>> = work.kept.iter().map(|k| s.held[k.index()].take()).collect();
+    let needed = s.needed(&work.roots);
+    for (id, var) in work.kept.iter().zip(kept) {
+        s.held[id.index()] = var;
+    }
+    needed
+}
+
 /// Arrays for so many chunks of each input that is read, by slot.
 pub(super) fn input_arrays(s: &mut Lower<'_>, work: &Work, chunks: u32) -> Vec<(usize, Id, VarId)> {
-    let needed = s.needed(&work.roots);
+    let needed = needed(s, work);
     let mut arrays = vec![];
     let p = s.p;
     for id in p.ids().filter(|i| needed[i.index()]) {
@@ -92,7 +102,7 @@ pub(super) fn chunk(s: &mut Lower<'_>, work: &Work, accs: &[Acc], sums: &Held, a
 
 /// Random numbers of a chunk, four at a time, unless they are there.
 pub(super) fn random(s: &mut Lower<'_>, work: &Work, col: &Expr, arrays: &mut Vec<(usize, Id, VarId)>) {
-    let needed = s.needed(&work.roots);
+    let needed = needed(s, work);
     if !s.cfg.vector.is_multiple_of(4) {
         return;
     }

@@ -40,13 +40,14 @@ pub static ENTRY: Entry = Entry {
 
 /// Dropout with probability `0 ≤ p < 1`; the same seed gives the same mask, and the gradient uses it too.
 pub fn dropout(x: &Tensor, p: f64, seed: i64) -> Result<Tensor> {
-    if !(0.0..1.0).contains(&p) {
-        return Err(crate::Error::Argument {
-            op: "dropout".into(),
-            what: "p".into(),
-            expected: "0 ≤ p < 1".into(),
-            got: p.to_string(),
-        });
-    }
+    check_probability("dropout", p)?;
     ENTRY.run1(&[x], &[p.into(), seed.into()])
+}
+
+/// What is dropped with this probability must be scaled by 1 / (1 − p).
+pub(super) fn check_probability(op: &str, p: f64) -> Result<()> {
+    if (0.0..1.0).contains(&p) {
+        return Ok(());
+    }
+    Err(crate::Error::Argument { op: op.into(), what: "p".into(), expected: "0 ≤ p < 1".into(), got: p.to_string() })
 }

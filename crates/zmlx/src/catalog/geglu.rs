@@ -37,3 +37,9 @@ pub static ENTRY: Entry = Entry {
 pub fn geglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     ENTRY.run1(&[gate, up], &[])
 }
+
+/// gelu(gate)·up of `x`, whose last dimension holds gate and up side by side.
+pub fn geglu_packed(x: &Tensor) -> Result<Tensor> {
+    let (gate, up) = super::swiglu::halves("geglu_packed", "x", x)?;
+    geglu(&gate, &up)
+}

@@ -22,7 +22,7 @@ pub static ENTRY: Entry = Entry {
     name: "layer_norm",
     summary: "(x - mean(x)) * rsqrt(var(x) + eps) * w + b",
     formula: "let d = x - mean(x); d * rsqrt(mean(d * d) + eps) * w + b",
-    zmlx: &["norms.layernorm", "norms.layer_norm_no_weight"],
+    zmlx: &["norms.layernorm"],
     args: &[Arg::full("x"), Arg::col("w"), Arg::col("b")],
     uniforms: &[("eps", Scalar::Float(1e-5))],
     fallback: |t, u| {

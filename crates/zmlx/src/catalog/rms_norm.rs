@@ -21,7 +21,7 @@ pub static ENTRY: Entry = Entry {
     name: "rms_norm",
     summary: "x * rsqrt(mean(x * x) + eps) * w",
     formula: "x * rsqrt(mean(x * x) + eps) * w",
-    zmlx: &["norms.rmsnorm", "norms.rmsnorm_grad", "norms.rms_norm_no_weight"],
+    zmlx: &["norms.rmsnorm", "norms.rmsnorm_grad"],
     args: &[Arg::full("x"), Arg::col("w")],
     uniforms: &[("eps", Scalar::Float(1e-5))],
     fallback: |t, u| {

@@ -12,7 +12,7 @@ use crate::{
     Result,
     entry::{Arg, Entry, Gradient},
 };
-use candle_core::Tensor;
+use candle_core::{D, Tensor};
 use std::sync::OnceLock;
 
 /// What the catalog knows of `swiglu`.
@@ -32,4 +32,24 @@ pub static ENTRY: Entry = Entry {
 /// silu(gate)·up, elementwise.
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     ENTRY.run1(&[gate, up], &[])
+}
+
+/// silu(gate)·up of `x`, whose last dimension holds gate and up side by side.
+pub fn swiglu_packed(x: &Tensor) -> Result<Tensor> {
+    let (gate, up) = halves("swiglu_packed", "x", x)?;
+    swiglu(&gate, &up)
+}
+
+/// Both halves of the last dimension, as views.
+pub(super) fn halves(op: &str, what: &str, x: &Tensor) -> Result<(Tensor, Tensor)> {
+    let last = x.dims().last().copied().unwrap_or(1);
+    if last % 2 != 0 {
+        return Err(crate::Error::Argument {
+            op: op.into(),
+            what: what.into(),
+            expected: "an even last dimension, the halves side by side".into(),
+            got: format!("shape {:?}", x.dims()),
+        });
+    }
+    Ok((x.narrow(D::Minus1, 0, last / 2)?, x.narrow(D::Minus1, last / 2, last / 2)?))
 }

@@ -1,0 +1,39 @@
+//! Bias and GELU (tanh form) in one pass: y = gelu(x + b)
+//!
+//! | name | shape   | dtype            | note |
+//! |------|---------|------------------|------|
+//! | x    | [.., C] | f16 bf16 f32 f64 |      |
+//! | b    | [C]     | a float          |      |
+//! | y    | [.., C] | as x             |      |
+//! Cost: 2·N elements moved.
+//! Source: arXiv:1606.08415.
+
+use crate::{
+    Result,
+    entry::{Arg, Entry, Gradient},
+};
+use candle_core::Tensor;
+use std::sync::OnceLock;
+
+/// What the catalog knows of `bias_gelu`.
+pub static ENTRY: Entry = Entry {
+    name: "bias_gelu",
+    summary: "gelu(x + b)",
+    formula: "gelu(x + b)",
+    zmlx: &["fused.bias_gelu_tanh"],
+    args: &[Arg::full("x"), Arg::col("b")],
+    uniforms: &[],
+    fallback: |t, _| {
+        let x = t[0].broadcast_add(&t[1])?;
+        let inner = ((&x + (x.powf(3.0)? * 0.044715)?)? * (2.0 / std::f64::consts::PI).sqrt())?;
+        Ok(vec![(((inner.tanh()? + 1.0)? * &x)? * 0.5)?])
+    },
+    gradient: Gradient::Derived,
+    moves: 2.0,
+    cell: OnceLock::new(),
+};
+
+/// gelu(x + b), the bias `b` along the last dimension, gelu in its tanh form.
+pub fn bias_gelu(x: &Tensor, b: &Tensor) -> Result<Tensor> {
+    ENTRY.run1(&[x, b], &[])
+}

@@ -1,0 +1,38 @@
+//! RMSNorm without a weight: y = x / sqrt(mean(x²) + eps)
+//!
+//! | name | shape   | dtype            | note |
+//! |------|---------|------------------|------|
+//! | x    | [.., C] | f16 bf16 f32 f64 |      |
+//! | y    | [.., C] | as x             |      |
+//! Cost: 2·N elements moved.
+//! Source: arXiv:1910.07467, equation 4. eps is inside the root, in units of x².
+
+use crate::{
+    Result,
+    entry::{Arg, Entry, Gradient, float},
+};
+use candle_core::{D, Tensor};
+use std::sync::OnceLock;
+use zmlx_ir::Scalar;
+
+/// What the catalog knows of `rms_norm_no_weight`.
+pub static ENTRY: Entry = Entry {
+    name: "rms_norm_no_weight",
+    summary: "x * rsqrt(mean(x * x) + eps)",
+    formula: "x * rsqrt(mean(x * x) + eps)",
+    zmlx: &["norms.rms_norm_no_weight"],
+    args: &[Arg::full("x")],
+    uniforms: &[("eps", Scalar::Float(1e-5))],
+    fallback: |t, u| {
+        let r = ((t[0].sqr()?.mean_keepdim(D::Minus1)? + float(u[0]))?.sqrt()?).recip()?;
+        Ok(vec![t[0].broadcast_mul(&r)?])
+    },
+    gradient: Gradient::Derived,
+    moves: 2.0,
+    cell: OnceLock::new(),
+};
+
+/// RMSNorm over the last dimension, with `eps` in units of x².
+pub fn rms_norm_no_weight(x: &Tensor, eps: f64) -> Result<Tensor> {
+    ENTRY.run1(&[x], &[eps.into()])
+}

@@ -1,0 +1,418 @@
+#include <metal_stdlib>
+using namespace metal;
+
+static inline float bf16_to_f32(ushort x) {
+    return as_type<float>((uint)x << 16);
+}
+
+static inline ushort f32_to_bf16(float x) {
+    const uint u = as_type<uint>(x);
+    if (x != x) {
+        return (ushort)((u >> 16) | 64);
+    }
+    return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
+}
+
+static inline uint pack_bf16(float low, float high) {
+    return (uint)f32_to_bf16(low) | (uint)f32_to_bf16(high) << 16;
+}
+
+static inline int min_i32(int a, int b) {
+    return a <= b ? a : b;
+}
+
+static inline float sigmoid_f32(float x) {
+    const float e = metal::precise::exp(-metal::fabs(x));
+    const float r = 1.0f / (1.0f + e);
+    return x >= 0.0f ? r : e * r;
+}
+
+static inline float half_bf16(uint w, int i) {
+    return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
+}
+
+static inline uint put_bf16(uint w, int i, float x) {
+    const uint bits = f32_to_bf16(x);
+    return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;
+}
+
+static inline void load_f32x4(device const float* p, thread float* v) {
+    const float4 t = *(device const float4*)p;
+    v[0] = t.x;
+    v[1] = t.y;
+    v[2] = t.z;
+    v[3] = t.w;
+}
+
+static inline void store_bf16x8(device ushort* p, const thread float* v) {
+    uint w[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        w[i] = pack_bf16(v[2 * i], v[2 * i + 1]);
+    }
+    uint4 t;
+    t.x = w[0];
+    t.y = w[1];
+    t.z = w[2];
+    t.w = w[3];
+    *(device uint4*)p = t;
+}
+
+static inline void store_f32x4(device float* p, const thread float* v) {
+    float4 t;
+    t.x = v[0];
+    t.y = v[1];
+    t.z = v[2];
+    t.w = v[3];
+    *(device float4*)p = t;
+}
+
+static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
+    const uint4 t = *(device const uint4*)p;
+    w[0] = t.x;
+    w[1] = t.y;
+    w[2] = t.z;
+    w[3] = t.w;
+}
+
+struct bias_gelu_f32__args {
+    int chunks;
+    int rows;
+    int x_row_stride_0;
+    int cols;
+    int x_shift;
+    int x_col;
+    int b_shift;
+    int b_col;
+};
+
+[[max_total_threads_per_threadgroup(256)]]
+kernel void bias_gelu_f32_(device const float* x [[buffer(0)]],
+    device const float* b [[buffer(1)]],
+    device float* out [[buffer(2)]],
+    constant bias_gelu_f32__args& args [[buffer(3)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    const int total = args.rows * args.chunks;
+    for (int first = (bid * 1024) + tid; first < total; first += blocks * 1024) {
+        float x_chunk[16];
+        float b_chunk[16];
+#pragma unroll
+        for (int c = 0; c < 4; c++) {
+            const bool lives = (first + (c * 256)) < total;
+            const int chunk = min_i32((first + (c * 256)), (total - 1));
+            const int row = (args.rows == 1) ? 0 : (chunk / args.chunks);
+            const int x_row = row * args.x_row_stride_0;
+            const int out_row = row * args.cols;
+            const int shift = out_row & 3;
+            const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
+            const bool b_vectors = (((args.b_shift - shift) & 3) == 0) && (args.b_col == 1);
+            const int col = ((chunk - (row * args.chunks)) * 4) - shift;
+            const bool full = (0 <= col) && ((col + 4) <= args.cols);
+            if (full && x_vectors) {
+                load_f32x4(&x[x_row + col], &x_chunk[c * 4]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    x_chunk[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                }
+            }
+            if (full && b_vectors) {
+                load_f32x4(&b[col], &b_chunk[c * 4]);
+            } else {
+#pragma unroll
+                for (int i_2 = 0; i_2 < 4; i_2++) {
+                    b_chunk[(c * 4) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? b[(col + i_2) * args.b_col] : 0.0f;
+                }
+            }
+        }
+#pragma unroll
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const bool lives_2 = (first + (c_2 * 256)) < total;
+            const int chunk_2 = min_i32((first + (c_2 * 256)), (total - 1));
+            const int row_2 = (args.rows == 1) ? 0 : (chunk_2 / args.chunks);
+            const int x_row_2 = row_2 * args.x_row_stride_0;
+            const int out_row_2 = row_2 * args.cols;
+            const int shift_2 = out_row_2 & 3;
+            const bool x_vectors_2 = ((((x_row_2 + args.x_shift) - shift_2) & 3) == 0) && (args.x_col == 1);
+            const bool b_vectors_2 = (((args.b_shift - shift_2) & 3) == 0) && (args.b_col == 1);
+            const int col_2 = ((chunk_2 - (row_2 * args.chunks)) * 4) - shift_2;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+            float out_chunk[4];
+#pragma unroll
+            for (int i_3 = 0; i_3 < 4; i_3++) {
+                const float add_2 = x_chunk[(c_2 * 4) + i_3] + b_chunk[(c_2 * 4) + i_3];
+                const float mul_9 = (add_2 + ((add_2 * (add_2 * add_2)) * 0.044715f)) * 1.5957692f;
+                out_chunk[i_3] = add_2 * sigmoid_f32(mul_9);
+            }
+            if (lives_2) {
+                if (full_2) {
+                    store_f32x4(&out[out_row_2 + col_2], &out_chunk[0]);
+                } else {
+#pragma unroll
+                    for (int i_4 = 0; i_4 < 4; i_4++) {
+                        if ((0 <= (col_2 + i_4)) && ((col_2 + i_4) < args.cols)) {
+                            out[out_row_2 + (col_2 + i_4)] = out_chunk[i_4];
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct bias_gelu_bf16__args {
+    int chunks;
+    int rows;
+    int x_row_stride_0;
+    int cols;
+    int x_shift;
+    int x_col;
+    int b_shift;
+    int b_col;
+};
+
+[[max_total_threads_per_threadgroup(256)]]
+kernel void bias_gelu_bf16_(device const ushort* x [[buffer(0)]],
+    device const ushort* b [[buffer(1)]],
+    device ushort* out [[buffer(2)]],
+    constant bias_gelu_bf16__args& args [[buffer(3)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    const int total = args.rows * args.chunks;
+    for (int first = (bid * 1024) + tid; first < total; first += blocks * 1024) {
+        uint x_chunk[16];
+        uint b_chunk[16];
+#pragma unroll
+        for (int c = 0; c < 4; c++) {
+            const bool lives = (first + (c * 256)) < total;
+            const int chunk = min_i32((first + (c * 256)), (total - 1));
+            const int row = (args.rows == 1) ? 0 : (chunk / args.chunks);
+            const int x_row = row * args.x_row_stride_0;
+            const int out_row = row * args.cols;
+            const int shift = out_row & 7;
+            const bool x_vectors = ((((x_row + args.x_shift) - shift) & 7) == 0) && (args.x_col == 1);
+            const bool b_vectors = (((args.b_shift - shift) & 7) == 0) && (args.b_col == 1);
+            const int col = ((chunk - (row * args.chunks)) * 8) - shift;
+            const bool full = (0 <= col) && ((col + 8) <= args.cols);
+            if (full && x_vectors) {
+                copy_bf16x8(&x[x_row + col], &x_chunk[(c * 8) / 2]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 8; i++) {
+                    x_chunk[((c * 8) + i) / 2] = put_bf16(x_chunk[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
+                }
+            }
+            if (full && b_vectors) {
+                copy_bf16x8(&b[col], &b_chunk[(c * 8) / 2]);
+            } else {
+#pragma unroll
+                for (int i_2 = 0; i_2 < 8; i_2++) {
+                    b_chunk[((c * 8) + i_2) / 2] = put_bf16(b_chunk[((c * 8) + i_2) / 2], ((c * 8) + i_2) & 1, ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? bf16_to_f32(b[(col + i_2) * args.b_col]) : 0.0f);
+                }
+            }
+        }
+#pragma unroll
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const bool lives_2 = (first + (c_2 * 256)) < total;
+            const int chunk_2 = min_i32((first + (c_2 * 256)), (total - 1));
+            const int row_2 = (args.rows == 1) ? 0 : (chunk_2 / args.chunks);
+            const int x_row_2 = row_2 * args.x_row_stride_0;
+            const int out_row_2 = row_2 * args.cols;
+            const int shift_2 = out_row_2 & 7;
+            const bool x_vectors_2 = ((((x_row_2 + args.x_shift) - shift_2) & 7) == 0) && (args.x_col == 1);
+            const bool b_vectors_2 = (((args.b_shift - shift_2) & 7) == 0) && (args.b_col == 1);
+            const int col_2 = ((chunk_2 - (row_2 * args.chunks)) * 8) - shift_2;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
+            float out_chunk[8];
+#pragma unroll
+            for (int i_3 = 0; i_3 < 8; i_3++) {
+                const float add_2 = half_bf16(x_chunk[((c_2 * 8) + i_3) / 2], ((c_2 * 8) + i_3) & 1) + half_bf16(b_chunk[((c_2 * 8) + i_3) / 2], ((c_2 * 8) + i_3) & 1);
+                const float mul_9 = (add_2 + ((add_2 * (add_2 * add_2)) * 0.044715f)) * 1.5957692f;
+                out_chunk[i_3] = add_2 * sigmoid_f32(mul_9);
+            }
+            if (lives_2) {
+                if (full_2) {
+                    store_bf16x8(&out[out_row_2 + col_2], &out_chunk[0]);
+                } else {
+#pragma unroll
+                    for (int i_4 = 0; i_4 < 8; i_4++) {
+                        if ((0 <= (col_2 + i_4)) && ((col_2 + i_4) < args.cols)) {
+                            out[out_row_2 + (col_2 + i_4)] = f32_to_bf16(out_chunk[i_4]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct bias_gelu_vjp_f32__args {
+    int pitch;
+    int b_shift;
+    int b_col;
+    int cols;
+    int rows;
+    int x_row_stride_0;
+    int g_out_row_stride_0;
+    int x_shift;
+    int x_col;
+    int g_out_shift;
+    int g_out_col;
+};
+
+[[max_total_threads_per_threadgroup(256)]]
+kernel void bias_gelu_vjp_f32_(device const float* x [[buffer(0)]],
+    device const float* b [[buffer(1)]],
+    device const float* g_out [[buffer(2)]],
+    device float* d_x [[buffer(3)]],
+    device float* parts_19 [[buffer(4)]],
+    constant bias_gelu_vjp_f32__args& args [[buffer(5)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    threadgroup float meeting[1024];
+    const int lane = tid & 127;
+    const int sub = tid / 128;
+    float sum_19[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        sum_19[i] = 0.0f;
+    }
+    const int tiles = args.pitch / 512;
+    const int first_chunk = ((bid % tiles) * 128) + lane;
+    const int part = bid / tiles;
+    const int parts = blocks / tiles;
+    float b_held[4];
+    const bool b_vectors = ((args.b_shift & 3) == 0) && (args.b_col == 1);
+    const int col = first_chunk * 4;
+    const bool full = (col + 4) <= args.cols;
+    if (full && b_vectors) {
+        load_f32x4(&b[col], &b_held[0]);
+    } else {
+#pragma unroll
+        for (int i_2 = 0; i_2 < 4; i_2++) {
+            b_held[i_2] = ((col + i_2) < args.cols) ? b[(col + i_2) * args.b_col] : 0.0f;
+        }
+    }
+    for (int base = part * 2; base < args.rows; base += parts * 2) {
+        const int row = base + sub;
+        const bool lives = row < args.rows;
+        const int row_2 = min_i32(row, (args.rows - 1));
+        const int x_row = row_2 * args.x_row_stride_0;
+        const int g_out_row = row_2 * args.g_out_row_stride_0;
+        const int d_x_row = row_2 * args.cols;
+        const bool x_vectors = (((x_row + args.x_shift) & 3) == 0) && (args.x_col == 1);
+        const bool g_out_vectors = (((g_out_row + args.g_out_shift) & 3) == 0) && (args.g_out_col == 1);
+        const bool d_x_vectors = (d_x_row & 3) == 0;
+        const int lane_2 = first_chunk;
+        const int col_2 = lane_2 * 4;
+        const bool full_2 = (col_2 + 4) <= args.cols;
+        float x_chunk[4];
+        float g_out_chunk[4];
+        if (full_2 && x_vectors) {
+            load_f32x4(&x[x_row + col_2], &x_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i_3 = 0; i_3 < 4; i_3++) {
+                x_chunk[i_3] = ((col_2 + i_3) < args.cols) ? x[x_row + ((col_2 + i_3) * args.x_col)] : 0.0f;
+            }
+        }
+        if (full_2 && g_out_vectors) {
+            load_f32x4(&g_out[g_out_row + col_2], &g_out_chunk[0]);
+        } else {
+#pragma unroll
+            for (int i_4 = 0; i_4 < 4; i_4++) {
+                g_out_chunk[i_4] = ((col_2 + i_4) < args.cols) ? g_out[g_out_row + ((col_2 + i_4) * args.g_out_col)] : 0.0f;
+            }
+        }
+        float d_x_chunk[4];
+#pragma unroll
+        for (int i_5 = 0; i_5 < 4; i_5++) {
+            const float add_3 = x_chunk[i_5] + b_held[i_5];
+            const float mul_4 = add_3 * add_3;
+            const float sigmoid_10 = sigmoid_f32((metal::fma((add_3 * mul_4), 0.044715f, add_3) * 1.5957692f));
+            const float fma_17 = metal::fma(metal::fma(mul_4, 0.21406445f, 1.5957692f), (add_3 * (1.0f - sigmoid_10)), 1.0f);
+            const float mul_18 = (g_out_chunk[i_5] * sigmoid_10) * fma_17;
+            d_x_chunk[i_5] = mul_18;
+            sum_19[i_5] = sum_19[i_5] + (lives ? mul_18 : 0.0f);
+        }
+        if (lives) {
+            if (full_2 && d_x_vectors) {
+                store_f32x4(&d_x[d_x_row + col_2], &d_x_chunk[0]);
+            } else {
+#pragma unroll
+                for (int i_6 = 0; i_6 < 4; i_6++) {
+                    if ((col_2 + i_6) < args.cols) {
+                        d_x[d_x_row + (col_2 + i_6)] = d_x_chunk[i_6];
+                    }
+                }
+            }
+        }
+    }
+#pragma unroll
+    for (int i_7 = 0; i_7 < 4; i_7++) {
+        meeting[(i_7 * 256) + tid] = sum_19[i_7];
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (sub == 0) {
+#pragma unroll
+        for (int i_8 = 0; i_8 < 4; i_8++) {
+            sum_19[i_8] = sum_19[i_8] + meeting[(i_8 * 256) + (tid + 128)];
+        }
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    const int part_start = part * args.pitch;
+    if (sub == 0) {
+        const int at = part_start + (first_chunk * 4);
+        store_f32x4(&parts_19[at], &sum_19[0]);
+    }
+}
+
+struct bias_gelu_vjp_f32_1_args {
+    int cols;
+    int pitch;
+    int parts;
+};
+
+[[max_total_threads_per_threadgroup(1024)]]
+kernel void bias_gelu_vjp_f32_1(device float* d_b [[buffer(0)]],
+    device const float* parts_19 [[buffer(1)]],
+    constant bias_gelu_vjp_f32_1_args& args [[buffer(2)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    threadgroup float sum_19_of_group[1024];
+    const int lane = tid & 31;
+    const int group = tid / 32;
+    const int col = (bid * 32) + lane;
+    const bool inside = col < args.cols;
+    float sum_19 = 0.0f;
+    if (inside) {
+        for (int part = group; part < args.parts; part += 32) {
+            sum_19 = sum_19 + parts_19[(part * args.pitch) + col];
+        }
+    }
+    sum_19_of_group[tid] = sum_19;
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if ((group == 0) && inside) {
+#pragma unroll
+        for (int g = 1; g < 32; g++) {
+            sum_19 = sum_19 + sum_19_of_group[(g * 32) + lane];
+        }
+        d_b[col] = sum_19;
+    }
+}

@@ -1,0 +1,439 @@
+#include <metal_stdlib>
+using namespace metal;
+
+static inline float bf16_to_f32(ushort x) {
+    return as_type<float>((uint)x << 16);
+}
+
+static inline ushort f32_to_bf16(float x) {
+    const uint u = as_type<uint>(x);
+    if (x != x) {
+        return (ushort)((u >> 16) | 64);
+    }
+    return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
+}
+
+static inline uint pack_bf16(float low, float high) {
+    return (uint)f32_to_bf16(low) | (uint)f32_to_bf16(high) << 16;
+}
+
+static inline float half_bf16(uint w, int i) {
+    return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
+}
+
+static inline uint put_bf16(uint w, int i, float x) {
+    const uint bits = f32_to_bf16(x);
+    return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;
+}
+
+static inline void load_f32x4(device const float* p, thread float* v) {
+    const float4 t = *(device const float4*)p;
+    v[0] = t.x;
+    v[1] = t.y;
+    v[2] = t.z;
+    v[3] = t.w;
+}
+
+static inline void store_bf16x8(device ushort* p, const thread float* v) {
+    uint w[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        w[i] = pack_bf16(v[2 * i], v[2 * i + 1]);
+    }
+    uint4 t;
+    t.x = w[0];
+    t.y = w[1];
+    t.z = w[2];
+    t.w = w[3];
+    *(device uint4*)p = t;
+}
+
+static inline void store_f32x4(device float* p, const thread float* v) {
+    float4 t;
+    t.x = v[0];
+    t.y = v[1];
+    t.z = v[2];
+    t.w = v[3];
+    *(device float4*)p = t;
+}
+
+static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
+    const uint4 t = *(device const uint4*)p;
+    w[0] = t.x;
+    w[1] = t.y;
+    w[2] = t.z;
+    w[3] = t.w;
+}
+
+struct rms_norm_no_weight_f32__args {
+    float eps;
+    int cols;
+    int rows;
+    int x_row_stride_0;
+    int x_shift;
+    int x_col;
+};
+
+[[max_total_threads_per_threadgroup(256)]]
+kernel void rms_norm_no_weight_f32_(device const float* x [[buffer(0)]],
+    device float* out [[buffer(1)]],
+    constant rms_norm_no_weight_f32__args& args [[buffer(2)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    threadgroup float sum_3_of_warp[8];
+    const long cols = (long)args.cols;
+    const float f32_5 = (float)cols;
+    for (int base = bid; base < args.rows; base += blocks) {
+        const int x_row = base * args.x_row_stride_0;
+        const int out_row = base * args.cols;
+        const int shift = out_row & 3;
+        const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
+        const int lane = tid;
+        float x_held[16];
+        if (((0 <= ((lane * 4) - shift)) && ((((lane * 4) - shift) + 3076) <= args.cols)) && x_vectors) {
+#pragma unroll
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 256)) * 4) - shift;
+                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
+            }
+        } else {
+#pragma unroll
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 256)) * 4) - shift;
+                const bool full = (0 <= col) && ((col + 4) <= args.cols);
+                if (full && x_vectors) {
+                    load_f32x4(&x[x_row + col], &x_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                    }
+                }
+            }
+        }
+        float sum_3 = 0.0f;
+#pragma unroll
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+            if (full_2) {
+#pragma unroll
+                for (int i_2 = 0; i_2 < 4; i_2++) {
+                    const float mul_2 = x_held[(c_3 * 4) + i_2] * x_held[(c_3 * 4) + i_2];
+                    sum_3 = sum_3 + mul_2;
+                }
+            } else {
+#pragma unroll
+                for (int i_3 = 0; i_3 < 4; i_3++) {
+                    const float mul_2_2 = x_held[(c_3 * 4) + i_3] * x_held[(c_3 * 4) + i_3];
+                    const bool inside = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
+                    sum_3 = sum_3 + (inside ? mul_2_2 : 0.0f);
+                }
+            }
+        }
+        sum_3 = sum_3 + simd_shuffle_xor(sum_3, (ushort)16);
+        sum_3 = sum_3 + simd_shuffle_xor(sum_3, (ushort)8);
+        sum_3 = sum_3 + simd_shuffle_xor(sum_3, (ushort)4);
+        sum_3 = sum_3 + simd_shuffle_xor(sum_3, (ushort)2);
+        sum_3 = sum_3 + simd_shuffle_xor(sum_3, (ushort)1);
+        const int warp = tid / 32;
+        if ((tid & 31) == 0) {
+            sum_3_of_warp[warp] = sum_3;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        sum_3 = sum_3_of_warp[0];
+#pragma unroll
+        for (int w = 1; w < 8; w++) {
+            sum_3 = sum_3 + sum_3_of_warp[w];
+        }
+        const float div_6 = sum_3 / f32_5;
+        const float add_7 = args.eps + div_6;
+        const float rsqrt_8 = metal::precise::rsqrt(add_7);
+#pragma unroll
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((lane + (c_4 * 256)) * 4) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
+            float out_chunk[4];
+#pragma unroll
+            for (int i_4 = 0; i_4 < 4; i_4++) {
+                out_chunk[i_4] = x_held[(c_4 * 4) + i_4] * rsqrt_8;
+            }
+            if (full_3) {
+                store_f32x4(&out[out_row + col_4], &out_chunk[0]);
+            } else {
+#pragma unroll
+                for (int i_5 = 0; i_5 < 4; i_5++) {
+                    if ((0 <= (col_4 + i_5)) && ((col_4 + i_5) < args.cols)) {
+                        out[out_row + (col_4 + i_5)] = out_chunk[i_5];
+                    }
+                }
+            }
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+}
+
+struct rms_norm_no_weight_bf16__args {
+    float eps;
+    int cols;
+    int rows;
+    int x_row_stride_0;
+    int x_shift;
+    int x_col;
+};
+
+[[max_total_threads_per_threadgroup(128)]]
+kernel void rms_norm_no_weight_bf16_(device const ushort* x [[buffer(0)]],
+    device ushort* out [[buffer(1)]],
+    constant rms_norm_no_weight_bf16__args& args [[buffer(2)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    threadgroup float sum_3_of_warp[4];
+    const long cols = (long)args.cols;
+    const float f32_5 = (float)cols;
+    for (int base = bid; base < args.rows; base += blocks) {
+        const int x_row = base * args.x_row_stride_0;
+        const int out_row = base * args.cols;
+        const int shift = out_row & 7;
+        const bool x_vectors = ((((x_row + args.x_shift) - shift) & 7) == 0) && (args.x_col == 1);
+        const int lane = tid;
+        uint x_held[16];
+        if (((0 <= ((lane * 8) - shift)) && ((((lane * 8) - shift) + 3080) <= args.cols)) && x_vectors) {
+#pragma unroll
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 128)) * 8) - shift;
+                copy_bf16x8(&x[x_row + col_2], &x_held[(c_2 * 8) / 2]);
+            }
+        } else {
+#pragma unroll
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 128)) * 8) - shift;
+                const bool full = (0 <= col) && ((col + 8) <= args.cols);
+                if (full && x_vectors) {
+                    copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 8; i++) {
+                        x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
+                    }
+                }
+            }
+        }
+        float sum_3 = 0.0f;
+#pragma unroll
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 128)) * 8) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
+            if (full_2) {
+#pragma unroll
+                for (int i_2 = 0; i_2 < 8; i_2++) {
+                    const float mul_2 = half_bf16(x_held[((c_3 * 8) + i_2) / 2], ((c_3 * 8) + i_2) & 1) * half_bf16(x_held[((c_3 * 8) + i_2) / 2], ((c_3 * 8) + i_2) & 1);
+                    sum_3 = sum_3 + mul_2;
+                }
+            } else {
+#pragma unroll
+                for (int i_3 = 0; i_3 < 8; i_3++) {
+                    const float mul_2_2 = half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1) * half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1);
+                    const bool inside = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
+                    sum_3 = sum_3 + (inside ? mul_2_2 : 0.0f);
+                }
+            }
+        }
+        sum_3 = sum_3 + simd_shuffle_xor(sum_3, (ushort)16);
+        sum_3 = sum_3 + simd_shuffle_xor(sum_3, (ushort)8);
+        sum_3 = sum_3 + simd_shuffle_xor(sum_3, (ushort)4);
+        sum_3 = sum_3 + simd_shuffle_xor(sum_3, (ushort)2);
+        sum_3 = sum_3 + simd_shuffle_xor(sum_3, (ushort)1);
+        const int warp = tid / 32;
+        if ((tid & 31) == 0) {
+            sum_3_of_warp[warp] = sum_3;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        sum_3 = sum_3_of_warp[0];
+#pragma unroll
+        for (int w = 1; w < 4; w++) {
+            sum_3 = sum_3 + sum_3_of_warp[w];
+        }
+        const float div_6 = sum_3 / f32_5;
+        const float add_7 = args.eps + div_6;
+        const float rsqrt_8 = metal::precise::rsqrt(add_7);
+#pragma unroll
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((lane + (c_4 * 128)) * 8) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 8) <= args.cols);
+            float out_chunk[8];
+#pragma unroll
+            for (int i_4 = 0; i_4 < 8; i_4++) {
+                out_chunk[i_4] = half_bf16(x_held[((c_4 * 8) + i_4) / 2], ((c_4 * 8) + i_4) & 1) * rsqrt_8;
+            }
+            if (full_3) {
+                store_bf16x8(&out[out_row + col_4], &out_chunk[0]);
+            } else {
+#pragma unroll
+                for (int i_5 = 0; i_5 < 8; i_5++) {
+                    if ((0 <= (col_4 + i_5)) && ((col_4 + i_5) < args.cols)) {
+                        out[out_row + (col_4 + i_5)] = f32_to_bf16(out_chunk[i_5]);
+                    }
+                }
+            }
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+}
+
+struct rms_norm_no_weight_vjp_f32__args {
+    float eps;
+    int cols;
+    int rows;
+    int x_row_stride_0;
+    int g_out_row_stride_0;
+    int x_shift;
+    int x_col;
+    int g_out_shift;
+    int g_out_col;
+};
+
+[[max_total_threads_per_threadgroup(256)]]
+kernel void rms_norm_no_weight_vjp_f32_(device const float* x [[buffer(0)]],
+    device const float* g_out [[buffer(1)]],
+    device float* d_x [[buffer(2)]],
+    constant rms_norm_no_weight_vjp_f32__args& args [[buffer(3)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    threadgroup float sum_4_of_warp[8];
+    threadgroup float sum_12_of_warp[8];
+    const long cols = (long)args.cols;
+    const float f32_6 = (float)cols;
+    const float recip_7 = 1.0f / f32_6;
+    for (int base = bid; base < args.rows; base += blocks) {
+        const int x_row = base * args.x_row_stride_0;
+        const int g_out_row = base * args.g_out_row_stride_0;
+        const int d_x_row = base * args.cols;
+        const int shift = d_x_row & 3;
+        const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
+        const bool g_out_vectors = ((((g_out_row + args.g_out_shift) - shift) & 3) == 0) && (args.g_out_col == 1);
+        const int lane = tid;
+        float x_held[16];
+        float g_out_held[16];
+        if ((((0 <= ((lane * 4) - shift)) && ((((lane * 4) - shift) + 3076) <= args.cols)) && x_vectors) && g_out_vectors) {
+#pragma unroll
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 256)) * 4) - shift;
+                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
+                load_f32x4(&g_out[g_out_row + col_2], &g_out_held[c_2 * 4]);
+            }
+        } else {
+#pragma unroll
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 256)) * 4) - shift;
+                const bool full = (0 <= col) && ((col + 4) <= args.cols);
+                if (full && x_vectors) {
+                    load_f32x4(&x[x_row + col], &x_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                    }
+                }
+                if (full && g_out_vectors) {
+                    load_f32x4(&g_out[g_out_row + col], &g_out_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i_2 = 0; i_2 < 4; i_2++) {
+                        g_out_held[(c * 4) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? g_out[g_out_row + ((col + i_2) * args.g_out_col)] : 0.0f;
+                    }
+                }
+            }
+        }
+        float sum_4 = 0.0f;
+        float sum_12 = 0.0f;
+#pragma unroll
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+            if (full_2) {
+#pragma unroll
+                for (int i_3 = 0; i_3 < 4; i_3++) {
+                    const float mul_3 = x_held[(c_3 * 4) + i_3] * x_held[(c_3 * 4) + i_3];
+                    const float mul_11 = x_held[(c_3 * 4) + i_3] * g_out_held[(c_3 * 4) + i_3];
+                    sum_4 = sum_4 + mul_3;
+                    sum_12 = sum_12 + mul_11;
+                }
+            } else {
+#pragma unroll
+                for (int i_4 = 0; i_4 < 4; i_4++) {
+                    const float mul_3_2 = x_held[(c_3 * 4) + i_4] * x_held[(c_3 * 4) + i_4];
+                    const float mul_11_2 = x_held[(c_3 * 4) + i_4] * g_out_held[(c_3 * 4) + i_4];
+                    const bool inside = (0 <= (col_3 + i_4)) && ((col_3 + i_4) < args.cols);
+                    sum_4 = sum_4 + (inside ? mul_3_2 : 0.0f);
+                    sum_12 = sum_12 + (inside ? mul_11_2 : 0.0f);
+                }
+            }
+        }
+        sum_4 = sum_4 + simd_shuffle_xor(sum_4, (ushort)16);
+        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)16);
+        sum_4 = sum_4 + simd_shuffle_xor(sum_4, (ushort)8);
+        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)8);
+        sum_4 = sum_4 + simd_shuffle_xor(sum_4, (ushort)4);
+        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)4);
+        sum_4 = sum_4 + simd_shuffle_xor(sum_4, (ushort)2);
+        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)2);
+        sum_4 = sum_4 + simd_shuffle_xor(sum_4, (ushort)1);
+        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)1);
+        const int warp = tid / 32;
+        if ((tid & 31) == 0) {
+            sum_4_of_warp[warp] = sum_4;
+            sum_12_of_warp[warp] = sum_12;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        sum_4 = sum_4_of_warp[0];
+        sum_12 = sum_12_of_warp[0];
+#pragma unroll
+        for (int w = 1; w < 8; w++) {
+            sum_4 = sum_4 + sum_4_of_warp[w];
+            sum_12 = sum_12 + sum_12_of_warp[w];
+        }
+        const float fma_8 = metal::fma(sum_4, recip_7, args.eps);
+        const float rsqrt_9 = metal::precise::rsqrt(fma_8);
+        const float mul_13 = rsqrt_9 * rsqrt_9;
+        const float mul_14 = rsqrt_9 * mul_13;
+        const float mul_16 = mul_14 * (-0.5f);
+        const float mul_17 = sum_12 * mul_16;
+        const float mul_18 = recip_7 * mul_17;
+        const float mul_20 = mul_18 * 2.0f;
+#pragma unroll
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((lane + (c_4 * 256)) * 4) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
+            float d_x_chunk[4];
+#pragma unroll
+            for (int i_5 = 0; i_5 < 4; i_5++) {
+                const float fma_21 = metal::fma(x_held[(c_4 * 4) + i_5], mul_20, (g_out_held[(c_4 * 4) + i_5] * rsqrt_9));
+                d_x_chunk[i_5] = fma_21;
+            }
+            if (full_3) {
+                store_f32x4(&d_x[d_x_row + col_4], &d_x_chunk[0]);
+            } else {
+#pragma unroll
+                for (int i_6 = 0; i_6 < 4; i_6++) {
+                    if ((0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols)) {
+                        d_x[d_x_row + (col_4 + i_6)] = d_x_chunk[i_6];
+                    }
+                }
+            }
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+}
