@@ -29,6 +29,8 @@ def values(kind, lo, hi, h):
         return (unit(h) * (hi - lo) + lo).to(torch.float32)
     if kind == "mask":
         return (unit(h) < 0.7).to(torch.uint8)
+    if kind == "byte":
+        return (h >> 24).to(torch.uint8)
     if kind == "column":
         return (h * int(hi)) >> 32
     raise ValueError(f"expected a kind of values, got {kind}")

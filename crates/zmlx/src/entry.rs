@@ -28,6 +28,8 @@ pub enum Values {
     Mask,
     /// u32 columns: 0 ≤ index < C.
     Column,
+    /// u8 of any bits.
+    Byte,
 }
 
 impl Values {
@@ -37,6 +39,7 @@ impl Values {
             Values::Range(lo, hi) => lo + (hi - lo) * unit(),
             Values::Mask => f64::from(unit() < 0.7),
             Values::Column => (unit() * cols as f64).floor(),
+            Values::Byte => (unit() * 256.0).floor(),
             Values::Normal(sigma) => {
                 let (u, v) = (unit().max(1e-300), unit());
                 sigma * (-2.0 * u.ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos()

@@ -42,6 +42,7 @@ impl Seeded {
             Values::Range(lo, hi) => ("range", lo, hi),
             Values::Mask => ("mask", 0.0, 1.0),
             Values::Column => ("column", 0.0, self.cols as f64),
+            Values::Byte => ("byte", 0.0, 256.0),
         };
         json!({
             "kind": kind, "lo": lo, "hi": hi, "shape": self.shape, "seed": self.seed, "dtype": self.dtype.as_str(),
@@ -61,6 +62,7 @@ impl Seeded {
                 Tensor::from_vec(self.fill(value), shape, device)?.to_dtype(dtype)
             }
             Values::Mask => Tensor::from_vec(self.fill(|i| u8::from(unit(hash(i, seed)) < 0.7)), shape, device),
+            Values::Byte => Tensor::from_vec(self.fill(|i| (hash(i, seed) >> 24) as u8), shape, device),
             Values::Column => {
                 let value = |i| ((u64::from(hash(i, seed)) * cols) >> 32) as u32;
                 Tensor::from_vec(self.fill(value), shape, device)

@@ -143,6 +143,7 @@ fn tune(
             Values::Normal(s) => Tensor::randn(0f32, s as f32, dims, device)?.to_dtype(dtype),
             Values::Range(lo, hi) => Tensor::rand(lo as f32, hi as f32, dims, device)?.to_dtype(dtype),
             Values::Mask => Tensor::rand(0f32, 1f32, dims, device)?.ge(0.3f32),
+            Values::Byte => Tensor::rand(0f32, 256f32, dims, device)?.to_dtype(CandleType::U8),
             Values::Column => {
                 (Tensor::rand(0f32, 1f32, dims, device)? * (cols as f64 - 1.0))?.to_dtype(CandleType::U32)
             }

@@ -13,10 +13,17 @@ pub mod bias_gelu;
 pub mod bias_silu;
 pub mod bias_swiglu;
 pub mod cross_entropy;
+pub mod cross_entropy_options;
 pub mod cummax;
 pub mod cumprod;
 pub mod cumsum;
 pub mod depth_gate_sigmoid;
+pub mod dequantize_fp8_e4m3;
+pub mod dequantize_fp8_e5m2;
+pub mod dequantize_int4;
+pub mod dequantize_int8;
+pub mod dequantize_nf4;
+pub mod dequantize_silu_int8;
 pub mod dropout;
 pub mod elu;
 pub mod exp;
@@ -28,6 +35,7 @@ pub mod layer_norm;
 pub mod layer_norm_dropout;
 pub mod layer_norm_no_weight;
 pub mod layer_norm_residual;
+pub mod lion_step;
 pub mod log;
 pub mod log_softmax;
 pub mod logsumexp;
@@ -37,6 +45,7 @@ pub mod mean;
 pub mod min;
 pub mod mish;
 pub mod mul;
+pub mod pack_bits;
 pub mod recurrent_step;
 pub mod relu;
 pub mod relu2;
@@ -45,6 +54,7 @@ pub mod rms_norm_dropout;
 pub mod rms_norm_no_weight;
 pub mod rms_norm_residual;
 pub mod scale_mask_softmax;
+pub mod sgd_step;
 pub mod sigmoid;
 pub mod silu;
 pub mod silu_mul_residual;
@@ -53,7 +63,9 @@ pub mod softplus;
 pub mod std;
 pub mod sum;
 pub mod swiglu;
+pub mod swiglu_int8;
 pub mod tanh;
+pub mod unpack_bits;
 pub mod var;
 
 use crate::entry::Entry;
@@ -70,10 +82,17 @@ pub static ENTRIES: &[&Entry] = &[
     &bias_silu::ENTRY,
     &bias_swiglu::ENTRY,
     &cross_entropy::ENTRY,
+    &cross_entropy_options::ENTRY,
     &cummax::ENTRY,
     &cumprod::ENTRY,
     &cumsum::ENTRY,
     &depth_gate_sigmoid::ENTRY,
+    &dequantize_fp8_e4m3::ENTRY,
+    &dequantize_fp8_e5m2::ENTRY,
+    &dequantize_int4::ENTRY,
+    &dequantize_int8::ENTRY,
+    &dequantize_nf4::ENTRY,
+    &dequantize_silu_int8::ENTRY,
     &dropout::ENTRY,
     &elu::ENTRY,
     &exp::ENTRY,
@@ -85,6 +104,7 @@ pub static ENTRIES: &[&Entry] = &[
     &layer_norm_dropout::ENTRY,
     &layer_norm_no_weight::ENTRY,
     &layer_norm_residual::ENTRY,
+    &lion_step::ENTRY,
     &log::ENTRY,
     &log_softmax::ENTRY,
     &logsumexp::ENTRY,
@@ -94,6 +114,7 @@ pub static ENTRIES: &[&Entry] = &[
     &min::ENTRY,
     &mish::ENTRY,
     &mul::ENTRY,
+    &pack_bits::ENTRY,
     &recurrent_step::ENTRY,
     &relu::ENTRY,
     &relu2::ENTRY,
@@ -102,6 +123,7 @@ pub static ENTRIES: &[&Entry] = &[
     &rms_norm_no_weight::ENTRY,
     &rms_norm_residual::ENTRY,
     &scale_mask_softmax::ENTRY,
+    &sgd_step::ENTRY,
     &sigmoid::ENTRY,
     &silu::ENTRY,
     &silu_mul_residual::ENTRY,
@@ -110,7 +132,9 @@ pub static ENTRIES: &[&Entry] = &[
     &std::ENTRY,
     &sum::ENTRY,
     &swiglu::ENTRY,
+    &swiglu_int8::ENTRY,
     &tanh::ENTRY,
+    &unpack_bits::ENTRY,
     &var::ENTRY,
 ];
 // index: end

@@ -89,7 +89,7 @@ impl Report {
 /// The dtype an argument has when floats are `dtype`.
 fn arg_dtype(arg: &Arg, dtype: DType) -> DType {
     match arg.values {
-        Values::Mask => DType::U8,
+        Values::Mask | Values::Byte => DType::U8,
         Values::Column => DType::U32,
         _ => dtype,
     }

@@ -1,0 +1,76 @@
+//! NF4, two values a byte, times a scale a row
+//!
+//! | name  | shape       | dtype            | note                                    |
+//! |-------|-------------|------------------|-----------------------------------------|
+//! | x     | [.., C]     | u8               | two values a byte, the low nibble first |
+//! | scale | [..] or one | f16 bf16 f32 f64 |                                         |
+//! | y     | [.., 2·C]   | as scale         |                                         |
+//! Cost: half a byte and an element moved for each of N.
+//! Source: arXiv:2305.14314, appendix E: the 16 values in f32. A block is a row: reshape to [blocks, block size / 2].
+
+use super::dequantize_int4::unpacked;
+use crate::{
+    Result,
+    entry::{Arg, ArgShape, Entry, Gradient, Values},
+};
+use candle_core::{D, DType, Tensor};
+use std::sync::OnceLock;
+
+/// What the catalog knows of `dequantize_nf4`.
+pub static ENTRY: Entry = Entry {
+    name: "dequantize_nf4",
+    summary: "nf4((x >> shift) & 15) * scale",
+    formula: "let q = (x >> shift) & 15; \
+              let q0 = (q < 2 ? (q < 1 ? -1.0 : -0.6961928009986877) : (q < 3 ? -0.5250730514526367 : -0.39491748809814453)); \
+              let q1 = (q < 6 ? (q < 5 ? -0.28444138169288635 : -0.18477343022823334) : (q < 7 ? -0.09105003625154495 : 0.0)); \
+              let q2 = (q < 10 ? (q < 9 ? 0.07958029955625534 : 0.16093020141124725) : (q < 11 ? 0.24611230194568634 : 0.33791524171829224)); \
+              let q3 = (q < 14 ? (q < 13 ? 0.44070982933044434 : 0.5626170039176941) : (q < 15 ? 0.7229568362236023 : 1.0)); \
+              (q < 8 ? (q < 4 ? q0 : q1) : (q < 12 ? q2 : q3)) * scale",
+    zmlx: &["quant.dequantize_nf4"],
+    args: &[
+        Arg::full("x").of(Values::Byte),
+        Arg::col("shift").of(Values::Byte),
+        Arg { name: "scale", shape: ArgShape::Row, values: Values::Normal(1.0) },
+    ],
+    uniforms: &[],
+    fallback: |t, _| {
+        // shift counts are modulo 8
+        let (dtype, shift) = (t[2].dtype(), t[1].to_dtype(t[2].dtype())?);
+        let shift = (&shift - ((&shift / 8.0)?.floor()? * 8.0)?)?;
+        let power = (shift * std::f64::consts::LN_2)?.exp()?.round()?;
+        let q = t[0].to_dtype(dtype)?.broadcast_div(&power)?.floor()?;
+        let q = (&q - ((&q / 16.0)?.floor()? * 16.0)?)?;
+        let table = Tensor::new(&TABLE[..], t[0].device())?.to_dtype(dtype)?;
+        let index = q.flatten_all()?.to_dtype(DType::U32)?;
+        let v = table.index_select(&index, 0)?.reshape(q.shape())?;
+        Ok(vec![v.broadcast_mul(&t[2].unsqueeze(D::Minus1)?)?])
+    },
+    gradient: Gradient::Derived,
+    moves: 1.125,
+    cell: OnceLock::new(),
+};
+
+/// NF4 values, the low nibble first, times one scale for each row of the last dimension, or one for all.
+pub fn dequantize_nf4(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
+    unpacked(&ENTRY, x, scale)
+}
+
+/// The values, in f32.
+const TABLE: [f32; 16] = [
+    -1.0,
+    -0.6961928009986877,
+    -0.5250730514526367,
+    -0.39491748809814453,
+    -0.28444138169288635,
+    -0.18477343022823334,
+    -0.09105003625154495,
+    0.0,
+    0.07958029955625534,
+    0.16093020141124725,
+    0.24611230194568634,
+    0.33791524171829224,
+    0.44070982933044434,
+    0.5626170039176941,
+    0.7229568362236023,
+    1.0,
+];
