@@ -504,13 +504,13 @@ struct layer_norm_dropout_vjp_f32__args {
     float p;
     long seed;
     int cols;
+    int w_shift;
+    int w_col;
     int rows;
     int x_row_stride_0;
     int g_out_row_stride_0;
     int x_shift;
     int x_col;
-    int w_shift;
-    int w_col;
     int g_out_shift;
     int g_out_col;
     int pitch;
@@ -552,6 +552,21 @@ kernel void layer_norm_dropout_vjp_f32_(device const float* x [[buffer(0)]],
     for (int i_2 = 0; i_2 < 16; i_2++) {
         sum_30[i_2] = 0.0f;
     }
+    float w_held[16];
+    const bool w_vectors = ((args.w_shift & 3) == 0) && (args.w_col == 1);
+#pragma unroll
+    for (int c = 0; c < 4; c++) {
+        const int col = (lane + (c * 256)) * 4;
+        const bool full = (col + 4) <= args.cols;
+        if (full && w_vectors) {
+            load_f32x4(&w[col], &w_held[c * 4]);
+        } else {
+#pragma unroll
+            for (int i_3 = 0; i_3 < 4; i_3++) {
+                w_held[(c * 4) + i_3] = ((col + i_3) < args.cols) ? w[(col + i_3) * args.w_col] : 0.0f;
+            }
+        }
+    }
     for (int base = bid * 2; base < args.rows; base += blocks * 2) {
         const int row = base + sub;
         const bool lives = row < args.rows;
@@ -560,7 +575,6 @@ kernel void layer_norm_dropout_vjp_f32_(device const float* x [[buffer(0)]],
         const int g_out_row = row_2 * args.g_out_row_stride_0;
         const int d_x_row = row_2 * args.cols;
         const bool x_vectors = (((x_row + args.x_shift) & 3) == 0) && (args.x_col == 1);
-        const bool w_vectors = ((args.w_shift & 3) == 0) && (args.w_col == 1);
         const bool g_out_vectors = (((g_out_row + args.g_out_shift) & 3) == 0) && (args.g_out_col == 1);
         const bool d_x_vectors = (d_x_row & 3) == 0;
         const int lane_2 = lane;
@@ -568,30 +582,30 @@ kernel void layer_norm_dropout_vjp_f32_(device const float* x [[buffer(0)]],
         float g_out_held[16];
         if (((((lane_2 * 4) + 3076) <= args.cols) && x_vectors) && g_out_vectors) {
 #pragma unroll
-            for (int c_2 = 0; c_2 < 4; c_2++) {
-                const int col_2 = (lane_2 + (c_2 * 256)) * 4;
-                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
-                load_f32x4(&g_out[g_out_row + col_2], &g_out_held[c_2 * 4]);
+            for (int c_3 = 0; c_3 < 4; c_3++) {
+                const int col_3 = (lane_2 + (c_3 * 256)) * 4;
+                load_f32x4(&x[x_row + col_3], &x_held[c_3 * 4]);
+                load_f32x4(&g_out[g_out_row + col_3], &g_out_held[c_3 * 4]);
             }
         } else {
 #pragma unroll
-            for (int c = 0; c < 4; c++) {
-                const int col = (lane_2 + (c * 256)) * 4;
-                const bool full = (col + 4) <= args.cols;
-                if (full && x_vectors) {
-                    load_f32x4(&x[x_row + col], &x_held[c * 4]);
-                } else {
-#pragma unroll
-                    for (int i_3 = 0; i_3 < 4; i_3++) {
-                        x_held[(c * 4) + i_3] = ((col + i_3) < args.cols) ? x[x_row + ((col + i_3) * args.x_col)] : 0.0f;
-                    }
-                }
-                if (full && g_out_vectors) {
-                    load_f32x4(&g_out[g_out_row + col], &g_out_held[c * 4]);
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = (lane_2 + (c_2 * 256)) * 4;
+                const bool full_2 = (col_2 + 4) <= args.cols;
+                if (full_2 && x_vectors) {
+                    load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
                 } else {
 #pragma unroll
                     for (int i_4 = 0; i_4 < 4; i_4++) {
-                        g_out_held[(c * 4) + i_4] = ((col + i_4) < args.cols) ? g_out[g_out_row + ((col + i_4) * args.g_out_col)] : 0.0f;
+                        x_held[(c_2 * 4) + i_4] = ((col_2 + i_4) < args.cols) ? x[x_row + ((col_2 + i_4) * args.x_col)] : 0.0f;
+                    }
+                }
+                if (full_2 && g_out_vectors) {
+                    load_f32x4(&g_out[g_out_row + col_2], &g_out_held[c_2 * 4]);
+                } else {
+#pragma unroll
+                    for (int i_5 = 0; i_5 < 4; i_5++) {
+                        g_out_held[(c_2 * 4) + i_5] = ((col_2 + i_5) < args.cols) ? g_out[g_out_row + ((col_2 + i_5) * args.g_out_col)] : 0.0f;
                     }
                 }
             }
@@ -600,30 +614,21 @@ kernel void layer_norm_dropout_vjp_f32_(device const float* x [[buffer(0)]],
         float v_24_held[16];
         float v_29_held[16];
 #pragma unroll
-        for (int c_3 = 0; c_3 < 4; c_3++) {
-            const int col_3 = (lane_2 + (c_3 * 256)) * 4;
-            const bool full_2 = (col_3 + 4) <= args.cols;
-            float w_chunk[4];
-            if (full_2 && w_vectors) {
-                load_f32x4(&w[col_3], &w_chunk[0]);
-            } else {
-#pragma unroll
-                for (int i_5 = 0; i_5 < 4; i_5++) {
-                    w_chunk[i_5] = ((col_3 + i_5) < args.cols) ? w[(col_3 + i_5) * args.w_col] : 0.0f;
-                }
-            }
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = (lane_2 + (c_4 * 256)) * 4;
+            const bool full_3 = (col_4 + 4) <= args.cols;
             float rand_18[4];
-            rand_units(args.seed, (((long)row_2) * ((long)args.cols)) + ((long)col_3), &rand_18[0]);
+            rand_units(args.seed, (((long)row_2) * ((long)args.cols)) + ((long)col_4), &rand_18[0]);
             float term_0[4];
 #pragma unroll
             for (int i_6 = 0; i_6 < 4; i_6++) {
-                const float where_23 = (rand_18[i_6] < args.p) ? 0.0f : g_out_held[(c_3 * 4) + i_6];
-                v_24_held[(c_3 * 4) + i_6] = mulz_f32(where_23, recip_21);
-                v_29_held[(c_3 * 4) + i_6] = mulz_f32(where_23, (w_chunk[i_6] * recip_21));
-                term_0[i_6] = x_held[(c_3 * 4) + i_6];
-                sum_25[(c_3 * 4) + i_6] = sum_25[(c_3 * 4) + i_6] + (lives ? where_23 : 0.0f);
+                const float where_23 = (rand_18[i_6] < args.p) ? 0.0f : g_out_held[(c_4 * 4) + i_6];
+                v_24_held[(c_4 * 4) + i_6] = mulz_f32(where_23, recip_21);
+                v_29_held[(c_4 * 4) + i_6] = mulz_f32(where_23, (w_held[(c_4 * 4) + i_6] * recip_21));
+                term_0[i_6] = x_held[(c_4 * 4) + i_6];
+                sum_25[(c_4 * 4) + i_6] = sum_25[(c_4 * 4) + i_6] + (lives ? where_23 : 0.0f);
             }
-            if (full_2) {
+            if (full_3) {
 #pragma unroll
                 for (int i_7 = 0; i_7 < 4; i_7++) {
                     sum_7 = sum_7 + term_0[i_7];
@@ -631,7 +636,7 @@ kernel void layer_norm_dropout_vjp_f32_(device const float* x [[buffer(0)]],
             } else {
 #pragma unroll
                 for (int i_8 = 0; i_8 < 4; i_8++) {
-                    const bool inside = (col_3 + i_8) < args.cols;
+                    const bool inside = (col_4 + i_8) < args.cols;
                     sum_7 = sum_7 + (inside ? term_0[i_8] : 0.0f);
                 }
             }
@@ -656,23 +661,23 @@ kernel void layer_norm_dropout_vjp_f32_(device const float* x [[buffer(0)]],
         float sum_14 = 0.0f;
         float sum_33 = 0.0f;
 #pragma unroll
-        for (int c_4 = 0; c_4 < 4; c_4++) {
-            const int col_4 = (lane_2 + (c_4 * 256)) * 4;
-            const bool full_3 = (col_4 + 4) <= args.cols;
-            if (full_3) {
+        for (int c_5 = 0; c_5 < 4; c_5++) {
+            const int col_5 = (lane_2 + (c_5 * 256)) * 4;
+            const bool full_4 = (col_5 + 4) <= args.cols;
+            if (full_4) {
 #pragma unroll
                 for (int i_9 = 0; i_9 < 4; i_9++) {
-                    const float sub_12 = x_held[(c_4 * 4) + i_9] - mul_11;
+                    const float sub_12 = x_held[(c_5 * 4) + i_9] - mul_11;
                     sum_14 = sum_14 + (sub_12 * sub_12);
-                    sum_33 = sum_33 + mulz_f32(v_29_held[(c_4 * 4) + i_9], sub_12);
+                    sum_33 = sum_33 + mulz_f32(v_29_held[(c_5 * 4) + i_9], sub_12);
                 }
             } else {
 #pragma unroll
                 for (int i_10 = 0; i_10 < 4; i_10++) {
-                    const float sub_12_2 = x_held[(c_4 * 4) + i_10] - mul_11;
-                    const bool inside_2 = (col_4 + i_10) < args.cols;
+                    const float sub_12_2 = x_held[(c_5 * 4) + i_10] - mul_11;
+                    const bool inside_2 = (col_5 + i_10) < args.cols;
                     sum_14 = sum_14 + (inside_2 ? (sub_12_2 * sub_12_2) : 0.0f);
-                    sum_33 = sum_33 + (inside_2 ? mulz_f32(v_29_held[(c_4 * 4) + i_10], sub_12_2) : 0.0f);
+                    sum_33 = sum_33 + (inside_2 ? mulz_f32(v_29_held[(c_5 * 4) + i_10], sub_12_2) : 0.0f);
                 }
             }
         }
@@ -709,18 +714,18 @@ kernel void layer_norm_dropout_vjp_f32_(device const float* x [[buffer(0)]],
         const float mulz_39 = mulz_f32(mulz_38, recip_10);
         float sum_43 = 0.0f;
 #pragma unroll
-        for (int c_5 = 0; c_5 < 4; c_5++) {
-            const int col_5 = (lane_2 + (c_5 * 256)) * 4;
-            const bool full_4 = (col_5 + 4) <= args.cols;
+        for (int c_6 = 0; c_6 < 4; c_6++) {
+            const int col_6 = (lane_2 + (c_6 * 256)) * 4;
+            const bool full_5 = (col_6 + 4) <= args.cols;
             float term_42[4];
 #pragma unroll
             for (int i_11 = 0; i_11 < 4; i_11++) {
-                const float sub_12_3 = x_held[(c_5 * 4) + i_11] - mul_11;
-                const float fma_42 = metal::fma(mulz_f32(mulz_39, sub_12_3), 2.0f, mulz_f32(v_29_held[(c_5 * 4) + i_11], rsqrt_16));
+                const float sub_12_3 = x_held[(c_6 * 4) + i_11] - mul_11;
+                const float fma_42 = metal::fma(mulz_f32(mulz_39, sub_12_3), 2.0f, mulz_f32(v_29_held[(c_6 * 4) + i_11], rsqrt_16));
                 term_42[i_11] = fma_42;
-                sum_30[(c_5 * 4) + i_11] = sum_30[(c_5 * 4) + i_11] + (lives ? mulz_f32(v_24_held[(c_5 * 4) + i_11], (sub_12_3 * rsqrt_16)) : 0.0f);
+                sum_30[(c_6 * 4) + i_11] = sum_30[(c_6 * 4) + i_11] + (lives ? mulz_f32(v_24_held[(c_6 * 4) + i_11], (sub_12_3 * rsqrt_16)) : 0.0f);
             }
-            if (full_4) {
+            if (full_5) {
 #pragma unroll
                 for (int i_12 = 0; i_12 < 4; i_12++) {
                     sum_43 = sum_43 + term_42[i_12];
@@ -728,7 +733,7 @@ kernel void layer_norm_dropout_vjp_f32_(device const float* x [[buffer(0)]],
             } else {
 #pragma unroll
                 for (int i_13 = 0; i_13 < 4; i_13++) {
-                    const bool inside_3 = (col_5 + i_13) < args.cols;
+                    const bool inside_3 = (col_6 + i_13) < args.cols;
                     sum_43 = sum_43 + (inside_3 ? term_42[i_13] : 0.0f);
                 }
             }
@@ -752,23 +757,23 @@ kernel void layer_norm_dropout_vjp_f32_(device const float* x [[buffer(0)]],
         const float neg_44 = -sum_43;
         const float mulz_45 = mulz_f32(neg_44, recip_10);
 #pragma unroll
-        for (int c_6 = 0; c_6 < 4; c_6++) {
-            const int col_6 = (lane_2 + (c_6 * 256)) * 4;
-            const bool full_5 = (col_6 + 4) <= args.cols;
+        for (int c_7 = 0; c_7 < 4; c_7++) {
+            const int col_7 = (lane_2 + (c_7 * 256)) * 4;
+            const bool full_6 = (col_7 + 4) <= args.cols;
             float d_x_chunk[4];
 #pragma unroll
             for (int i_14 = 0; i_14 < 4; i_14++) {
-                const float fma_42_2 = metal::fma(mulz_f32(mulz_39, (x_held[(c_6 * 4) + i_14] - mul_11)), 2.0f, mulz_f32(v_29_held[(c_6 * 4) + i_14], rsqrt_16));
+                const float fma_42_2 = metal::fma(mulz_f32(mulz_39, (x_held[(c_7 * 4) + i_14] - mul_11)), 2.0f, mulz_f32(v_29_held[(c_7 * 4) + i_14], rsqrt_16));
                 d_x_chunk[i_14] = fma_42_2 + mulz_45;
             }
             if (lives) {
-                if (full_5 && d_x_vectors) {
-                    store_f32x4(&d_x[d_x_row + col_6], &d_x_chunk[0]);
+                if (full_6 && d_x_vectors) {
+                    store_f32x4(&d_x[d_x_row + col_7], &d_x_chunk[0]);
                 } else {
 #pragma unroll
                     for (int i_15 = 0; i_15 < 4; i_15++) {
-                        if ((col_6 + i_15) < args.cols) {
-                            d_x[d_x_row + (col_6 + i_15)] = d_x_chunk[i_15];
+                        if ((col_7 + i_15) < args.cols) {
+                            d_x[d_x_row + (col_7 + i_15)] = d_x_chunk[i_15];
                         }
                     }
                 }
@@ -776,31 +781,31 @@ kernel void layer_norm_dropout_vjp_f32_(device const float* x [[buffer(0)]],
         }
     }
 #pragma unroll
-    for (int c_7 = 0; c_7 < 4; c_7++) {
+    for (int c_8 = 0; c_8 < 4; c_8++) {
 #pragma unroll
         for (int i_16 = 0; i_16 < 4; i_16++) {
-            meeting[(i_16 * 512) + tid] = sum_25[(c_7 * 4) + i_16];
+            meeting[(i_16 * 512) + tid] = sum_25[(c_8 * 4) + i_16];
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
         if (sub == 0) {
 #pragma unroll
             for (int i_17 = 0; i_17 < 4; i_17++) {
-                sum_25[(c_7 * 4) + i_17] = sum_25[(c_7 * 4) + i_17] + meeting[(i_17 * 512) + (tid + 256)];
+                sum_25[(c_8 * 4) + i_17] = sum_25[(c_8 * 4) + i_17] + meeting[(i_17 * 512) + (tid + 256)];
             }
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
     }
 #pragma unroll
-    for (int c_8 = 0; c_8 < 4; c_8++) {
+    for (int c_9 = 0; c_9 < 4; c_9++) {
 #pragma unroll
         for (int i_18 = 0; i_18 < 4; i_18++) {
-            meeting[(i_18 * 512) + tid] = sum_30[(c_8 * 4) + i_18];
+            meeting[(i_18 * 512) + tid] = sum_30[(c_9 * 4) + i_18];
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
         if (sub == 0) {
 #pragma unroll
             for (int i_19 = 0; i_19 < 4; i_19++) {
-                sum_30[(c_8 * 4) + i_19] = sum_30[(c_8 * 4) + i_19] + meeting[(i_19 * 512) + (tid + 256)];
+                sum_30[(c_9 * 4) + i_19] = sum_30[(c_9 * 4) + i_19] + meeting[(i_19 * 512) + (tid + 256)];
             }
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -808,10 +813,10 @@ kernel void layer_norm_dropout_vjp_f32_(device const float* x [[buffer(0)]],
     const int part_start = bid * args.pitch;
     if (sub == 0) {
 #pragma unroll
-        for (int c_9 = 0; c_9 < 4; c_9++) {
-            const int at = part_start + ((lane + (c_9 * 256)) * 4);
-            store_f32x4(&parts_25[at], &sum_25[c_9 * 4]);
-            store_f32x4(&parts_30[at], &sum_30[c_9 * 4]);
+        for (int c_10 = 0; c_10 < 4; c_10++) {
+            const int at = part_start + ((lane + (c_10 * 256)) * 4);
+            store_f32x4(&parts_25[at], &sum_25[c_10 * 4]);
+            store_f32x4(&parts_30[at], &sum_30[c_10 * 4]);
         }
     }
 }

@@ -376,14 +376,14 @@ struct recurrent_step_vjp_f32__args {
     float alpha;
     float eps;
     int cols;
+    int w_shift;
+    int w_col;
     int rows;
     int h_row_stride_0;
     int gate_row_stride_0;
     int g_out_row_stride_0;
     int h_shift;
     int h_col;
-    int w_shift;
-    int w_col;
     int gate_shift;
     int gate_col;
     int g_out_shift;
@@ -419,6 +419,21 @@ kernel void recurrent_step_vjp_f32_(device const float* h [[buffer(0)]],
     for (int i = 0; i < 16; i++) {
         sum_30[i] = 0.0f;
     }
+    float w_held[16];
+    const bool w_vectors = ((args.w_shift & 3) == 0) && (args.w_col == 1);
+#pragma unroll
+    for (int c = 0; c < 4; c++) {
+        const int col = (lane + (c * 256)) * 4;
+        const bool full = (col + 4) <= args.cols;
+        if (full && w_vectors) {
+            load_f32x4(&w[col], &w_held[c * 4]);
+        } else {
+#pragma unroll
+            for (int i_2 = 0; i_2 < 4; i_2++) {
+                w_held[(c * 4) + i_2] = ((col + i_2) < args.cols) ? w[(col + i_2) * args.w_col] : 0.0f;
+            }
+        }
+    }
     for (int base = bid * 2; base < args.rows; base += blocks * 2) {
         const int row = base + sub;
         const bool lives = row < args.rows;
@@ -429,7 +444,6 @@ kernel void recurrent_step_vjp_f32_(device const float* h [[buffer(0)]],
         const int d_h_row = row_2 * args.cols;
         const int d_gate_row = row_2 * args.cols;
         const bool h_vectors = (((h_row + args.h_shift) & 3) == 0) && (args.h_col == 1);
-        const bool w_vectors = ((args.w_shift & 3) == 0) && (args.w_col == 1);
         const bool gate_vectors = (((gate_row + args.gate_shift) & 3) == 0) && (args.gate_col == 1);
         const bool g_out_vectors = (((g_out_row + args.g_out_shift) & 3) == 0) && (args.g_out_col == 1);
         const bool d_h_vectors = (d_h_row & 3) == 0;
@@ -440,59 +454,59 @@ kernel void recurrent_step_vjp_f32_(device const float* h [[buffer(0)]],
         float g_out_held[16];
         if ((((((lane_2 * 4) + 3076) <= args.cols) && h_vectors) && gate_vectors) && g_out_vectors) {
 #pragma unroll
-            for (int c_2 = 0; c_2 < 4; c_2++) {
-                const int col_2 = (lane_2 + (c_2 * 256)) * 4;
-                load_f32x4(&h[h_row + col_2], &h_held[c_2 * 4]);
-                load_f32x4(&gate[gate_row + col_2], &gate_held[c_2 * 4]);
-                load_f32x4(&g_out[g_out_row + col_2], &g_out_held[c_2 * 4]);
+            for (int c_3 = 0; c_3 < 4; c_3++) {
+                const int col_3 = (lane_2 + (c_3 * 256)) * 4;
+                load_f32x4(&h[h_row + col_3], &h_held[c_3 * 4]);
+                load_f32x4(&gate[gate_row + col_3], &gate_held[c_3 * 4]);
+                load_f32x4(&g_out[g_out_row + col_3], &g_out_held[c_3 * 4]);
             }
         } else {
 #pragma unroll
-            for (int c = 0; c < 4; c++) {
-                const int col = (lane_2 + (c * 256)) * 4;
-                const bool full = (col + 4) <= args.cols;
-                if (full && h_vectors) {
-                    load_f32x4(&h[h_row + col], &h_held[c * 4]);
-                } else {
-#pragma unroll
-                    for (int i_2 = 0; i_2 < 4; i_2++) {
-                        h_held[(c * 4) + i_2] = ((col + i_2) < args.cols) ? h[h_row + ((col + i_2) * args.h_col)] : 0.0f;
-                    }
-                }
-                if (full && gate_vectors) {
-                    load_f32x4(&gate[gate_row + col], &gate_held[c * 4]);
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = (lane_2 + (c_2 * 256)) * 4;
+                const bool full_2 = (col_2 + 4) <= args.cols;
+                if (full_2 && h_vectors) {
+                    load_f32x4(&h[h_row + col_2], &h_held[c_2 * 4]);
                 } else {
 #pragma unroll
                     for (int i_3 = 0; i_3 < 4; i_3++) {
-                        gate_held[(c * 4) + i_3] = ((col + i_3) < args.cols) ? gate[gate_row + ((col + i_3) * args.gate_col)] : 0.0f;
+                        h_held[(c_2 * 4) + i_3] = ((col_2 + i_3) < args.cols) ? h[h_row + ((col_2 + i_3) * args.h_col)] : 0.0f;
                     }
                 }
-                if (full && g_out_vectors) {
-                    load_f32x4(&g_out[g_out_row + col], &g_out_held[c * 4]);
+                if (full_2 && gate_vectors) {
+                    load_f32x4(&gate[gate_row + col_2], &gate_held[c_2 * 4]);
                 } else {
 #pragma unroll
                     for (int i_4 = 0; i_4 < 4; i_4++) {
-                        g_out_held[(c * 4) + i_4] = ((col + i_4) < args.cols) ? g_out[g_out_row + ((col + i_4) * args.g_out_col)] : 0.0f;
+                        gate_held[(c_2 * 4) + i_4] = ((col_2 + i_4) < args.cols) ? gate[gate_row + ((col_2 + i_4) * args.gate_col)] : 0.0f;
+                    }
+                }
+                if (full_2 && g_out_vectors) {
+                    load_f32x4(&g_out[g_out_row + col_2], &g_out_held[c_2 * 4]);
+                } else {
+#pragma unroll
+                    for (int i_5 = 0; i_5 < 4; i_5++) {
+                        g_out_held[(c_2 * 4) + i_5] = ((col_2 + i_5) < args.cols) ? g_out[g_out_row + ((col_2 + i_5) * args.g_out_col)] : 0.0f;
                     }
                 }
             }
         }
         float sum_7 = 0.0f;
 #pragma unroll
-        for (int c_3 = 0; c_3 < 4; c_3++) {
-            const int col_3 = (lane_2 + (c_3 * 256)) * 4;
-            const bool full_2 = (col_3 + 4) <= args.cols;
-            if (full_2) {
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = (lane_2 + (c_4 * 256)) * 4;
+            const bool full_3 = (col_4 + 4) <= args.cols;
+            if (full_3) {
 #pragma unroll
-                for (int i_5 = 0; i_5 < 4; i_5++) {
-                    const float mul_6 = h_held[(c_3 * 4) + i_5] * h_held[(c_3 * 4) + i_5];
+                for (int i_6 = 0; i_6 < 4; i_6++) {
+                    const float mul_6 = h_held[(c_4 * 4) + i_6] * h_held[(c_4 * 4) + i_6];
                     sum_7 = sum_7 + mul_6;
                 }
             } else {
 #pragma unroll
-                for (int i_6 = 0; i_6 < 4; i_6++) {
-                    const float mul_6_2 = h_held[(c_3 * 4) + i_6] * h_held[(c_3 * 4) + i_6];
-                    const bool inside = (col_3 + i_6) < args.cols;
+                for (int i_7 = 0; i_7 < 4; i_7++) {
+                    const float mul_6_2 = h_held[(c_4 * 4) + i_7] * h_held[(c_4 * 4) + i_7];
+                    const bool inside = (col_4 + i_7) < args.cols;
                     sum_7 = sum_7 + (inside ? mul_6_2 : 0.0f);
                 }
             }
@@ -521,37 +535,28 @@ kernel void recurrent_step_vjp_f32_(device const float* h [[buffer(0)]],
         float sum_32 = 0.0f;
         float v_41_held[16];
 #pragma unroll
-        for (int c_4 = 0; c_4 < 4; c_4++) {
-            const int col_4 = (lane_2 + (c_4 * 256)) * 4;
-            const bool full_3 = (col_4 + 4) <= args.cols;
-            float w_chunk[4];
-            if (full_3 && w_vectors) {
-                load_f32x4(&w[col_4], &w_chunk[0]);
-            } else {
-#pragma unroll
-                for (int i_7 = 0; i_7 < 4; i_7++) {
-                    w_chunk[i_7] = ((col_4 + i_7) < args.cols) ? w[(col_4 + i_7) * args.w_col] : 0.0f;
-                }
-            }
+        for (int c_5 = 0; c_5 < 4; c_5++) {
+            const int col_5 = (lane_2 + (c_5 * 256)) * 4;
+            const bool full_4 = (col_5 + 4) <= args.cols;
             float d_gate_chunk[4];
             float term_31[4];
 #pragma unroll
             for (int i_8 = 0; i_8 < 4; i_8++) {
-                const float mul_13 = h_held[(c_4 * 4) + i_8] * rsqrt_12;
-                const float mul_14 = w_chunk[i_8] * mul_13;
+                const float mul_13 = h_held[(c_5 * 4) + i_8] * rsqrt_12;
+                const float mul_14 = w_held[(c_5 * 4) + i_8] * mul_13;
                 const float sigmoid_15 = sigmoid_f32(mul_14);
-                const float mul_18 = g_out_held[(c_4 * 4) + i_8] * (args.alpha * (mul_14 * sigmoid_15));
-                const float mul_19 = gate_held[(c_4 * 4) + i_8] * g_out_held[(c_4 * 4) + i_8];
-                const float fma_25 = metal::fma((w_chunk[i_8] * args.alpha), (mul_13 * (1.0f - sigmoid_15)), args.alpha);
+                const float mul_18 = g_out_held[(c_5 * 4) + i_8] * (args.alpha * (mul_14 * sigmoid_15));
+                const float mul_19 = gate_held[(c_5 * 4) + i_8] * g_out_held[(c_5 * 4) + i_8];
+                const float fma_25 = metal::fma((w_held[(c_5 * 4) + i_8] * args.alpha), (mul_13 * (1.0f - sigmoid_15)), args.alpha);
                 const float mul_27 = fma_25 * (sigmoid_15 * mul_19);
-                const float mul_31 = h_held[(c_4 * 4) + i_8] * (w_chunk[i_8] * mul_27);
-                const float fma_41 = metal::fma((w_chunk[i_8] * rsqrt_12), mul_27, g_out_held[(c_4 * 4) + i_8]);
-                v_41_held[(c_4 * 4) + i_8] = fma_41;
+                const float mul_31 = h_held[(c_5 * 4) + i_8] * (w_held[(c_5 * 4) + i_8] * mul_27);
+                const float fma_41 = metal::fma((w_held[(c_5 * 4) + i_8] * rsqrt_12), mul_27, g_out_held[(c_5 * 4) + i_8]);
+                v_41_held[(c_5 * 4) + i_8] = fma_41;
                 d_gate_chunk[i_8] = mul_18;
                 term_31[i_8] = mul_31;
-                sum_30[(c_4 * 4) + i_8] = sum_30[(c_4 * 4) + i_8] + (lives ? (mul_13 * mul_27) : 0.0f);
+                sum_30[(c_5 * 4) + i_8] = sum_30[(c_5 * 4) + i_8] + (lives ? (mul_13 * mul_27) : 0.0f);
             }
-            if (full_3) {
+            if (full_4) {
 #pragma unroll
                 for (int i_9 = 0; i_9 < 4; i_9++) {
                     sum_32 = sum_32 + term_31[i_9];
@@ -559,18 +564,18 @@ kernel void recurrent_step_vjp_f32_(device const float* h [[buffer(0)]],
             } else {
 #pragma unroll
                 for (int i_10 = 0; i_10 < 4; i_10++) {
-                    const bool inside_2 = (col_4 + i_10) < args.cols;
+                    const bool inside_2 = (col_5 + i_10) < args.cols;
                     sum_32 = sum_32 + (inside_2 ? term_31[i_10] : 0.0f);
                 }
             }
             if (lives) {
-                if (full_3 && d_gate_vectors) {
-                    store_f32x4(&d_gate[d_gate_row + col_4], &d_gate_chunk[0]);
+                if (full_4 && d_gate_vectors) {
+                    store_f32x4(&d_gate[d_gate_row + col_5], &d_gate_chunk[0]);
                 } else {
 #pragma unroll
                     for (int i_11 = 0; i_11 < 4; i_11++) {
-                        if ((col_4 + i_11) < args.cols) {
-                            d_gate[d_gate_row + (col_4 + i_11)] = d_gate_chunk[i_11];
+                        if ((col_5 + i_11) < args.cols) {
+                            d_gate[d_gate_row + (col_5 + i_11)] = d_gate_chunk[i_11];
                         }
                     }
                 }
@@ -596,23 +601,23 @@ kernel void recurrent_step_vjp_f32_(device const float* h [[buffer(0)]],
         const float mul_38 = recip_10 * mul_37;
         const float mul_40 = mul_38 * 2.0f;
 #pragma unroll
-        for (int c_5 = 0; c_5 < 4; c_5++) {
-            const int col_5 = (lane_2 + (c_5 * 256)) * 4;
-            const bool full_4 = (col_5 + 4) <= args.cols;
+        for (int c_6 = 0; c_6 < 4; c_6++) {
+            const int col_6 = (lane_2 + (c_6 * 256)) * 4;
+            const bool full_5 = (col_6 + 4) <= args.cols;
             float d_h_chunk[4];
 #pragma unroll
             for (int i_12 = 0; i_12 < 4; i_12++) {
-                const float fma_42 = metal::fma(h_held[(c_5 * 4) + i_12], mul_40, v_41_held[(c_5 * 4) + i_12]);
+                const float fma_42 = metal::fma(h_held[(c_6 * 4) + i_12], mul_40, v_41_held[(c_6 * 4) + i_12]);
                 d_h_chunk[i_12] = fma_42;
             }
             if (lives) {
-                if (full_4 && d_h_vectors) {
-                    store_f32x4(&d_h[d_h_row + col_5], &d_h_chunk[0]);
+                if (full_5 && d_h_vectors) {
+                    store_f32x4(&d_h[d_h_row + col_6], &d_h_chunk[0]);
                 } else {
 #pragma unroll
                     for (int i_13 = 0; i_13 < 4; i_13++) {
-                        if ((col_5 + i_13) < args.cols) {
-                            d_h[d_h_row + (col_5 + i_13)] = d_h_chunk[i_13];
+                        if ((col_6 + i_13) < args.cols) {
+                            d_h[d_h_row + (col_6 + i_13)] = d_h_chunk[i_13];
                         }
                     }
                 }
@@ -620,16 +625,16 @@ kernel void recurrent_step_vjp_f32_(device const float* h [[buffer(0)]],
         }
     }
 #pragma unroll
-    for (int c_6 = 0; c_6 < 4; c_6++) {
+    for (int c_7 = 0; c_7 < 4; c_7++) {
 #pragma unroll
         for (int i_14 = 0; i_14 < 4; i_14++) {
-            meeting[(i_14 * 512) + tid] = sum_30[(c_6 * 4) + i_14];
+            meeting[(i_14 * 512) + tid] = sum_30[(c_7 * 4) + i_14];
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
         if (sub == 0) {
 #pragma unroll
             for (int i_15 = 0; i_15 < 4; i_15++) {
-                sum_30[(c_6 * 4) + i_15] = sum_30[(c_6 * 4) + i_15] + meeting[(i_15 * 512) + (tid + 256)];
+                sum_30[(c_7 * 4) + i_15] = sum_30[(c_7 * 4) + i_15] + meeting[(i_15 * 512) + (tid + 256)];
             }
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -637,9 +642,9 @@ kernel void recurrent_step_vjp_f32_(device const float* h [[buffer(0)]],
     const int part_start = bid * args.pitch;
     if (sub == 0) {
 #pragma unroll
-        for (int c_7 = 0; c_7 < 4; c_7++) {
-            const int at = part_start + ((lane + (c_7 * 256)) * 4);
-            store_f32x4(&parts_30[at], &sum_30[c_7 * 4]);
+        for (int c_8 = 0; c_8 < 4; c_8++) {
+            const int at = part_start + ((lane + (c_8 * 256)) * 4);
+            store_f32x4(&parts_30[at], &sum_30[c_8 * 4]);
         }
     }
 }
