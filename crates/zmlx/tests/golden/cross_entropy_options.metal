@@ -1,0 +1,591 @@
+#include <metal_stdlib>
+using namespace metal;
+
+static inline float bf16_to_f32(ushort x) {
+    return as_type<float>((uint)x << 16);
+}
+
+static inline ushort f32_to_bf16(float x) {
+    const uint u = as_type<uint>(x);
+    if (x != x) {
+        return (ushort)((u >> 16) | 64);
+    }
+    return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
+}
+
+static inline float max_f32(float a, float b) {
+    return a >= b || a != a ? a : b;
+}
+
+static inline float mulz_f32(float a, float b) {
+    return a == 0.0f ? 0.0f : a * b;
+}
+
+static inline float half_bf16(uint w, int i) {
+    return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
+}
+
+static inline uint put_bf16(uint w, int i, float x) {
+    const uint bits = f32_to_bf16(x);
+    return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;
+}
+
+static inline void load_f32x4(device const float* p, thread float* v) {
+    const float4 t = *(device const float4*)p;
+    v[0] = t.x;
+    v[1] = t.y;
+    v[2] = t.z;
+    v[3] = t.w;
+}
+
+static inline void store_f32x4(device float* p, const thread float* v) {
+    float4 t;
+    t.x = v[0];
+    t.y = v[1];
+    t.z = v[2];
+    t.w = v[3];
+    *(device float4*)p = t;
+}
+
+static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
+    const uint4 t = *(device const uint4*)p;
+    w[0] = t.x;
+    w[1] = t.y;
+    w[2] = t.z;
+    w[3] = t.w;
+}
+
+struct cross_entropy_options_f32__args {
+    long ignore;
+    float smoothing;
+    float z;
+    int cols;
+    int rows;
+    int x_row_stride_0;
+    int t_row_stride_0;
+    int x_shift;
+    int x_col;
+};
+
+[[max_total_threads_per_threadgroup(256)]]
+kernel void cross_entropy_options_f32_(device const float* x [[buffer(0)]],
+    device const uint* t [[buffer(1)]],
+    device float* loss [[buffer(2)]],
+    device uint* flag [[buffer(3)]],
+    constant cross_entropy_options_f32__args& args [[buffer(4)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    threadgroup float max_7_of_warp[8];
+    threadgroup float sum_23_of_warp[8];
+    threadgroup float sum_15_of_warp[8];
+    const long cols = (long)args.cols;
+    const float f32_25 = (float)cols;
+    for (int base = bid; base < args.rows; base += blocks) {
+        const int x_row = base * args.x_row_stride_0;
+        const int t_row = base * args.t_row_stride_0;
+        const int shift = (x_row + args.x_shift) & 3;
+        const bool x_vectors = args.x_col == 1;
+        const int lane = tid;
+        float x_held[16];
+        if (((0 <= ((lane * 4) - shift)) && ((((lane * 4) - shift) + 3076) <= args.cols)) && x_vectors) {
+#pragma unroll
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 256)) * 4) - shift;
+                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
+            }
+        } else {
+#pragma unroll
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 256)) * 4) - shift;
+                const bool full = (0 <= col) && ((col + 4) <= args.cols);
+                if (full && x_vectors) {
+                    load_f32x4(&x[x_row + col], &x_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                    }
+                }
+            }
+        }
+        const uint t_2 = t[t_row];
+        const long i64_5 = (long)t_2;
+        const bool eq_6 = args.ignore == i64_5;
+        const uint where_19 = eq_6 ? 0u : t_2;
+        const long i64_20 = (long)where_19;
+        const bool inside = (0L <= i64_20) && (i64_20 < ((long)args.cols));
+        if (!inside) {
+            flag[0] = 1u;
+        }
+        const float x_at = inside ? x[x_row + (((int)i64_20) * args.x_col)] : NAN;
+        float max_7 = -INFINITY;
+        float sum_23 = 0.0f;
+#pragma unroll
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+            if (full_2) {
+#pragma unroll
+                for (int i_2 = 0; i_2 < 4; i_2++) {
+                    max_7 = max_f32(max_7, x_held[(c_3 * 4) + i_2]);
+                    sum_23 = sum_23 + x_held[(c_3 * 4) + i_2];
+                }
+            } else {
+#pragma unroll
+                for (int i_3 = 0; i_3 < 4; i_3++) {
+                    const bool inside_2 = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
+                    max_7 = max_f32(max_7, (inside_2 ? x_held[(c_3 * 4) + i_3] : (-INFINITY)));
+                    sum_23 = sum_23 + (inside_2 ? x_held[(c_3 * 4) + i_3] : 0.0f);
+                }
+            }
+        }
+        const float other = simd_shuffle_xor(max_7, (ushort)16);
+        max_7 = max_f32(max_7, other);
+        sum_23 = sum_23 + simd_shuffle_xor(sum_23, (ushort)16);
+        const float other_2 = simd_shuffle_xor(max_7, (ushort)8);
+        max_7 = max_f32(max_7, other_2);
+        sum_23 = sum_23 + simd_shuffle_xor(sum_23, (ushort)8);
+        const float other_3 = simd_shuffle_xor(max_7, (ushort)4);
+        max_7 = max_f32(max_7, other_3);
+        sum_23 = sum_23 + simd_shuffle_xor(sum_23, (ushort)4);
+        const float other_4 = simd_shuffle_xor(max_7, (ushort)2);
+        max_7 = max_f32(max_7, other_4);
+        sum_23 = sum_23 + simd_shuffle_xor(sum_23, (ushort)2);
+        const float other_5 = simd_shuffle_xor(max_7, (ushort)1);
+        max_7 = max_f32(max_7, other_5);
+        sum_23 = sum_23 + simd_shuffle_xor(sum_23, (ushort)1);
+        const int warp = tid / 32;
+        if ((tid & 31) == 0) {
+            max_7_of_warp[warp] = max_7;
+            sum_23_of_warp[warp] = sum_23;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        max_7 = max_7_of_warp[0];
+        sum_23 = sum_23_of_warp[0];
+#pragma unroll
+        for (int w = 1; w < 8; w++) {
+            max_7 = max_f32(max_7, max_7_of_warp[w]);
+            sum_23 = sum_23 + sum_23_of_warp[w];
+        }
+        const float abs_8 = metal::fabs(max_7);
+        const bool lt_10 = abs_8 < INFINITY;
+        const float where_12 = lt_10 ? max_7 : 0.0f;
+        const float div_26 = sum_23 / f32_25;
+        const float sub_27 = x_at - div_26;
+        const float mul_28 = args.smoothing * sub_27;
+        float sum_15 = 0.0f;
+#pragma unroll
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((lane + (c_4 * 256)) * 4) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
+            float term_14[4];
+#pragma unroll
+            for (int i_4 = 0; i_4 < 4; i_4++) {
+                term_14[i_4] = metal::precise::exp((x_held[(c_4 * 4) + i_4] - where_12));
+            }
+            if (full_3) {
+#pragma unroll
+                for (int i_5 = 0; i_5 < 4; i_5++) {
+                    sum_15 = sum_15 + term_14[i_5];
+                }
+            } else {
+#pragma unroll
+                for (int i_6 = 0; i_6 < 4; i_6++) {
+                    const bool inside_3 = (0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols);
+                    sum_15 = sum_15 + (inside_3 ? term_14[i_6] : 0.0f);
+                }
+            }
+        }
+        sum_15 = sum_15 + simd_shuffle_xor(sum_15, (ushort)16);
+        sum_15 = sum_15 + simd_shuffle_xor(sum_15, (ushort)8);
+        sum_15 = sum_15 + simd_shuffle_xor(sum_15, (ushort)4);
+        sum_15 = sum_15 + simd_shuffle_xor(sum_15, (ushort)2);
+        sum_15 = sum_15 + simd_shuffle_xor(sum_15, (ushort)1);
+        const int warp_2 = tid / 32;
+        if ((tid & 31) == 0) {
+            sum_15_of_warp[warp_2] = sum_15;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        sum_15 = sum_15_of_warp[0];
+#pragma unroll
+        for (int w_2 = 1; w_2 < 8; w_2++) {
+            sum_15 = sum_15 + sum_15_of_warp[w_2];
+        }
+        const float log_16 = metal::precise::log(sum_15);
+        const float add_17 = where_12 + log_16;
+        const float sub_22 = add_17 - x_at;
+        const float add_29 = sub_22 + mul_28;
+        const float mul_30 = args.z * add_17;
+        const float mul_31 = add_17 * mul_30;
+        const float add_32 = add_29 + mul_31;
+        const float where_33 = eq_6 ? 0.0f : add_32;
+        if (tid == 0) {
+            loss[base] = where_33;
+        }
+    }
+}
+
+struct cross_entropy_options_bf16__args {
+    long ignore;
+    float smoothing;
+    float z;
+    int cols;
+    int rows;
+    int x_row_stride_0;
+    int t_row_stride_0;
+    int x_shift;
+    int x_col;
+};
+
+[[max_total_threads_per_threadgroup(128)]]
+kernel void cross_entropy_options_bf16_(device const ushort* x [[buffer(0)]],
+    device const uint* t [[buffer(1)]],
+    device float* loss [[buffer(2)]],
+    device uint* flag [[buffer(3)]],
+    constant cross_entropy_options_bf16__args& args [[buffer(4)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    threadgroup float max_7_of_warp[4];
+    threadgroup float sum_23_of_warp[4];
+    threadgroup float sum_15_of_warp[4];
+    const long cols = (long)args.cols;
+    const float f32_25 = (float)cols;
+    for (int base = bid; base < args.rows; base += blocks) {
+        const int x_row = base * args.x_row_stride_0;
+        const int t_row = base * args.t_row_stride_0;
+        const int shift = (x_row + args.x_shift) & 7;
+        const bool x_vectors = args.x_col == 1;
+        const int lane = tid;
+        uint x_held[16];
+        if (((0 <= ((lane * 8) - shift)) && ((((lane * 8) - shift) + 3080) <= args.cols)) && x_vectors) {
+#pragma unroll
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 128)) * 8) - shift;
+                copy_bf16x8(&x[x_row + col_2], &x_held[(c_2 * 8) / 2]);
+            }
+        } else {
+#pragma unroll
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 128)) * 8) - shift;
+                const bool full = (0 <= col) && ((col + 8) <= args.cols);
+                if (full && x_vectors) {
+                    copy_bf16x8(&x[x_row + col], &x_held[(c * 8) / 2]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 8; i++) {
+                        x_held[((c * 8) + i) / 2] = put_bf16(x_held[((c * 8) + i) / 2], ((c * 8) + i) & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x[x_row + ((col + i) * args.x_col)]) : 0.0f);
+                    }
+                }
+            }
+        }
+        const uint t_2 = t[t_row];
+        const long i64_5 = (long)t_2;
+        const bool eq_6 = args.ignore == i64_5;
+        const uint where_19 = eq_6 ? 0u : t_2;
+        const long i64_20 = (long)where_19;
+        const bool inside = (0L <= i64_20) && (i64_20 < ((long)args.cols));
+        if (!inside) {
+            flag[0] = 1u;
+        }
+        const float x_at = inside ? bf16_to_f32(x[x_row + (((int)i64_20) * args.x_col)]) : NAN;
+        float max_7 = -INFINITY;
+        float sum_23 = 0.0f;
+#pragma unroll
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 128)) * 8) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
+            if (full_2) {
+#pragma unroll
+                for (int i_2 = 0; i_2 < 8; i_2++) {
+                    max_7 = max_f32(max_7, half_bf16(x_held[((c_3 * 8) + i_2) / 2], ((c_3 * 8) + i_2) & 1));
+                    sum_23 = sum_23 + half_bf16(x_held[((c_3 * 8) + i_2) / 2], ((c_3 * 8) + i_2) & 1);
+                }
+            } else {
+#pragma unroll
+                for (int i_3 = 0; i_3 < 8; i_3++) {
+                    const bool inside_2 = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
+                    max_7 = max_f32(max_7, (inside_2 ? half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1) : (-INFINITY)));
+                    sum_23 = sum_23 + (inside_2 ? half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1) : 0.0f);
+                }
+            }
+        }
+        const float other = simd_shuffle_xor(max_7, (ushort)16);
+        max_7 = max_f32(max_7, other);
+        sum_23 = sum_23 + simd_shuffle_xor(sum_23, (ushort)16);
+        const float other_2 = simd_shuffle_xor(max_7, (ushort)8);
+        max_7 = max_f32(max_7, other_2);
+        sum_23 = sum_23 + simd_shuffle_xor(sum_23, (ushort)8);
+        const float other_3 = simd_shuffle_xor(max_7, (ushort)4);
+        max_7 = max_f32(max_7, other_3);
+        sum_23 = sum_23 + simd_shuffle_xor(sum_23, (ushort)4);
+        const float other_4 = simd_shuffle_xor(max_7, (ushort)2);
+        max_7 = max_f32(max_7, other_4);
+        sum_23 = sum_23 + simd_shuffle_xor(sum_23, (ushort)2);
+        const float other_5 = simd_shuffle_xor(max_7, (ushort)1);
+        max_7 = max_f32(max_7, other_5);
+        sum_23 = sum_23 + simd_shuffle_xor(sum_23, (ushort)1);
+        const int warp = tid / 32;
+        if ((tid & 31) == 0) {
+            max_7_of_warp[warp] = max_7;
+            sum_23_of_warp[warp] = sum_23;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        max_7 = max_7_of_warp[0];
+        sum_23 = sum_23_of_warp[0];
+#pragma unroll
+        for (int w = 1; w < 4; w++) {
+            max_7 = max_f32(max_7, max_7_of_warp[w]);
+            sum_23 = sum_23 + sum_23_of_warp[w];
+        }
+        const float abs_8 = metal::fabs(max_7);
+        const bool lt_10 = abs_8 < INFINITY;
+        const float where_12 = lt_10 ? max_7 : 0.0f;
+        const float div_26 = sum_23 / f32_25;
+        const float sub_27 = x_at - div_26;
+        const float mul_28 = args.smoothing * sub_27;
+        float sum_15 = 0.0f;
+#pragma unroll
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((lane + (c_4 * 128)) * 8) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 8) <= args.cols);
+            float term_14[8];
+#pragma unroll
+            for (int i_4 = 0; i_4 < 8; i_4++) {
+                term_14[i_4] = metal::precise::exp((half_bf16(x_held[((c_4 * 8) + i_4) / 2], ((c_4 * 8) + i_4) & 1) - where_12));
+            }
+            if (full_3) {
+#pragma unroll
+                for (int i_5 = 0; i_5 < 8; i_5++) {
+                    sum_15 = sum_15 + term_14[i_5];
+                }
+            } else {
+#pragma unroll
+                for (int i_6 = 0; i_6 < 8; i_6++) {
+                    const bool inside_3 = (0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols);
+                    sum_15 = sum_15 + (inside_3 ? term_14[i_6] : 0.0f);
+                }
+            }
+        }
+        sum_15 = sum_15 + simd_shuffle_xor(sum_15, (ushort)16);
+        sum_15 = sum_15 + simd_shuffle_xor(sum_15, (ushort)8);
+        sum_15 = sum_15 + simd_shuffle_xor(sum_15, (ushort)4);
+        sum_15 = sum_15 + simd_shuffle_xor(sum_15, (ushort)2);
+        sum_15 = sum_15 + simd_shuffle_xor(sum_15, (ushort)1);
+        const int warp_2 = tid / 32;
+        if ((tid & 31) == 0) {
+            sum_15_of_warp[warp_2] = sum_15;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        sum_15 = sum_15_of_warp[0];
+#pragma unroll
+        for (int w_2 = 1; w_2 < 4; w_2++) {
+            sum_15 = sum_15 + sum_15_of_warp[w_2];
+        }
+        const float log_16 = metal::precise::log(sum_15);
+        const float add_17 = where_12 + log_16;
+        const float sub_22 = add_17 - x_at;
+        const float add_29 = sub_22 + mul_28;
+        const float mul_30 = args.z * add_17;
+        const float mul_31 = add_17 * mul_30;
+        const float add_32 = add_29 + mul_31;
+        const float where_33 = eq_6 ? 0.0f : add_32;
+        if (tid == 0) {
+            loss[base] = where_33;
+        }
+    }
+}
+
+struct cross_entropy_options_vjp_f32__args {
+    long ignore;
+    float smoothing;
+    float z;
+    int cols;
+    int rows;
+    int x_row_stride_0;
+    int t_row_stride_0;
+    int g_loss_row_stride_0;
+    int x_shift;
+    int x_col;
+};
+
+[[max_total_threads_per_threadgroup(256)]]
+kernel void cross_entropy_options_vjp_f32_(device const float* x [[buffer(0)]],
+    device const uint* t [[buffer(1)]],
+    device const float* g_loss [[buffer(2)]],
+    device float* d_x [[buffer(3)]],
+    constant cross_entropy_options_vjp_f32__args& args [[buffer(4)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    threadgroup float max_8_of_warp[8];
+    threadgroup float sum_16_of_warp[8];
+    const long cols = (long)args.cols;
+    const float f32_23 = (float)cols;
+    const float recip_24 = 1.0f / f32_23;
+    for (int base = bid; base < args.rows; base += blocks) {
+        const int x_row = base * args.x_row_stride_0;
+        const int t_row = base * args.t_row_stride_0;
+        const int g_loss_row = base * args.g_loss_row_stride_0;
+        const int d_x_row = base * args.cols;
+        const int shift = d_x_row & 3;
+        const bool x_vectors = ((((x_row + args.x_shift) - shift) & 3) == 0) && (args.x_col == 1);
+        const int lane = tid;
+        float x_held[16];
+        if (((0 <= ((lane * 4) - shift)) && ((((lane * 4) - shift) + 3076) <= args.cols)) && x_vectors) {
+#pragma unroll
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 256)) * 4) - shift;
+                load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
+            }
+        } else {
+#pragma unroll
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 256)) * 4) - shift;
+                const bool full = (0 <= col) && ((col + 4) <= args.cols);
+                if (full && x_vectors) {
+                    load_f32x4(&x[x_row + col], &x_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : 0.0f;
+                    }
+                }
+            }
+        }
+        const uint t_2 = t[t_row];
+        const float g_loss_2 = g_loss[g_loss_row];
+        const long i64_6 = (long)t_2;
+        const bool eq_7 = args.ignore == i64_6;
+        const uint where_20 = eq_7 ? 0u : t_2;
+        const long i64_21 = (long)where_20;
+        const float where_26 = eq_7 ? 0.0f : g_loss_2;
+        const float mulz_30 = mulz_f32(where_26, args.smoothing);
+        const float neg_31 = -mulz_30;
+        const float mulz_32 = mulz_f32(neg_31, recip_24);
+        const float sub_33 = mulz_30 - where_26;
+        float max_8 = -INFINITY;
+#pragma unroll
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+            if (full_2) {
+#pragma unroll
+                for (int i_2 = 0; i_2 < 4; i_2++) {
+                    max_8 = max_f32(max_8, x_held[(c_3 * 4) + i_2]);
+                }
+            } else {
+#pragma unroll
+                for (int i_3 = 0; i_3 < 4; i_3++) {
+                    const bool inside = (0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols);
+                    max_8 = max_f32(max_8, (inside ? x_held[(c_3 * 4) + i_3] : (-INFINITY)));
+                }
+            }
+        }
+        const float other = simd_shuffle_xor(max_8, (ushort)16);
+        max_8 = max_f32(max_8, other);
+        const float other_2 = simd_shuffle_xor(max_8, (ushort)8);
+        max_8 = max_f32(max_8, other_2);
+        const float other_3 = simd_shuffle_xor(max_8, (ushort)4);
+        max_8 = max_f32(max_8, other_3);
+        const float other_4 = simd_shuffle_xor(max_8, (ushort)2);
+        max_8 = max_f32(max_8, other_4);
+        const float other_5 = simd_shuffle_xor(max_8, (ushort)1);
+        max_8 = max_f32(max_8, other_5);
+        const int warp = tid / 32;
+        if ((tid & 31) == 0) {
+            max_8_of_warp[warp] = max_8;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        max_8 = max_8_of_warp[0];
+#pragma unroll
+        for (int w = 1; w < 8; w++) {
+            max_8 = max_f32(max_8, max_8_of_warp[w]);
+        }
+        const float abs_9 = metal::fabs(max_8);
+        const bool lt_11 = abs_9 < INFINITY;
+        const float where_13 = lt_11 ? max_8 : 0.0f;
+        float sum_16 = 0.0f;
+        float v_15_held[16];
+#pragma unroll
+        for (int c_4 = 0; c_4 < 4; c_4++) {
+            const int col_4 = ((lane + (c_4 * 256)) * 4) - shift;
+            const bool full_3 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
+            float term_15[4];
+#pragma unroll
+            for (int i_4 = 0; i_4 < 4; i_4++) {
+                const float exp_15 = metal::precise::exp((x_held[(c_4 * 4) + i_4] - where_13));
+                v_15_held[(c_4 * 4) + i_4] = exp_15;
+                term_15[i_4] = exp_15;
+            }
+            if (full_3) {
+#pragma unroll
+                for (int i_5 = 0; i_5 < 4; i_5++) {
+                    sum_16 = sum_16 + term_15[i_5];
+                }
+            } else {
+#pragma unroll
+                for (int i_6 = 0; i_6 < 4; i_6++) {
+                    const bool inside_2 = (0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols);
+                    sum_16 = sum_16 + (inside_2 ? term_15[i_6] : 0.0f);
+                }
+            }
+        }
+        sum_16 = sum_16 + simd_shuffle_xor(sum_16, (ushort)16);
+        sum_16 = sum_16 + simd_shuffle_xor(sum_16, (ushort)8);
+        sum_16 = sum_16 + simd_shuffle_xor(sum_16, (ushort)4);
+        sum_16 = sum_16 + simd_shuffle_xor(sum_16, (ushort)2);
+        sum_16 = sum_16 + simd_shuffle_xor(sum_16, (ushort)1);
+        const int warp_2 = tid / 32;
+        if ((tid & 31) == 0) {
+            sum_16_of_warp[warp_2] = sum_16;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        sum_16 = sum_16_of_warp[0];
+#pragma unroll
+        for (int w_2 = 1; w_2 < 8; w_2++) {
+            sum_16 = sum_16 + sum_16_of_warp[w_2];
+        }
+        const float log_17 = metal::precise::log(sum_16);
+        const float add_18 = where_13 + log_17;
+        const float mul_25 = args.z * add_18;
+        const float mulz_27 = mulz_f32(where_26, mul_25);
+        const float mulz_28 = mulz_f32(where_26, add_18);
+        const float mulz_29 = mulz_f32(mulz_28, args.z);
+        const float add_37 = mulz_27 + mulz_29;
+        const float add_38 = where_26 + add_37;
+        const float recip_39 = 1.0f / sum_16;
+        const float mulz_40 = mulz_f32(add_38, recip_39);
+#pragma unroll
+        for (int c_5 = 0; c_5 < 4; c_5++) {
+            const int col_5 = ((lane + (c_5 * 256)) * 4) - shift;
+            const bool full_4 = (0 <= col_5) && ((col_5 + 4) <= args.cols);
+            float d_x_chunk[4];
+#pragma unroll
+            for (int i_7 = 0; i_7 < 4; i_7++) {
+                const float add_43 = ((i64_21 == ((long)(col_5 + i_7))) ? sub_33 : 0.0f) + (mulz_32 + mulz_f32(mulz_40, v_15_held[(c_5 * 4) + i_7]));
+                d_x_chunk[i_7] = add_43;
+            }
+            if (full_4) {
+                store_f32x4(&d_x[d_x_row + col_5], &d_x_chunk[0]);
+            } else {
+#pragma unroll
+                for (int i_8 = 0; i_8 < 4; i_8++) {
+                    if ((0 <= (col_5 + i_8)) && ((col_5 + i_8) < args.cols)) {
+                        d_x[d_x_row + (col_5 + i_8)] = d_x_chunk[i_8];
+                    }
+                }
+            }
+        }
+    }
+}

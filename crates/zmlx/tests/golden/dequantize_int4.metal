@@ -1,0 +1,376 @@
+#include <metal_stdlib>
+using namespace metal;
+
+static inline float bf16_to_f32(ushort x) {
+    return as_type<float>((uint)x << 16);
+}
+
+static inline ushort f32_to_bf16(float x) {
+    const uint u = as_type<uint>(x);
+    if (x != x) {
+        return (ushort)((u >> 16) | 64);
+    }
+    return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
+}
+
+static inline uint pack_bf16(float low, float high) {
+    return (uint)f32_to_bf16(low) | (uint)f32_to_bf16(high) << 16;
+}
+
+static inline int min_i32(int a, int b) {
+    return a <= b ? a : b;
+}
+
+static inline void load_u8x4(device const uchar* p, thread uchar* v) {
+    const uint t = *(device const uint*)p;
+    const uint w[1] = {t};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        v[i] = (uchar)(w[i / 4] >> (8 * (i % 4)));
+    }
+}
+
+static inline void load_u8x8(device const uchar* p, thread uchar* v) {
+    const uint2 t = *(device const uint2*)p;
+    const uint w[2] = {t.x, t.y};
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        v[i] = (uchar)(w[i / 4] >> (8 * (i % 4)));
+    }
+}
+
+static inline void load_f32x4(device const float* p, thread float* v) {
+    const float4 t = *(device const float4*)p;
+    v[0] = t.x;
+    v[1] = t.y;
+    v[2] = t.z;
+    v[3] = t.w;
+}
+
+static inline void store_bf16x8(device ushort* p, const thread float* v) {
+    uint w[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        w[i] = pack_bf16(v[2 * i], v[2 * i + 1]);
+    }
+    uint4 t;
+    t.x = w[0];
+    t.y = w[1];
+    t.z = w[2];
+    t.w = w[3];
+    *(device uint4*)p = t;
+}
+
+static inline void store_f32x4(device float* p, const thread float* v) {
+    float4 t;
+    t.x = v[0];
+    t.y = v[1];
+    t.z = v[2];
+    t.w = v[3];
+    *(device float4*)p = t;
+}
+
+struct dequantize_int4_f32__args {
+    int chunks;
+    int rows;
+    int x_row_stride_0;
+    int scale_row_stride_0;
+    int cols;
+    int x_shift;
+    int x_col;
+    int shift_shift;
+    int shift_col;
+};
+
+[[max_total_threads_per_threadgroup(256)]]
+kernel void dequantize_int4_f32_(device const uchar* x [[buffer(0)]],
+    device const uchar* shift [[buffer(1)]],
+    device const float* scale [[buffer(2)]],
+    device float* out [[buffer(3)]],
+    constant dequantize_int4_f32__args& args [[buffer(4)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    const int total = args.rows * args.chunks;
+    for (int first = (bid * 1024) + tid; first < total; first += blocks * 1024) {
+        uchar x_chunk[16];
+        uchar shift_chunk[16];
+#pragma unroll
+        for (int c = 0; c < 4; c++) {
+            const bool lives = (first + (c * 256)) < total;
+            const int chunk = min_i32((first + (c * 256)), (total - 1));
+            const int row = (args.rows == 1) ? 0 : (chunk / args.chunks);
+            const int x_row = row * args.x_row_stride_0;
+            const int scale_row = row * args.scale_row_stride_0;
+            const int out_row = row * args.cols;
+            const int shift_2 = out_row & 3;
+            const bool x_vectors = ((((x_row + args.x_shift) - shift_2) & 3) == 0) && (args.x_col == 1);
+            const bool shift_vectors = (((args.shift_shift - shift_2) & 3) == 0) && (args.shift_col == 1);
+            const int col = ((chunk - (row * args.chunks)) * 4) - shift_2;
+            const bool full = (0 <= col) && ((col + 4) <= args.cols);
+            if (full && x_vectors) {
+                load_u8x4(&x[x_row + col], &x_chunk[c * 4]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    x_chunk[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : ((uchar)(0));
+                }
+            }
+            if (full && shift_vectors) {
+                load_u8x4(&shift[col], &shift_chunk[c * 4]);
+            } else {
+#pragma unroll
+                for (int i_2 = 0; i_2 < 4; i_2++) {
+                    shift_chunk[(c * 4) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? shift[(col + i_2) * args.shift_col] : ((uchar)(0));
+                }
+            }
+        }
+#pragma unroll
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const bool lives_2 = (first + (c_2 * 256)) < total;
+            const int chunk_2 = min_i32((first + (c_2 * 256)), (total - 1));
+            const int row_2 = (args.rows == 1) ? 0 : (chunk_2 / args.chunks);
+            const int x_row_2 = row_2 * args.x_row_stride_0;
+            const int scale_row_2 = row_2 * args.scale_row_stride_0;
+            const int out_row_2 = row_2 * args.cols;
+            const int shift_3 = out_row_2 & 3;
+            const bool x_vectors_2 = ((((x_row_2 + args.x_shift) - shift_3) & 3) == 0) && (args.x_col == 1);
+            const bool shift_vectors_2 = (((args.shift_shift - shift_3) & 3) == 0) && (args.shift_col == 1);
+            const int col_2 = ((chunk_2 - (row_2 * args.chunks)) * 4) - shift_3;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+            const float scale_2 = scale[scale_row_2];
+            float out_chunk[4];
+#pragma unroll
+            for (int i_3 = 0; i_3 < 4; i_3++) {
+                const uchar shr_3 = (uchar)(x_chunk[(c_2 * 4) + i_3] >> (shift_chunk[(c_2 * 4) + i_3] & 7));
+                out_chunk[i_3] = scale_2 * ((float)((uchar)(shr_3 & ((uchar)(15)))));
+            }
+            if (lives_2) {
+                if (full_2) {
+                    store_f32x4(&out[out_row_2 + col_2], &out_chunk[0]);
+                } else {
+#pragma unroll
+                    for (int i_4 = 0; i_4 < 4; i_4++) {
+                        if ((0 <= (col_2 + i_4)) && ((col_2 + i_4) < args.cols)) {
+                            out[out_row_2 + (col_2 + i_4)] = out_chunk[i_4];
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct dequantize_int4_bf16__args {
+    int chunks;
+    int rows;
+    int x_row_stride_0;
+    int scale_row_stride_0;
+    int cols;
+    int x_shift;
+    int x_col;
+    int shift_shift;
+    int shift_col;
+};
+
+[[max_total_threads_per_threadgroup(256)]]
+kernel void dequantize_int4_bf16_(device const uchar* x [[buffer(0)]],
+    device const uchar* shift [[buffer(1)]],
+    device const ushort* scale [[buffer(2)]],
+    device ushort* out [[buffer(3)]],
+    constant dequantize_int4_bf16__args& args [[buffer(4)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    const int total = args.rows * args.chunks;
+    for (int first = (bid * 1024) + tid; first < total; first += blocks * 1024) {
+        uchar x_chunk[32];
+        uchar shift_chunk[32];
+#pragma unroll
+        for (int c = 0; c < 4; c++) {
+            const bool lives = (first + (c * 256)) < total;
+            const int chunk = min_i32((first + (c * 256)), (total - 1));
+            const int row = (args.rows == 1) ? 0 : (chunk / args.chunks);
+            const int x_row = row * args.x_row_stride_0;
+            const int scale_row = row * args.scale_row_stride_0;
+            const int out_row = row * args.cols;
+            const int shift_2 = out_row & 7;
+            const bool x_vectors = ((((x_row + args.x_shift) - shift_2) & 7) == 0) && (args.x_col == 1);
+            const bool shift_vectors = (((args.shift_shift - shift_2) & 7) == 0) && (args.shift_col == 1);
+            const int col = ((chunk - (row * args.chunks)) * 8) - shift_2;
+            const bool full = (0 <= col) && ((col + 8) <= args.cols);
+            if (full && x_vectors) {
+                load_u8x8(&x[x_row + col], &x_chunk[c * 8]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 8; i++) {
+                    x_chunk[(c * 8) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : ((uchar)(0));
+                }
+            }
+            if (full && shift_vectors) {
+                load_u8x8(&shift[col], &shift_chunk[c * 8]);
+            } else {
+#pragma unroll
+                for (int i_2 = 0; i_2 < 8; i_2++) {
+                    shift_chunk[(c * 8) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? shift[(col + i_2) * args.shift_col] : ((uchar)(0));
+                }
+            }
+        }
+#pragma unroll
+        for (int c_2 = 0; c_2 < 4; c_2++) {
+            const bool lives_2 = (first + (c_2 * 256)) < total;
+            const int chunk_2 = min_i32((first + (c_2 * 256)), (total - 1));
+            const int row_2 = (args.rows == 1) ? 0 : (chunk_2 / args.chunks);
+            const int x_row_2 = row_2 * args.x_row_stride_0;
+            const int scale_row_2 = row_2 * args.scale_row_stride_0;
+            const int out_row_2 = row_2 * args.cols;
+            const int shift_3 = out_row_2 & 7;
+            const bool x_vectors_2 = ((((x_row_2 + args.x_shift) - shift_3) & 7) == 0) && (args.x_col == 1);
+            const bool shift_vectors_2 = (((args.shift_shift - shift_3) & 7) == 0) && (args.shift_col == 1);
+            const int col_2 = ((chunk_2 - (row_2 * args.chunks)) * 8) - shift_3;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
+            const float scale_2 = bf16_to_f32(scale[scale_row_2]);
+            float out_chunk[8];
+#pragma unroll
+            for (int i_3 = 0; i_3 < 8; i_3++) {
+                const uchar shr_3 = (uchar)(x_chunk[(c_2 * 8) + i_3] >> (shift_chunk[(c_2 * 8) + i_3] & 7));
+                out_chunk[i_3] = scale_2 * ((float)((uchar)(shr_3 & ((uchar)(15)))));
+            }
+            if (lives_2) {
+                if (full_2) {
+                    store_bf16x8(&out[out_row_2 + col_2], &out_chunk[0]);
+                } else {
+#pragma unroll
+                    for (int i_4 = 0; i_4 < 8; i_4++) {
+                        if ((0 <= (col_2 + i_4)) && ((col_2 + i_4) < args.cols)) {
+                            out[out_row_2 + (col_2 + i_4)] = f32_to_bf16(out_chunk[i_4]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct dequantize_int4_vjp_f32__args {
+    int rows;
+    int x_row_stride_0;
+    int g_out_row_stride_0;
+    int g_out_shift;
+    int x_shift;
+    int x_col;
+    int shift_shift;
+    int shift_col;
+    int g_out_col;
+    int cols;
+};
+
+[[max_total_threads_per_threadgroup(256)]]
+kernel void dequantize_int4_vjp_f32_(device const uchar* x [[buffer(0)]],
+    device const uchar* shift [[buffer(1)]],
+    device const float* g_out [[buffer(2)]],
+    device float* d_scale [[buffer(3)]],
+    constant dequantize_int4_vjp_f32__args& args [[buffer(4)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    threadgroup float sum_8_of_warp[8];
+    for (int base = bid; base < args.rows; base += blocks) {
+        const int x_row = base * args.x_row_stride_0;
+        const int g_out_row = base * args.g_out_row_stride_0;
+        const int shift_2 = (g_out_row + args.g_out_shift) & 3;
+        const bool x_vectors = ((((x_row + args.x_shift) - shift_2) & 3) == 0) && (args.x_col == 1);
+        const bool shift_vectors = (((args.shift_shift - shift_2) & 3) == 0) && (args.shift_col == 1);
+        const bool g_out_vectors = args.g_out_col == 1;
+        const int lane = tid;
+        uchar x_held[16];
+        float g_out_held[16];
+        if ((((0 <= ((lane * 4) - shift_2)) && ((((lane * 4) - shift_2) + 3076) <= args.cols)) && x_vectors) && g_out_vectors) {
+#pragma unroll
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 256)) * 4) - shift_2;
+                load_u8x4(&x[x_row + col_2], &x_held[c_2 * 4]);
+                load_f32x4(&g_out[g_out_row + col_2], &g_out_held[c_2 * 4]);
+            }
+        } else {
+#pragma unroll
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 256)) * 4) - shift_2;
+                const bool full = (0 <= col) && ((col + 4) <= args.cols);
+                if (full && x_vectors) {
+                    load_u8x4(&x[x_row + col], &x_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        x_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x[x_row + ((col + i) * args.x_col)] : ((uchar)(0));
+                    }
+                }
+                if (full && g_out_vectors) {
+                    load_f32x4(&g_out[g_out_row + col], &g_out_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i_2 = 0; i_2 < 4; i_2++) {
+                        g_out_held[(c * 4) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? g_out[g_out_row + ((col + i_2) * args.g_out_col)] : 0.0f;
+                    }
+                }
+            }
+        }
+        float sum_8 = 0.0f;
+#pragma unroll
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 256)) * 4) - shift_2;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+            uchar shift_chunk[4];
+            if (full_2 && shift_vectors) {
+                load_u8x4(&shift[col_3], &shift_chunk[0]);
+            } else {
+#pragma unroll
+                for (int i_3 = 0; i_3 < 4; i_3++) {
+                    shift_chunk[i_3] = ((0 <= (col_3 + i_3)) && ((col_3 + i_3) < args.cols)) ? shift[(col_3 + i_3) * args.shift_col] : ((uchar)(0));
+                }
+            }
+            if (full_2) {
+#pragma unroll
+                for (int i_4 = 0; i_4 < 4; i_4++) {
+                    const uchar and_5 = (uchar)(((uchar)(x_held[(c_3 * 4) + i_4] >> (shift_chunk[i_4] & 7))) & ((uchar)(15)));
+                    sum_8 = sum_8 + (g_out_held[(c_3 * 4) + i_4] * ((float)and_5));
+                }
+            } else {
+#pragma unroll
+                for (int i_5 = 0; i_5 < 4; i_5++) {
+                    const uchar and_5_2 = (uchar)(((uchar)(x_held[(c_3 * 4) + i_5] >> (shift_chunk[i_5] & 7))) & ((uchar)(15)));
+                    const bool inside = (0 <= (col_3 + i_5)) && ((col_3 + i_5) < args.cols);
+                    sum_8 = sum_8 + (inside ? (g_out_held[(c_3 * 4) + i_5] * ((float)and_5_2)) : 0.0f);
+                }
+            }
+        }
+        sum_8 = sum_8 + simd_shuffle_xor(sum_8, (ushort)16);
+        sum_8 = sum_8 + simd_shuffle_xor(sum_8, (ushort)8);
+        sum_8 = sum_8 + simd_shuffle_xor(sum_8, (ushort)4);
+        sum_8 = sum_8 + simd_shuffle_xor(sum_8, (ushort)2);
+        sum_8 = sum_8 + simd_shuffle_xor(sum_8, (ushort)1);
+        const int warp = tid / 32;
+        if ((tid & 31) == 0) {
+            sum_8_of_warp[warp] = sum_8;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        sum_8 = sum_8_of_warp[0];
+#pragma unroll
+        for (int w = 1; w < 8; w++) {
+            sum_8 = sum_8 + sum_8_of_warp[w];
+        }
+        if (tid == 0) {
+            d_scale[base] = sum_8;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+}

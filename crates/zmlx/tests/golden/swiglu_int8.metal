@@ -1,0 +1,443 @@
+#include <metal_stdlib>
+using namespace metal;
+
+static inline float bf16_to_f32(ushort x) {
+    return as_type<float>((uint)x << 16);
+}
+
+static inline ushort f32_to_bf16(float x) {
+    const uint u = as_type<uint>(x);
+    if (x != x) {
+        return (ushort)((u >> 16) | 64);
+    }
+    return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
+}
+
+static inline uint pack_bf16(float low, float high) {
+    return (uint)f32_to_bf16(low) | (uint)f32_to_bf16(high) << 16;
+}
+
+static inline int min_i32(int a, int b) {
+    return a <= b ? a : b;
+}
+
+static inline float sigmoid_f32(float x) {
+    const float e = metal::precise::exp(-metal::fabs(x));
+    const float r = 1.0f / (1.0f + e);
+    return x >= 0.0f ? r : e * r;
+}
+
+static inline void load_u8x4(device const uchar* p, thread uchar* v) {
+    const uint t = *(device const uint*)p;
+    const uint w[1] = {t};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        v[i] = (uchar)(w[i / 4] >> (8 * (i % 4)));
+    }
+}
+
+static inline void load_u8x8(device const uchar* p, thread uchar* v) {
+    const uint2 t = *(device const uint2*)p;
+    const uint w[2] = {t.x, t.y};
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        v[i] = (uchar)(w[i / 4] >> (8 * (i % 4)));
+    }
+}
+
+static inline void load_f32x4(device const float* p, thread float* v) {
+    const float4 t = *(device const float4*)p;
+    v[0] = t.x;
+    v[1] = t.y;
+    v[2] = t.z;
+    v[3] = t.w;
+}
+
+static inline void store_bf16x8(device ushort* p, const thread float* v) {
+    uint w[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        w[i] = pack_bf16(v[2 * i], v[2 * i + 1]);
+    }
+    uint4 t;
+    t.x = w[0];
+    t.y = w[1];
+    t.z = w[2];
+    t.w = w[3];
+    *(device uint4*)p = t;
+}
+
+static inline void store_f32x4(device float* p, const thread float* v) {
+    float4 t;
+    t.x = v[0];
+    t.y = v[1];
+    t.z = v[2];
+    t.w = v[3];
+    *(device float4*)p = t;
+}
+
+struct swiglu_int8_f32__args {
+    int chunks;
+    int rows;
+    int x1_row_stride_0;
+    int s1_row_stride_0;
+    int x2_row_stride_0;
+    int s2_row_stride_0;
+    int cols;
+    int x1_shift;
+    int x1_col;
+    int x2_shift;
+    int x2_col;
+};
+
+[[max_total_threads_per_threadgroup(256)]]
+kernel void swiglu_int8_f32_(device const uchar* x1 [[buffer(0)]],
+    device const float* s1 [[buffer(1)]],
+    device const uchar* x2 [[buffer(2)]],
+    device const float* s2 [[buffer(3)]],
+    device float* out [[buffer(4)]],
+    constant swiglu_int8_f32__args& args [[buffer(5)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    const int total = args.rows * args.chunks;
+    for (int first = (bid * 512) + tid; first < total; first += blocks * 512) {
+        uchar x1_chunk[8];
+        uchar x2_chunk[8];
+#pragma unroll
+        for (int c = 0; c < 2; c++) {
+            const bool lives = (first + (c * 256)) < total;
+            const int chunk = min_i32((first + (c * 256)), (total - 1));
+            const int row = (args.rows == 1) ? 0 : (chunk / args.chunks);
+            const int x1_row = row * args.x1_row_stride_0;
+            const int s1_row = row * args.s1_row_stride_0;
+            const int x2_row = row * args.x2_row_stride_0;
+            const int s2_row = row * args.s2_row_stride_0;
+            const int out_row = row * args.cols;
+            const int shift = out_row & 3;
+            const bool x1_vectors = ((((x1_row + args.x1_shift) - shift) & 3) == 0) && (args.x1_col == 1);
+            const bool x2_vectors = ((((x2_row + args.x2_shift) - shift) & 3) == 0) && (args.x2_col == 1);
+            const int col = ((chunk - (row * args.chunks)) * 4) - shift;
+            const bool full = (0 <= col) && ((col + 4) <= args.cols);
+            if (full && x1_vectors) {
+                load_u8x4(&x1[x1_row + col], &x1_chunk[c * 4]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    x1_chunk[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x1[x1_row + ((col + i) * args.x1_col)] : ((uchar)(0));
+                }
+            }
+            if (full && x2_vectors) {
+                load_u8x4(&x2[x2_row + col], &x2_chunk[c * 4]);
+            } else {
+#pragma unroll
+                for (int i_2 = 0; i_2 < 4; i_2++) {
+                    x2_chunk[(c * 4) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? x2[x2_row + ((col + i_2) * args.x2_col)] : ((uchar)(0));
+                }
+            }
+        }
+#pragma unroll
+        for (int c_2 = 0; c_2 < 2; c_2++) {
+            const bool lives_2 = (first + (c_2 * 256)) < total;
+            const int chunk_2 = min_i32((first + (c_2 * 256)), (total - 1));
+            const int row_2 = (args.rows == 1) ? 0 : (chunk_2 / args.chunks);
+            const int x1_row_2 = row_2 * args.x1_row_stride_0;
+            const int s1_row_2 = row_2 * args.s1_row_stride_0;
+            const int x2_row_2 = row_2 * args.x2_row_stride_0;
+            const int s2_row_2 = row_2 * args.s2_row_stride_0;
+            const int out_row_2 = row_2 * args.cols;
+            const int shift_2 = out_row_2 & 3;
+            const bool x1_vectors_2 = ((((x1_row_2 + args.x1_shift) - shift_2) & 3) == 0) && (args.x1_col == 1);
+            const bool x2_vectors_2 = ((((x2_row_2 + args.x2_shift) - shift_2) & 3) == 0) && (args.x2_col == 1);
+            const int col_2 = ((chunk_2 - (row_2 * args.chunks)) * 4) - shift_2;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
+            const float s1_2 = s1[s1_row_2];
+            const float s2_2 = s2[s2_row_2];
+            float out_chunk[4];
+#pragma unroll
+            for (int i_3 = 0; i_3 < 4; i_3++) {
+                const float f32_4 = (float)x1_chunk[(c_2 * 4) + i_3];
+                const float f32_5 = (float)x2_chunk[(c_2 * 4) + i_3];
+                const float mul_11 = s1_2 * ((f32_4 < 128.0f) ? f32_4 : (f32_4 - 256.0f));
+                const float mul_18 = (mul_11 * sigmoid_f32(mul_11)) * (s2_2 * ((f32_5 < 128.0f) ? f32_5 : (f32_5 - 256.0f)));
+                out_chunk[i_3] = mul_18;
+            }
+            if (lives_2) {
+                if (full_2) {
+                    store_f32x4(&out[out_row_2 + col_2], &out_chunk[0]);
+                } else {
+#pragma unroll
+                    for (int i_4 = 0; i_4 < 4; i_4++) {
+                        if ((0 <= (col_2 + i_4)) && ((col_2 + i_4) < args.cols)) {
+                            out[out_row_2 + (col_2 + i_4)] = out_chunk[i_4];
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct swiglu_int8_bf16__args {
+    int chunks;
+    int rows;
+    int x1_row_stride_0;
+    int s1_row_stride_0;
+    int x2_row_stride_0;
+    int s2_row_stride_0;
+    int cols;
+    int x1_shift;
+    int x1_col;
+    int x2_shift;
+    int x2_col;
+};
+
+[[max_total_threads_per_threadgroup(256)]]
+kernel void swiglu_int8_bf16_(device const uchar* x1 [[buffer(0)]],
+    device const ushort* s1 [[buffer(1)]],
+    device const uchar* x2 [[buffer(2)]],
+    device const ushort* s2 [[buffer(3)]],
+    device ushort* out [[buffer(4)]],
+    constant swiglu_int8_bf16__args& args [[buffer(5)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    const int total = args.rows * args.chunks;
+    for (int first = (bid * 512) + tid; first < total; first += blocks * 512) {
+        uchar x1_chunk[16];
+        uchar x2_chunk[16];
+#pragma unroll
+        for (int c = 0; c < 2; c++) {
+            const bool lives = (first + (c * 256)) < total;
+            const int chunk = min_i32((first + (c * 256)), (total - 1));
+            const int row = (args.rows == 1) ? 0 : (chunk / args.chunks);
+            const int x1_row = row * args.x1_row_stride_0;
+            const int s1_row = row * args.s1_row_stride_0;
+            const int x2_row = row * args.x2_row_stride_0;
+            const int s2_row = row * args.s2_row_stride_0;
+            const int out_row = row * args.cols;
+            const int shift = out_row & 7;
+            const bool x1_vectors = ((((x1_row + args.x1_shift) - shift) & 7) == 0) && (args.x1_col == 1);
+            const bool x2_vectors = ((((x2_row + args.x2_shift) - shift) & 7) == 0) && (args.x2_col == 1);
+            const int col = ((chunk - (row * args.chunks)) * 8) - shift;
+            const bool full = (0 <= col) && ((col + 8) <= args.cols);
+            if (full && x1_vectors) {
+                load_u8x8(&x1[x1_row + col], &x1_chunk[c * 8]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 8; i++) {
+                    x1_chunk[(c * 8) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x1[x1_row + ((col + i) * args.x1_col)] : ((uchar)(0));
+                }
+            }
+            if (full && x2_vectors) {
+                load_u8x8(&x2[x2_row + col], &x2_chunk[c * 8]);
+            } else {
+#pragma unroll
+                for (int i_2 = 0; i_2 < 8; i_2++) {
+                    x2_chunk[(c * 8) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? x2[x2_row + ((col + i_2) * args.x2_col)] : ((uchar)(0));
+                }
+            }
+        }
+#pragma unroll
+        for (int c_2 = 0; c_2 < 2; c_2++) {
+            const bool lives_2 = (first + (c_2 * 256)) < total;
+            const int chunk_2 = min_i32((first + (c_2 * 256)), (total - 1));
+            const int row_2 = (args.rows == 1) ? 0 : (chunk_2 / args.chunks);
+            const int x1_row_2 = row_2 * args.x1_row_stride_0;
+            const int s1_row_2 = row_2 * args.s1_row_stride_0;
+            const int x2_row_2 = row_2 * args.x2_row_stride_0;
+            const int s2_row_2 = row_2 * args.s2_row_stride_0;
+            const int out_row_2 = row_2 * args.cols;
+            const int shift_2 = out_row_2 & 7;
+            const bool x1_vectors_2 = ((((x1_row_2 + args.x1_shift) - shift_2) & 7) == 0) && (args.x1_col == 1);
+            const bool x2_vectors_2 = ((((x2_row_2 + args.x2_shift) - shift_2) & 7) == 0) && (args.x2_col == 1);
+            const int col_2 = ((chunk_2 - (row_2 * args.chunks)) * 8) - shift_2;
+            const bool full_2 = (0 <= col_2) && ((col_2 + 8) <= args.cols);
+            const float s1_2 = bf16_to_f32(s1[s1_row_2]);
+            const float s2_2 = bf16_to_f32(s2[s2_row_2]);
+            float out_chunk[8];
+#pragma unroll
+            for (int i_3 = 0; i_3 < 8; i_3++) {
+                const float f32_4 = (float)x1_chunk[(c_2 * 8) + i_3];
+                const float f32_5 = (float)x2_chunk[(c_2 * 8) + i_3];
+                const float mul_11 = s1_2 * ((f32_4 < 128.0f) ? f32_4 : (f32_4 - 256.0f));
+                const float mul_18 = (mul_11 * sigmoid_f32(mul_11)) * (s2_2 * ((f32_5 < 128.0f) ? f32_5 : (f32_5 - 256.0f)));
+                out_chunk[i_3] = mul_18;
+            }
+            if (lives_2) {
+                if (full_2) {
+                    store_bf16x8(&out[out_row_2 + col_2], &out_chunk[0]);
+                } else {
+#pragma unroll
+                    for (int i_4 = 0; i_4 < 8; i_4++) {
+                        if ((0 <= (col_2 + i_4)) && ((col_2 + i_4) < args.cols)) {
+                            out[out_row_2 + (col_2 + i_4)] = f32_to_bf16(out_chunk[i_4]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct swiglu_int8_vjp_f32__args {
+    int rows;
+    int x1_row_stride_0;
+    int s1_row_stride_0;
+    int x2_row_stride_0;
+    int s2_row_stride_0;
+    int g_out_row_stride_0;
+    int g_out_shift;
+    int x1_shift;
+    int x1_col;
+    int x2_shift;
+    int x2_col;
+    int g_out_col;
+    int cols;
+};
+
+[[max_total_threads_per_threadgroup(256)]]
+kernel void swiglu_int8_vjp_f32_(device const uchar* x1 [[buffer(0)]],
+    device const float* s1 [[buffer(1)]],
+    device const uchar* x2 [[buffer(2)]],
+    device const float* s2 [[buffer(3)]],
+    device const float* g_out [[buffer(4)]],
+    device float* d_s1 [[buffer(5)]],
+    device float* d_s2 [[buffer(6)]],
+    constant swiglu_int8_vjp_f32__args& args [[buffer(7)]],
+    uint thread_of_group [[thread_position_in_threadgroup]],
+    uint group_of_grid [[threadgroup_position_in_grid]],
+    uint groups_of_grid [[threadgroups_per_grid]]) {
+    const int tid = (int)thread_of_group;
+    const int bid = (int)group_of_grid;
+    const int blocks = (int)groups_of_grid;
+    threadgroup float sum_20_of_warp[8];
+    threadgroup float sum_31_of_warp[8];
+    for (int base = bid; base < args.rows; base += blocks) {
+        const int x1_row = base * args.x1_row_stride_0;
+        const int s1_row = base * args.s1_row_stride_0;
+        const int x2_row = base * args.x2_row_stride_0;
+        const int s2_row = base * args.s2_row_stride_0;
+        const int g_out_row = base * args.g_out_row_stride_0;
+        const int shift = (g_out_row + args.g_out_shift) & 3;
+        const bool x1_vectors = ((((x1_row + args.x1_shift) - shift) & 3) == 0) && (args.x1_col == 1);
+        const bool x2_vectors = ((((x2_row + args.x2_shift) - shift) & 3) == 0) && (args.x2_col == 1);
+        const bool g_out_vectors = args.g_out_col == 1;
+        const int lane = tid;
+        uchar x1_held[16];
+        uchar x2_held[16];
+        float g_out_held[16];
+        if (((((0 <= ((lane * 4) - shift)) && ((((lane * 4) - shift) + 3076) <= args.cols)) && x1_vectors) && x2_vectors) && g_out_vectors) {
+#pragma unroll
+            for (int c_2 = 0; c_2 < 4; c_2++) {
+                const int col_2 = ((lane + (c_2 * 256)) * 4) - shift;
+                load_u8x4(&x1[x1_row + col_2], &x1_held[c_2 * 4]);
+                load_u8x4(&x2[x2_row + col_2], &x2_held[c_2 * 4]);
+                load_f32x4(&g_out[g_out_row + col_2], &g_out_held[c_2 * 4]);
+            }
+        } else {
+#pragma unroll
+            for (int c = 0; c < 4; c++) {
+                const int col = ((lane + (c * 256)) * 4) - shift;
+                const bool full = (0 <= col) && ((col + 4) <= args.cols);
+                if (full && x1_vectors) {
+                    load_u8x4(&x1[x1_row + col], &x1_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        x1_held[(c * 4) + i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? x1[x1_row + ((col + i) * args.x1_col)] : ((uchar)(0));
+                    }
+                }
+                if (full && x2_vectors) {
+                    load_u8x4(&x2[x2_row + col], &x2_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i_2 = 0; i_2 < 4; i_2++) {
+                        x2_held[(c * 4) + i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? x2[x2_row + ((col + i_2) * args.x2_col)] : ((uchar)(0));
+                    }
+                }
+                if (full && g_out_vectors) {
+                    load_f32x4(&g_out[g_out_row + col], &g_out_held[c * 4]);
+                } else {
+#pragma unroll
+                    for (int i_3 = 0; i_3 < 4; i_3++) {
+                        g_out_held[(c * 4) + i_3] = ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) ? g_out[g_out_row + ((col + i_3) * args.g_out_col)] : 0.0f;
+                    }
+                }
+            }
+        }
+        const float s1_2 = s1[s1_row];
+        const float s2_2 = s2[s2_row];
+        const float mul_22 = s1_2 * s2_2;
+        float sum_20 = 0.0f;
+        float sum_31 = 0.0f;
+#pragma unroll
+        for (int c_3 = 0; c_3 < 4; c_3++) {
+            const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
+            const bool full_2 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+            float term_19[4];
+            float term_30[4];
+#pragma unroll
+            for (int i_4 = 0; i_4 < 4; i_4++) {
+                const float f32_5 = (float)x1_held[(c_3 * 4) + i_4];
+                const float f32_6 = (float)x2_held[(c_3 * 4) + i_4];
+                const float where_11 = (f32_5 < 128.0f) ? f32_5 : (f32_5 - 256.0f);
+                const float sigmoid_13 = sigmoid_f32((s1_2 * where_11));
+                const float where_16 = (f32_6 < 128.0f) ? f32_6 : (f32_6 - 256.0f);
+                const float mul_19 = where_16 * (g_out_held[(c_3 * 4) + i_4] * (where_11 * sigmoid_13));
+                const float mul_29 = metal::fma(mul_22, (where_11 * (1.0f - sigmoid_13)), s2_2) * (g_out_held[(c_3 * 4) + i_4] * (sigmoid_13 * where_16));
+                term_19[i_4] = mul_19;
+                term_30[i_4] = where_11 * mul_29;
+            }
+            if (full_2) {
+#pragma unroll
+                for (int i_5 = 0; i_5 < 4; i_5++) {
+                    sum_20 = sum_20 + term_19[i_5];
+                    sum_31 = sum_31 + term_30[i_5];
+                }
+            } else {
+#pragma unroll
+                for (int i_6 = 0; i_6 < 4; i_6++) {
+                    const bool inside = (0 <= (col_3 + i_6)) && ((col_3 + i_6) < args.cols);
+                    sum_20 = sum_20 + (inside ? term_19[i_6] : 0.0f);
+                    sum_31 = sum_31 + (inside ? term_30[i_6] : 0.0f);
+                }
+            }
+        }
+        sum_20 = sum_20 + simd_shuffle_xor(sum_20, (ushort)16);
+        sum_31 = sum_31 + simd_shuffle_xor(sum_31, (ushort)16);
+        sum_20 = sum_20 + simd_shuffle_xor(sum_20, (ushort)8);
+        sum_31 = sum_31 + simd_shuffle_xor(sum_31, (ushort)8);
+        sum_20 = sum_20 + simd_shuffle_xor(sum_20, (ushort)4);
+        sum_31 = sum_31 + simd_shuffle_xor(sum_31, (ushort)4);
+        sum_20 = sum_20 + simd_shuffle_xor(sum_20, (ushort)2);
+        sum_31 = sum_31 + simd_shuffle_xor(sum_31, (ushort)2);
+        sum_20 = sum_20 + simd_shuffle_xor(sum_20, (ushort)1);
+        sum_31 = sum_31 + simd_shuffle_xor(sum_31, (ushort)1);
+        const int warp = tid / 32;
+        if ((tid & 31) == 0) {
+            sum_20_of_warp[warp] = sum_20;
+            sum_31_of_warp[warp] = sum_31;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        sum_20 = sum_20_of_warp[0];
+        sum_31 = sum_31_of_warp[0];
+#pragma unroll
+        for (int w = 1; w < 8; w++) {
+            sum_20 = sum_20 + sum_20_of_warp[w];
+            sum_31 = sum_31 + sum_31_of_warp[w];
+        }
+        const float mul_21 = s1_2 * sum_20;
+        if (tid == 0) {
+            d_s1[base] = sum_31;
+            d_s2[base] = mul_21;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+}
