@@ -63,8 +63,14 @@ fn all(tree: &Tree) -> impl Iterator<Item = Result<Option<(String, String)>, Fau
     REGISTRIES.iter().map(|r| updated(r, tree)).chain(std::iter::once_with(|| Ok(page(tree))))
 }
 
-/// The path and new text of the page of kernels if it is stale. A row is the head of a catalog file: its first line,
-/// what it costs and where it is from.
+/// What stands behind a field of the entry that a file holds, up to the end of its line.
+fn field<'a>(text: &'a str, name: &str) -> &'a str {
+    let line = text.lines().map(str::trim).find_map(|l| l.strip_prefix(name));
+    line.unwrap_or("").trim().trim_end_matches(',')
+}
+
+/// The path and new text of the page of kernels if it is stale. A row is the head of a catalog file (its first line, what
+/// it costs and where it is from) and what the entry says of its gradient and of the kernels of ZMLX that it covers.
 fn page(tree: &Tree) -> Option<(String, String)> {
     let folder = REGISTRIES[0].folder;
     let mut rows: Vec<String> = vec![];
@@ -74,14 +80,28 @@ fn page(tree: &Tree) -> Option<(String, String)> {
         let line = |label: &str| head.iter().find_map(|l| l.strip_prefix(label)).unwrap_or("").trim();
         let what = head.first().copied().unwrap_or("").replace('|', "\\|");
         let (cost, source) = (line("Cost:"), line("Source:"));
-        rows.push(format!("| [{name}](../{}) | {what} | {cost} | {source} |\n", file.path));
+        let gradient = field(&file.text, "gradient:").trim_start_matches("Gradient::");
+        let gradient = match gradient.strip_prefix("None(").map(|why| why.trim_matches(['(', ')', '"'])) {
+            Some(why) => format!("none: {why}"),
+            None => gradient.to_lowercase(),
+        };
+        // a list that is too long for one line goes on up to its bracket
+        let zmlx =
+            file.text.split_once("zmlx: &[").and_then(|(_, rest)| rest.split_once(']')).map_or("", |(list, _)| list);
+        let zmlx: Vec<&str> = zmlx.split(',').map(|z| z.trim().trim_matches('"')).filter(|z| !z.is_empty()).collect();
+        let zmlx = zmlx.join(", ");
+        rows.push(format!("| [{name}](../{}) | {what} | {gradient} | {cost} | {zmlx} | {source} |\n", file.path));
     }
     if rows.is_empty() {
         return None;
     }
     let text = format!(
         "# Kernels\n\nWritten by `cargo xtask index` from the heads of the files, which also tell shapes and types. \
-         `zmlx kernels --json` lists them for programs.\n\n| kernel | what | cost | source |\n|---|---|---|---|\n{}",
+         `zmlx kernels --json` lists them for programs, formulas included.\n\nValue and gradient of each are verified on the \
+         CPU in f32, f16, bf16 and f64, and as CUDA and Metal text that is executed on the CPU, at every test run; what ran \
+         on a GPU, and how fast, is in [BENCHMARKS.md](../BENCHMARKS.md). Kernels of ZMLX that are still missing are listed \
+         in [coverage.rs](../crates/zmlx/tests/coverage.rs).\n\n| kernel | what | gradient | cost | of ZMLX | source |\n\
+         |---|---|---|---|---|---|\n{}",
         rows.concat()
     );
     let fresh = tree.get(PAGE).is_some_and(|f| f.text == text);
@@ -156,10 +176,14 @@ mod tests {
 
     #[test]
     fn the_page_tells_what_the_heads_say() {
-        let silu =
-            ("crates/zmlx/src/catalog/silu.rs", "//! SiLU: y = x|x|\n//!\n//! Cost: 2·N.\n//! Source: a paper.\n");
+        let silu = (
+            "crates/zmlx/src/catalog/silu.rs",
+            "//! SiLU: y = x|x|\n//!\n//! Cost: 2·N.\n//! Source: a paper.\n\
+              static ENTRY: Entry = Entry {\n    zmlx: &[\n        \"a.b\",\n        \"c.d\",\n    ],\n    \
+              gradient: Gradient::None(\"a step\"),\n};\n",
+        );
         let (path, text) = page(&Tree::of(&[silu])).expect("stale");
-        let row = "| [silu](../crates/zmlx/src/catalog/silu.rs) | SiLU: y = x\\|x\\| | 2·N. | a paper. |\n";
+        let row = "| [silu](../crates/zmlx/src/catalog/silu.rs) | SiLU: y = x\\|x\\| | none: a step | 2·N. | a.b, c.d | a paper. |\n";
         assert!(path == PAGE && text.ends_with(row), "{text}");
         assert_eq!(page(&Tree::of(&[silu, (PAGE, &text)])), None);
         assert_eq!(page(&Tree::of(&[])), None);
