@@ -203,6 +203,7 @@ impl Chooser {
             (true, sums) => {
                 let held = base.resident(&f, chunks).or_else(|| base.resident_aside(&f, chunks, device));
                 match held.or_else(|| base.clustered(&f, chunks, device)) {
+                    Some(config) if config.is_crowded(&f) => base.looped_by_block(),
                     Some(config) => config,
                     None if sums > 0 => base.tiled(cols),
                     None => base.looped_by_cluster(&f, chunks, device),
@@ -293,6 +294,19 @@ impl Config {
         Config { cluster, threads: THREADS, row_threads: THREADS, ..config }
     }
 
+    /// Does a block that holds a row fill a processor, with so much of 16-bit numbers a thread that nothing else is under way
+    /// while it computes? Walking along the row, which then comes from the L2 cache again, is 11 to 16 % faster (H100, 1024
+    /// rows of 65,536 bf16: softmax, log_softmax, rms_norm, layer_norm; 2026-11-28).
+    fn is_crowded(&self, f: &Facts) -> bool {
+        let packed = f.bytes <= 2 && self.vector == 8;
+        packed && f.sums == 0 && !f.scans && self.cluster == 1 && self.threads == THREADS && self.chunks == 8
+    }
+
+    /// Rows that are walked along by the largest block.
+    fn looped_by_block(self) -> Config {
+        Config { strategy: Strategy::Looped, threads: THREADS, row_threads: THREADS, chunks: 1, ..self }
+    }
+
     /// Threads that hold a row, in all of its blocks.
     pub(super) fn holders(&self) -> u32 {
         self.row_threads * self.cluster.max(1)
@@ -349,7 +363,8 @@ mod tests {
         let (wide, narrow) = (of(DType::F32, 8), of(DType::BF16, 8));
         assert_eq!(wide(32_768), (Strategy::Resident, 1));
         assert_eq!([65_533, 131_072, 262_144].map(&wide), [2, 4, 8].map(|n| (Strategy::Resident, n)));
-        assert_eq!(narrow(65_536), (Strategy::Resident, 1));
+        assert_eq!(narrow(32_768), (Strategy::Resident, 1));
+        assert_eq!(narrow(65_536), (Strategy::Looped, 1));
         assert_eq!([131_072, 262_144].map(&narrow), [2, 4].map(|n| (Strategy::Resident, n)));
         // too long for any cluster to hold, and no clusters
         assert_eq!(wide(262_145), (Strategy::Looped, 8));
