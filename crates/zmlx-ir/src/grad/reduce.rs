@@ -39,7 +39,12 @@ pub(super) fn reduction(walk: &mut Walk, id: Id, over: Over, g: Id, guarded: boo
             let at = p.reduce(first, over, arg);
             Ok((at_column(p, at, g), true))
         }
-        ReduceOp::ArgMax | ReduceOp::ArgMin | ReduceOp::Any | ReduceOp::All => {
+        ReduceOp::Top(rank) => {
+            let p = &mut walk.program;
+            let at = p.reduce(ReduceOp::ArgTop(rank), over, arg);
+            Ok((at_column(p, at, g), true))
+        }
+        ReduceOp::ArgMax | ReduceOp::ArgMin | ReduceOp::ArgTop(_) | ReduceOp::Any | ReduceOp::All => {
             unreachable!("invariant: a result that is no float is not active")
         }
     }

@@ -75,6 +75,10 @@ pub(super) struct Facts {
     pub sum_bytes: u32,
     pub col_bytes: u32,
     pub scans: bool,
+    /// Ranks that are wanted of values of a row: of the one of which most are.
+    pub ranks: u32,
+    /// Columns of the widest tensor of values of a row.
+    width: u64,
     pub elementwise: bool,
     pub elems: bool,
     /// Inputs on whose boundaries the chunks of a row may lie, a bit each: none if an output is of elements.
@@ -115,6 +119,8 @@ impl Facts {
         Facts {
             stages,
             scans: scans > 0,
+            ranks: p.ranks() as u32,
+            width: p.tensors().map(|group| group.len() as u64).max().unwrap_or(0),
             sums,
             inputs,
             bytes,
@@ -184,7 +190,7 @@ impl Chooser {
             cluster: 1,
             aside: false,
             dims: dims.clamp(1, ROW_DIMS) as u32,
-            wide: elements.max(rows.saturating_mul(cols)) >= WIDE,
+            wide: elements.max(rows.saturating_mul(cols.max(f.width))) >= WIDE,
         };
         if f.elementwise {
             // several loads under way, once all processors have enough to do without
@@ -239,6 +245,8 @@ impl Config {
             // inputs of columns are read row by row if there is no room
             let mut registers = held * u64::from(self.vector * (f.bytes - f.col_bytes)).div_ceil(4);
             registers += u64::from(if f.sum_bytes > 0 { 2 * self.vector } else { 0 });
+            // lists of ranks: a thread's, and what was found
+            registers += 2 * u64::from(f.ranks) + 2 * (held * u64::from(self.vector)).min(f.ranks.into());
             let (table, least) = if f.sums > 0 { (&REGISTERS_OF_SUMS[..], 512) } else { (&REGISTERS[..], 128) };
             let room = table.iter().find(|r| t.max(least) <= r.0).map_or(0, |r| r.1);
             held <= 8 && registers <= u64::from(room)
@@ -267,9 +275,10 @@ impl Config {
         (elements * u64::from(f.sum_bytes) <= most).then_some(config)
     }
 
-    /// Rows that the registers of several blocks hold: as few blocks as do. Scans go from thread to thread in one block.
+    /// Rows that the registers of several blocks hold: as few blocks as do. Scans and ranks go from thread to thread in one
+    /// block.
     fn clustered(self, f: &Facts, chunks: u64, device: Device) -> Option<Config> {
-        if f.scans {
+        if f.scans || f.ranks > 0 {
             return None;
         }
         let sizes = (1..).map(|n| 1 << n).take_while(|n| *n <= device.cluster.min(CLUSTER));
@@ -288,7 +297,7 @@ impl Config {
         let config = self.looped(chunks);
         // each thread has some turns to make
         let worth = chunks >= 4 * u64::from(THREADS * cluster);
-        if f.scans || cluster <= 1 || !worth {
+        if f.scans || f.ranks > 0 || cluster <= 1 || !worth {
             return config;
         }
         Config { cluster, threads: THREADS, row_threads: THREADS, ..config }
@@ -299,7 +308,13 @@ impl Config {
     /// rows of 65,536 bf16: softmax, log_softmax, rms_norm, layer_norm; 2026-11-28).
     fn is_crowded(&self, f: &Facts) -> bool {
         let packed = f.bytes <= 2 && self.vector == 8;
-        packed && f.sums == 0 && !f.scans && self.cluster == 1 && self.threads == THREADS && self.chunks == 8
+        packed
+            && f.sums == 0
+            && !f.scans
+            && f.ranks == 0
+            && self.cluster == 1
+            && self.threads == THREADS
+            && self.chunks == 8
     }
 
     /// Rows that are walked along by the largest block.

@@ -5,7 +5,7 @@
 //! Sums are in the type of their values, in an order that depends on the configuration alone. Which of +0 and −0 a
 //! maximum of both is depends on it too.
 
-use super::{emit::*, lane::select, lower::Lower};
+use super::{emit::*, lane::select, lower::Lower, top::Ranks};
 use crate::{
     DType, Op, Program,
     kernel::{Arith, Expr, Place, Shuffle, Stmt, VarId, WARP},
@@ -13,34 +13,39 @@ use crate::{
 };
 
 /// No column: the index of an empty argmax.
-const NONE: i64 = u32::MAX as i64;
+pub(super) const NONE: i64 = u32::MAX as i64;
 
 /// How two accumulated values become one.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Join {
+pub(super) enum Join {
     /// An op of the table.
     Op(Op),
     /// The better value (by this comparison) and its column.
     Arg(Op),
     /// A custom monoid.
     Fold(u32),
+    /// The largest so many, in order.
+    Top(Ranks),
 }
 
 /// An accumulator of a thread.
 #[derive(Clone, Debug)]
 pub(super) struct Acc {
     pub id: Id,
-    join: Join,
-    dtype: DType,
-    /// The value; for argmax and argmin the column too.
-    vars: Vec<VarId>,
-    identity: Expr,
+    pub(super) join: Join,
+    pub(super) dtype: DType,
+    /// The value; for argmax and argmin the column too; of the largest the lists of both.
+    pub(super) vars: Vec<VarId>,
+    pub(super) identity: Expr,
 }
 
 impl Lower<'_> {
     /// Declares the accumulator of a reduction.
     pub fn accumulator(&mut self, id: Id) -> Acc {
         let node = self.p.node(id);
+        if let Some(ranks) = self.ranks(id) {
+            return self.top(id, ranks);
+        }
         let dtype = node.args.first().map_or(node.dtype, |a| self.p.node(*a).dtype);
         let (join, identity, name) = match node.kind {
             Kind::Fold(k) => (Join::Fold(k), constant(node.dtype, self.p.folds[k as usize].init), "fold"),
@@ -58,10 +63,12 @@ impl Lower<'_> {
         Acc { id, join, dtype, vars, identity }
     }
 
-    /// Takes an element in. Elements that are not `inside` change nothing.
-    pub fn accumulate(&mut self, acc: &Acc, values: &[Expr], inside: &Expr, col: &Expr) {
+    /// Takes an element in. Elements that are not `inside` change nothing. `place` is how many came before at most, if that
+    /// is known.
+    pub fn accumulate(&mut self, acc: &Acc, values: &[Expr], inside: &Expr, col: &Expr, place: Option<&Expr>) {
         let own = Expr::Var(acc.vars[0]);
         match acc.join {
+            Join::Top(ranks) => self.insert(acc, ranks, &values[0], inside, col, place),
             Join::Op(o) => {
                 let value = select(inside.clone(), values[0].clone(), acc.identity.clone());
                 self.e.set(acc.vars[0], meet(o, acc.dtype, own, value));
@@ -108,6 +115,8 @@ impl Lower<'_> {
     fn join(&mut self, acc: &Acc, other: &[Expr], before: Option<Expr>) {
         let own = Expr::Var(acc.vars[0]);
         match acc.join {
+            // those of other threads come in by the list
+            Join::Top(_) => {}
             Join::Op(o) => self.e.set(acc.vars[0], meet(o, acc.dtype, own, other[0].clone())),
             Join::Arg(_) => {
                 let own_col = Expr::Var(acc.vars[1]);
@@ -141,8 +150,16 @@ impl Lower<'_> {
     }
 
     /// Combines accumulators among `group` threads (a power of two) that follow one another from a multiple of
-    /// `group` on. True if that took a barrier.
-    pub fn across(&mut self, accs: &[Acc], group: u32) -> bool {
+    /// `group` on. Gives the number of barriers that it took.
+    pub fn across(&mut self, accs: &[Acc], group: u32) -> u32 {
+        let (tops, others): (Vec<&Acc>, Vec<&Acc>) = accs.iter().partition(|a| matches!(a.join, Join::Top(_)));
+        let barriers: u32 = tops.into_iter().map(|acc| self.rank_across(acc, group)).sum();
+        let others: Vec<Acc> = others.into_iter().cloned().collect();
+        barriers + if others.is_empty() { 0 } else { u32::from(self.values_across(&others, group)) }
+    }
+
+    /// The same of accumulators of one value. True if that took a barrier.
+    fn values_across(&mut self, accs: &[Acc], group: u32) -> bool {
         let width = group.min(WARP);
         let mut distance = width / 2;
         while distance > 0 {
@@ -243,7 +260,14 @@ impl Lower<'_> {
         self.e.push(Stmt::For { var, from: int(1), to, step: int(1), unroll: true, body });
     }
 
-    /// The result.
+    /// The results: of a reduction one, of the largest one for each rank that is asked for.
+    pub fn results(&mut self, acc: &Acc) -> Vec<(Id, Expr)> {
+        if let Join::Top(ranks) = acc.join {
+            return self.ranked(acc, ranks);
+        }
+        vec![(acc.id, self.result(acc))]
+    }
+
     pub fn result(&mut self, acc: &Acc) -> Expr {
         match acc.join {
             Join::Arg(_) => {
@@ -266,7 +290,7 @@ fn meet(o: Op, dtype: DType, a: Expr, b: Expr) -> Expr {
     }
 }
 
-fn equal_op(a: Expr, b: Expr) -> Expr {
+pub(super) fn equal_op(a: Expr, b: Expr) -> Expr {
     op(Op::Eq, [a, b])
 }
 
@@ -283,6 +307,8 @@ fn join_of(op: ReduceOp, dtype: DType) -> (Join, Expr) {
         ReduceOp::All => Join::Op(Op::And),
         ReduceOp::ArgMax => Join::Arg(Op::Gt),
         ReduceOp::ArgMin => Join::Arg(Op::Lt),
+        // by its own accumulator
+        ReduceOp::Top(_) | ReduceOp::ArgTop(_) => Join::Op(Op::Max),
     };
     (join, constant(dtype, op.identity(dtype)))
 }

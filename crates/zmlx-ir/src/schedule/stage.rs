@@ -21,7 +21,8 @@ impl Rows<'_> {
         let lanes = self.s.cfg.vector * self.s.cfg.chunks;
         let scans: Vec<Id> = std::mem::take(&mut work.held_scans);
         work.scans = scans.into_iter().filter_map(|id| self.s.running(id, lanes)).collect();
-        let accs: Vec<Acc> = work.reductions.iter().map(|id| self.s.accumulator(*id)).collect();
+        let begins: Vec<Id> = work.reductions.iter().copied().filter(|id| self.s.begins(*id)).collect();
+        let accs: Vec<Acc> = begins.into_iter().map(|id| self.s.accumulator(id)).collect();
         if !work.roots.is_empty() {
             for id in &work.kept {
                 let node = self.s.p.node(*id);
@@ -30,8 +31,8 @@ impl Rows<'_> {
             }
             self.chunks(&work, &accs);
         }
-        if !accs.is_empty() && self.s.across(&accs, self.s.cfg.row_threads) {
-            self.barriers += 1;
+        if !accs.is_empty() {
+            self.barriers += self.s.across(&accs, self.s.cfg.row_threads);
         }
         if !accs.is_empty() && self.s.cfg.cluster > 1 {
             self.s.among_blocks(&accs);
@@ -41,8 +42,9 @@ impl Rows<'_> {
             }
         }
         for acc in &accs {
-            let result = self.s.result(acc);
-            self.s.known[acc.id.index()] = Some(result);
+            for (id, result) in self.s.results(acc) {
+                self.s.known[id.index()] = Some(result);
+            }
         }
         let lane = self.lane.clone();
         for r in &work.scans {
@@ -108,8 +110,10 @@ impl Rows<'_> {
         let first = if s.cfg.row_threads == 1 { truth(true) } else { equal(self.lane.clone(), int(0)) };
         let condition = and(first, s.row_lives.clone());
         s.when(condition, |s| {
+            let columns = s.p.columns();
             for (k, id) in stores {
-                let at = s.row.clone();
+                let first = mul(s.row.clone(), s.e.at(columns[k].width as u32));
+                let at = add(first, s.e.at(columns[k].column as u32));
                 let value = s.stored(k, s.known_value(id));
                 s.e.push(Stmt::Store(s.tensors[inputs + k].buffer, at, value));
             }
@@ -127,7 +131,7 @@ impl Rows<'_> {
             let mine = and(first, self.s.row_lives.clone());
             let value = self.s.known_value(arg);
             let zero = self.s.e.at(0);
-            self.s.accumulate(&acc, &[value], &mine, &zero);
+            self.s.accumulate(&acc, &[value], &mine, &zero, None);
         }
     }
 
