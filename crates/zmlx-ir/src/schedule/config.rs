@@ -1,7 +1,7 @@
 //! What a schedule is free to choose, and the heuristic that chooses. Sizes enter through few buckets, so that a new
 //! shape seldom compiles anything.
 
-use super::{Device, Geometry, ROW_DIMS, Strides};
+use super::{Device, Geometry, ROW_DIMS, Strides, online::is_one_pass};
 use crate::{
     DType, Extent, Program,
     kernel::{ASIDE_BYTES, CLUSTER, SHARED_BYTES, THREADS, VECTOR_BYTES, WARP},
@@ -55,6 +55,10 @@ const REGISTERS: [(u32, u32); 3] = [(256, 160), (512, 80), (1024, 36)];
 /// The same for kernels with sums over rows, the terms of sums in registers counted.
 const REGISTERS_OF_SUMS: [(u32, u32); 2] = [(512, 80), (1024, 44)];
 
+/// Chunks of a row from which on it is walked along, if that takes one pass. A block that holds as long a row waits for all
+/// of it before it computes.
+const ONE_PASS: u64 = 2048;
+
 /// What the heuristic knows of a Program: made once, asked at each launch.
 #[derive(Clone, Copy, Debug)]
 pub struct Chooser {
@@ -75,6 +79,8 @@ pub(super) struct Facts {
     pub sum_bytes: u32,
     pub col_bytes: u32,
     pub scans: bool,
+    /// Walking along a row, is it read once, though exponentials of it are summed?
+    pub one_pass: bool,
     pub elementwise: bool,
     pub elems: bool,
     /// Inputs on whose boundaries the chunks of a row may lie, a bit each: none if an output is of elements.
@@ -115,6 +121,7 @@ impl Facts {
         Facts {
             stages,
             scans: scans > 0,
+            one_pass: scans == 0 && sums == 0 && is_one_pass(p),
             sums,
             inputs,
             bytes,
@@ -198,6 +205,7 @@ impl Chooser {
         }
         let chunks = Chooser::chunks(cols, vector);
         match (f.stages, f.sums) {
+            (true, 0) if f.one_pass && chunks >= ONE_PASS => base.looped_once(rows, chunks, device),
             (false, 0) => Config { strategy: Strategy::Looped, ..base.looped(chunks) },
             (false, _) => base.tiled(cols),
             (true, sums) => {
@@ -305,6 +313,14 @@ impl Config {
     /// Rows that are walked along by the largest block.
     fn looped_by_block(self) -> Config {
         Config { strategy: Strategy::Looped, threads: THREADS, row_threads: THREADS, chunks: 1, ..self }
+    }
+
+    /// Rows that are walked along once: by larger blocks where rows are too few to fill the device.
+    fn looped_once(self, rows: u64, chunks: u64, device: Device) -> Config {
+        let config = self.looped(chunks);
+        let fills =
+            rows.saturating_mul(u64::from(config.threads)) >= u64::from(device.processors) * THREADS_OF_PROCESSOR;
+        if fills { config } else { config.looped_by_block() }
     }
 
     /// Threads that hold a row, in all of its blocks.
