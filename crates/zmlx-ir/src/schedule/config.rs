@@ -392,4 +392,26 @@ mod tests {
         assert!(sums(131_072).cluster == 8 && sums(131_072).aside);
         assert_eq!(sums(262_144).strategy, Strategy::Tiled);
     }
+
+    #[test]
+    fn rows_that_are_read_once_are_walked_along() {
+        let of = |formula: &str, cols| {
+            let formula = Formula::parse(formula).expect("a formula");
+            let p = formula.bind("f", &Signature { inputs: vec![(DType::BF16, Extent::ELEM)] }).expect("a Program");
+            let device = Device { shared: 232_448, cluster: 8, processors: 132 };
+            let c = Config::pick(&p, (1 << 26) / cols, cols, 1, 1 << 26, device);
+            (c.strategy, c.threads)
+        };
+        let formulas = ["logsumexp(x)", "sum(exp(x - max(x)))", "out y: f32 = logsumexp(x) - x[0]"];
+        for formula in formulas {
+            assert_eq!(of(formula, 8192).0, Strategy::Resident, "{formula}");
+            assert_eq!(of(formula, 16_384), (Strategy::Looped, 512), "{formula}");
+            // so few rows that blocks of 512 would not fill the device
+            assert_eq!(of(formula, 262_144), (Strategy::Looped, 1024), "{formula}");
+        }
+        // a second pass, or a sum that is none of these
+        for formula in ["softmax(x)", "sum(exp(x - min(x)))", "max(x)"] {
+            assert_eq!(of(formula, 16_384).0, Strategy::Resident, "{formula}");
+        }
+    }
 }
