@@ -46,6 +46,7 @@ fn input(arg: &Arg, k: usize, dtype: DType, device: &Device) -> candle_core::Res
         Values::Normal(_) => wave.to_dtype(dtype),
         Values::Range(lo, hi) => wave.affine((hi - lo) / 2.0, (hi + lo) / 2.0)?.to_dtype(dtype),
         Values::Mask => wave.ge(-0.4f32),
+        Values::Byte => wave.affine(127.5, 127.5)?.to_dtype(DType::U8),
         Values::Column => wave.affine((COLS - 1) as f64 / 2.0, (COLS - 1) as f64 / 2.0)?.to_dtype(DType::U32),
     }
 }
