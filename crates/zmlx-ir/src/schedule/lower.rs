@@ -5,7 +5,7 @@
 //! the reductions of the stage and the outputs. An element value of an earlier stage is computed again where that is
 //! cheap, and kept in registers where it is not (and where the row is held in registers at all).
 
-use super::{Config, Source, Step, Unsupported, emit::*, grid::Grid, tensor::Tensor};
+use super::{Config, Source, Step, Unsupported, emit::*, grid::Grid, online::online, tensor::Tensor};
 use crate::{
     DType, Extent, Program,
     kernel::{Expr, Role, Stmt, VarId},
@@ -194,7 +194,13 @@ impl<'p> Lower<'p> {
 
     /// The stage in which a node's arguments are known.
     pub fn args_stage(&self, id: Id) -> u32 {
-        self.p.node(id).args.iter().map(|a| self.stage[a.index()]).max().unwrap_or(0)
+        self.terms(id).iter().map(|a| self.stage[a.index()]).max().unwrap_or(0)
+    }
+
+    /// What a reduction takes of an element; of any other node its arguments.
+    pub fn terms(&self, id: Id) -> &'p [Id] {
+        let online = if self.cfg.strategy == super::Strategy::Looped { online(self.p, id) } else { None };
+        online.map_or(&self.p.node(id).args, |o| &self.p.node(o.max).args)
     }
 
     /// Live and not made of sums over the rows.

@@ -18,6 +18,7 @@
 //! | chunk, walk | one chunk of a row: read, computed, written; the tiles of a row with scans             |
 //! | terms       | the elements of a chunk on their way into accumulators                                 |
 //! | reduce      | accumulators, combined among the threads of a row                                      |
+//! | online      | sums of exponentials beside the maximum that they are relative to: one pass            |
 //! | scan        | running sums along a row                                                               |
 //! | columns     | sums over the rows: partial sums in registers, then a second kernel                    |
 //!
@@ -37,6 +38,7 @@ mod grid;
 mod lane;
 mod launch;
 mod lower;
+mod online;
 mod parts;
 mod reduce;
 mod rows;

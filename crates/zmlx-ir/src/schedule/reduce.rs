@@ -5,7 +5,13 @@
 //! Sums are in the type of their values, in an order that depends on the configuration alone. Which of +0 and −0 a
 //! maximum of both is depends on it too.
 
-use super::{emit::*, lane::select, lower::Lower};
+use super::{
+    Strategy,
+    emit::*,
+    lane::select,
+    lower::Lower,
+    online::{Online, online},
+};
 use crate::{
     DType, Op, Program,
     kernel::{Arith, Expr, Place, Shuffle, Stmt, VarId, WARP},
@@ -24,6 +30,8 @@ enum Join {
     Arg(Op),
     /// A custom monoid.
     Fold(u32),
+    /// A sum of exponentials relative to the largest so far, and that.
+    Exp(Online),
 }
 
 /// An accumulator of a thread.
@@ -32,9 +40,22 @@ pub(super) struct Acc {
     pub id: Id,
     join: Join,
     dtype: DType,
-    /// The value; for argmax and argmin the column too.
+    /// The value; for argmax and argmin the column too, for sums of exponentials the maximum.
     vars: Vec<VarId>,
     identity: Expr,
+    /// What the exponentials of a chunk are relative to.
+    base: Option<VarId>,
+}
+
+impl Acc {
+    pub fn is_online(&self) -> bool {
+        matches!(self.join, Join::Exp(_))
+    }
+
+    /// The maximum that is found beside it.
+    pub fn carries(&self) -> Option<Id> {
+        if let Join::Exp(o) = self.join { Some(o.max) } else { None }
+    }
 }
 
 impl Lower<'_> {
@@ -44,6 +65,10 @@ impl Lower<'_> {
         let dtype = node.args.first().map_or(node.dtype, |a| self.p.node(*a).dtype);
         let (join, identity, name) = match node.kind {
             Kind::Fold(k) => (Join::Fold(k), constant(node.dtype, self.p.folds[k as usize].init), "fold"),
+            Kind::Reduce(..) if self.cfg.strategy == Strategy::Looped && online(self.p, id).is_some() => {
+                let found = online(self.p, id);
+                (found.map_or(Join::Op(Op::Add), Join::Exp), constant(dtype, 0.0), "sum")
+            }
             Kind::Reduce(op, _) => {
                 let (join, identity) = join_of(op, dtype);
                 (join, identity, op.name())
@@ -55,7 +80,12 @@ impl Lower<'_> {
         if let Join::Arg(_) = join {
             vars.push(self.e.scalar(&format!("{name}_{}_col", id.0), Expr::Int(DType::U32, NONE)));
         }
-        Acc { id, join, dtype, vars, identity }
+        let mut base = None;
+        if let Join::Exp(_) = join {
+            vars.push(self.e.scalar(&format!("{name}_{}_max", id.0), constant(dtype, f64::NEG_INFINITY)));
+            base = Some(self.e.scalar(&format!("{name}_{}_base", id.0), constant(dtype, 0.0)));
+        }
+        Acc { id, join, dtype, vars, identity, base }
     }
 
     /// Takes an element in. Elements that are not `inside` change nothing.
@@ -89,6 +119,12 @@ impl Lower<'_> {
                     let next = s.inline(&p.folds[k as usize].update, &inputs);
                     s.e.set(vars[0], next);
                 });
+            }
+            Join::Exp(_) => {
+                let Some(base) = acc.base else { return };
+                let term = op(Op::Exp, [op(Op::Sub, [values[0].clone(), Expr::Var(base)])]);
+                let term = select(inside.clone(), term, acc.identity.clone());
+                self.e.set(acc.vars[0], op(Op::Add, [own, term]));
             }
         }
     }
@@ -137,7 +173,39 @@ impl Lower<'_> {
                 let next = self.inline(p, &inputs);
                 self.e.set(acc.vars[0], next);
             }
+            // the one with the larger maximum stays as it is: both threads of a pair get the same bits
+            Join::Exp(_) => {
+                let max = Expr::Var(acc.vars[1]);
+                let mine = self.e.named("mine", op(Op::Ge, [max.clone(), other[1].clone()]));
+                let high = self.e.named("high", op(Op::Select, [mine.clone(), own.clone(), other[0].clone()]));
+                let low = self.e.named("low", op(Op::Select, [mine, other[0].clone(), own]));
+                let least = self.e.named("least", meet(Op::Min, acc.dtype, max.clone(), other[1].clone()));
+                self.e.set(acc.vars[1], meet(Op::Max, acc.dtype, max.clone(), other[1].clone()));
+                let base = finite_or_zero(acc.dtype, max);
+                let scale = op(Op::Exp, [op(Op::Sub, [least, base])]);
+                self.e.set(acc.vars[0], op(Op::Add, [high, op(Op::Mul, [low, scale])]));
+            }
         }
+    }
+
+    /// The largest exponent that a sum of exponentials has met until now.
+    pub fn max_so_far(&mut self, acc: &Acc) -> Expr {
+        Expr::Var(self.e.scalar("before", Expr::Var(acc.vars[1])))
+    }
+
+    /// Raises the maximum of a sum of exponentials to this exponent, before it is taken in.
+    pub fn raise(&mut self, acc: &Acc, value: &Expr, inside: &Expr) {
+        let value = select(inside.clone(), value.clone(), constant(acc.dtype, f64::NEG_INFINITY));
+        self.e.set(acc.vars[1], meet(Op::Max, acc.dtype, Expr::Var(acc.vars[1]), value));
+    }
+
+    /// Makes the sum that was relative to the maximum `before` one relative to the new maximum. Of no element it is 0 and
+    /// `before` is −∞: that stays 0, whatever comes.
+    pub fn rebase(&mut self, acc: &Acc, before: Expr) {
+        let Some(base) = acc.base else { return };
+        self.e.set(base, finite_or_zero(acc.dtype, Expr::Var(acc.vars[1])));
+        let scale = op(Op::Exp, [op(Op::Sub, [before, Expr::Var(base)])]);
+        self.e.set(acc.vars[0], op(Op::Mul, [Expr::Var(acc.vars[0]), scale]));
     }
 
     /// Combines accumulators among `group` threads (a power of two) that follow one another from a multiple of
@@ -252,6 +320,15 @@ impl Lower<'_> {
                 let value = op(Op::Select, [none, Expr::Int(DType::U32, 0), col]);
                 self.e.named("found", value)
             }
+            // relative to a maximum that is not finite, some term is NaN, if there is any
+            Join::Exp(Online { guarded: false, .. }) => {
+                let max = Expr::Var(acc.vars[1]);
+                let cols = self.cols();
+                let none = equal(cols, self.e.at(0));
+                let exact = op(Op::Or, [is_finite(acc.dtype, max), none]);
+                let value = op(Op::Select, [exact, Expr::Var(acc.vars[0]), constant(acc.dtype, f64::NAN)]);
+                self.e.named("sum", value)
+            }
             _ => Expr::Var(acc.vars[0]),
         }
     }
@@ -264,6 +341,15 @@ fn meet(o: Op, dtype: DType, a: Expr, b: Expr) -> Expr {
         Op::Min if dtype.is_float() => arith(Arith::Min, a, b),
         o => op(o, [a, b]),
     }
+}
+
+fn is_finite(dtype: DType, x: Expr) -> Expr {
+    op(Op::Lt, [op(Op::Abs, [x]), constant(dtype, f64::INFINITY)])
+}
+
+/// What exponents are relative to whose maximum is `max`.
+fn finite_or_zero(dtype: DType, max: Expr) -> Expr {
+    op(Op::Select, [is_finite(dtype, max.clone()), max, constant(dtype, 0.0)])
 }
 
 fn equal_op(a: Expr, b: Expr) -> Expr {

@@ -22,6 +22,9 @@ impl Rows<'_> {
         let scans: Vec<Id> = std::mem::take(&mut work.held_scans);
         work.scans = scans.into_iter().filter_map(|id| self.s.running(id, lanes)).collect();
         let accs: Vec<Acc> = work.reductions.iter().map(|id| self.s.accumulator(*id)).collect();
+        // a maximum that a sum of exponentials carries is not found twice
+        let carried: Vec<Id> = accs.iter().filter_map(Acc::carries).collect();
+        let accs: Vec<Acc> = accs.into_iter().filter(|a| !carried.contains(&a.id)).collect();
         if !work.roots.is_empty() {
             for id in &work.kept {
                 let node = self.s.p.node(*id);
@@ -43,6 +46,9 @@ impl Rows<'_> {
         for acc in &accs {
             let result = self.s.result(acc);
             self.s.known[acc.id.index()] = Some(result);
+            if let Some(max) = acc.carries() {
+                self.s.known[max.index()] = Some(self.s.max_so_far(acc));
+            }
         }
         let lane = self.lane.clone();
         for r in &work.scans {
@@ -67,7 +73,7 @@ impl Rows<'_> {
             if is_along(node.kind) && s.args_stage(id) == stage {
                 if scan::of(node.kind).is_none() {
                     work.reductions.push(id);
-                    work.roots.extend(&node.args);
+                    work.roots.extend(s.terms(id));
                 } else if s.resident() {
                     work.held_scans.push(id);
                     work.roots.extend(&node.args);
