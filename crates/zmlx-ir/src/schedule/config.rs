@@ -56,8 +56,9 @@ const REGISTERS: [(u32, u32); 3] = [(256, 160), (512, 80), (1024, 36)];
 const REGISTERS_OF_SUMS: [(u32, u32); 2] = [(512, 80), (1024, 44)];
 
 /// Chunks of a row from which on it is walked along, if that takes one pass. A block that holds as long a row waits for all
-/// of it before it computes.
-const ONE_PASS: u64 = 2048;
+/// of it before it computes. (cross_entropy on an H100, walked along beside held: 64 K columns 1.3 times as fast in f32 and
+/// bf16, 16 K columns 0.83 times; 2026-11-28.)
+const ONE_PASS: u64 = 8192;
 
 /// What the heuristic knows of a Program: made once, asked at each launch.
 #[derive(Clone, Copy, Debug)]
@@ -404,14 +405,14 @@ mod tests {
         };
         let formulas = ["logsumexp(x)", "sum(exp(x - max(x)))", "out y: f32 = logsumexp(x) - x[0]"];
         for formula in formulas {
-            assert_eq!(of(formula, 8192).0, Strategy::Resident, "{formula}");
-            assert_eq!(of(formula, 16_384), (Strategy::Looped, 512), "{formula}");
+            assert_eq!(of(formula, 16_384).0, Strategy::Resident, "{formula}");
+            assert_eq!(of(formula, 65_536), (Strategy::Looped, 512), "{formula}");
             // so few rows that blocks of 512 would not fill the device
             assert_eq!(of(formula, 262_144), (Strategy::Looped, 1024), "{formula}");
         }
         // a second pass, or a sum that is none of these
         for formula in ["softmax(x)", "sum(exp(x - min(x)))", "max(x)"] {
-            assert_eq!(of(formula, 16_384).0, Strategy::Resident, "{formula}");
+            assert_eq!(of(formula, 32_768).0, Strategy::Resident, "{formula}");
         }
     }
 }

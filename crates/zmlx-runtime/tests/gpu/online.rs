@@ -72,7 +72,7 @@ fn check(dialect: Dialect) {
             let x = Tensor { buffer: x, offset: 0, row_strides: vec![COLS], col_stride: 1 };
             let case =
                 Case { program: p.clone(), row_dims: vec![rows.len()], cols: COLS, tensors: vec![x], uniforms: vec![] };
-            let got = run(&unit, dialect, &made, &case, Order::Random(3)).unwrap_or_else(|e| panic!("{e}"));
+            let got = run(&unit, &made, &case, Order::Random(3)).unwrap_or_else(|e| panic!("{e}"));
             for (r, row) in rows.iter().enumerate() {
                 for (out, want) in got.outputs.iter().zip(expected(row)) {
                     let Buffer::F32(values) = out else { panic!("{out:?}") };
@@ -90,7 +90,7 @@ fn check(dialect: Dialect) {
     let unit = compile(dialect, &[&made]).unwrap_or_else(|e| panic!("{e}"));
     let x = Tensor { buffer: Buffer::F32(vec![]), offset: 0, row_strides: vec![0], col_stride: 1 };
     let case = Case { program: p, row_dims: vec![2], cols: 0, tensors: vec![x], uniforms: vec![] };
-    let got = run(&unit, dialect, &made, &case, Order::Random(3)).unwrap_or_else(|e| panic!("{e}"));
+    let got = run(&unit, &made, &case, Order::Random(3)).unwrap_or_else(|e| panic!("{e}"));
     let both = |v: f32| Buffer::F32(vec![v; 2]);
     assert_eq!(got.outputs, [both(0.0), both(f32::NEG_INFINITY), both(f32::NEG_INFINITY)]);
 }
