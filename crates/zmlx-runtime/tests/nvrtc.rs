@@ -2,11 +2,14 @@
 //! said (`.ci/nvrtc.sh` brings it).
 
 use std::io::Write;
-use zmlx_ir::{DType, Scalar};
+use zmlx_ir::{DType, Scalar, schedule};
 use zmlx_runtime::{
     Error,
     backend::{
-        c_like::raw::{Raw, Tensor},
+        c_like::{
+            self,
+            raw::{Raw, Tensor},
+        },
         cuda::{
             dialect::CUDA,
             driver::{Code, Source, compile, version},
@@ -58,6 +61,36 @@ fn each_text_becomes_code_for_both_architectures() {
             assert!(contains(&code, &format!(".text.{entry}")), "{entry} {capability:?}");
         }
     }
+}
+
+/// Whatever an operation is called: the names of the catalog, and words of C++ and its libraries.
+#[test]
+fn no_name_of_an_operation_is_in_the_way() {
+    if !nvrtc() {
+        return;
+    }
+    let golden = format!("{}/../zmlx/tests/golden", env!("CARGO_MANIFEST_DIR"));
+    let files = std::fs::read_dir(&golden).unwrap_or_else(|e| panic!("{golden}: {e}")).flatten();
+    let stems = files.filter_map(|f| Some(f.path().file_stem()?.to_str()?.to_string()));
+    const WORDS: &str = "std main int kernel float4 dim3 uint3 threadIdx warpSize gridDim assert printf half size_t malloc free \
+        memcpy memset clock clock64 wchar_t ptrdiff_t nullptr_t va_list sinpi rhypot y0 j1 jn tgamma signbit operator typeid \
+        llrint sigmoid silu rand trap brkpt saturate rsqrt mad24 max3 and xor";
+    let names: std::collections::BTreeSet<String> = stems.chain(WORDS.split_whitespace().map(String::from)).collect();
+    assert!(names.len() > 60);
+    let schedules: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let mut p = zmlx_ir::Program::new(name);
+            let x = p.input("x", DType::F32, zmlx_ir::Extent::ELEM);
+            let y = p.op(zmlx_ir::Op::Add, &[x, x]);
+            p.output("out", y, DType::F32);
+            let config = schedule::Config::pick(&p, 10, 10, 1, 100, schedule::Device::default());
+            schedule::schedule(&p, &config).unwrap_or_else(|e| panic!("{name}: {e}"))
+        })
+        .collect();
+    let kernels: Vec<_> = schedules.iter().flat_map(|s| &s.steps).map(|s| &s.kernel).collect();
+    let text = c_like::unit(&kernels, &CUDA).unwrap_or_else(|e| panic!("{e}"));
+    compile(&source("names", &text), (9, 0)).unwrap_or_else(|e| panic!("{e}"));
 }
 
 /// The texts that the printer makes, of the catalog too, are those that the drivers' tests do not write by hand.

@@ -242,9 +242,9 @@ fn misfit(inputs: &[Shaped<'_>], rank: usize) -> Misfit {
 impl Geometry {
     /// Shape of a result.
     pub fn shape_of(&self, o: Stored) -> Shape {
-        match (o.extent == Extent::ROW, o.width) {
-            (true, 1) => Shape::from(self.row_shape()),
-            (true, width) => Shape::from([self.row_shape(), &[width]].concat()),
+        match (o.extent == Extent::ROW, o.stacked) {
+            (true, false) => Shape::from(self.row_shape()),
+            (true, true) => Shape::from([self.row_shape(), &[o.width]].concat()),
             (false, _) => Shape::from(&self.shape[..]),
         }
     }

@@ -109,8 +109,7 @@ impl Op {
         }
         let of_results = || cotangents.iter().zip(program.stored()).filter(|(_, o)| o.dtype.is_float());
         // one for each value of those side by side
-        let apart =
-            of_results().filter(|(_, o)| o.width > 1).filter_map(|(c, o)| Some((c.as_ref()?.detach(), o.width)));
+        let apart = of_results().filter(|(_, o)| o.stacked).filter_map(|(c, o)| Some((c.as_ref()?.detach(), o.width)));
         let apart = apart.flat_map(|(c, width)| (0..width).map(move |k| c.get_on_dim(c.rank() - 1, k)));
         let apart: Vec<Tensor> = apart.collect::<candle_core::Result<_>>()?;
         let mut columns = apart.iter();
@@ -118,7 +117,7 @@ impl Op {
         for (c, o) in of_results() {
             match c {
                 None => {}
-                Some(c) if o.width == 1 => given.push((c, o.extent == Extent::ROW)),
+                Some(c) if !o.stacked => given.push((c, o.extent == Extent::ROW)),
                 Some(_) => given.extend(columns.by_ref().take(o.width).map(|c| (c, true))),
             }
         }

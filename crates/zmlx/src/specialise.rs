@@ -49,7 +49,7 @@ impl Compiled {
         let inputs = program.inputs.iter().map(|i| i.dtype);
         let dtypes = inputs.chain(program.outputs.iter().map(|o| o.dtype));
         let element_bytes = dtypes.map(DType::size_bytes).sum();
-        let least_cols = if program.outputs.iter().any(|o| o.beside) { program.ranks() } else { 0 };
+        let least_cols = if program.stored().any(|o| o.stacked) { program.ranks() } else { 0 };
         Ok(Compiled { program, kernels: Kernels::default(), element_bytes, least_cols })
     }
 }

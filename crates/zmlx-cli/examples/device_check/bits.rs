@@ -46,13 +46,15 @@ fn input(arg: &Arg, k: usize, dtype: DType, device: &Device) -> candle_core::Res
         Values::Normal(_) => wave.to_dtype(dtype),
         Values::Range(lo, hi) => wave.affine((hi - lo) / 2.0, (hi + lo) / 2.0)?.to_dtype(dtype),
         Values::Mask => wave.ge(-0.4f32),
+        Values::Byte => wave.affine(127.5, 127.5)?.to_dtype(DType::U8),
         Values::Column => wave.affine((COLS - 1) as f64 / 2.0, (COLS - 1) as f64 / 2.0)?.to_dtype(DType::U32),
     }
 }
 
 fn add(hasher: &mut DefaultHasher, t: &Tensor) -> candle_core::Result<()> {
-    // 16 bits fit into f32, so equal numbers are equal bits but for NaN, which no kernel makes of these
+    // 16 bits fit into f32, so equal numbers are equal bits; one NaN is like another
     let values = t.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
-    values.iter().for_each(|v| v.to_bits().hash(hasher));
+    let bits = |v: &f32| if v.is_nan() { f32::NAN.to_bits() } else { v.to_bits() };
+    values.iter().for_each(|v| bits(v).hash(hasher));
     Ok(())
 }

@@ -396,7 +396,7 @@ impl Binder<'_> {
         }
         let dtype = columns.iter().map(|o| o.dtype).reduce(|a, b| if a == b { a } else { a.promote(b) });
         for (k, o) in self.program.outputs[first..].iter_mut().enumerate() {
-            (o.dtype, o.extent, o.beside) = (dtype.unwrap_or(o.dtype), Extent::ROW, k > 0);
+            (o.dtype, o.extent, o.column) = (dtype.unwrap_or(o.dtype), Extent::ROW, Some(k as u32));
         }
         Ok(())
     }

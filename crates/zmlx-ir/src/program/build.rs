@@ -29,7 +29,7 @@ impl Program {
     pub fn output(&mut self, name: impl Into<String>, node: Id, dtype: DType) {
         let node = if dtype == DType::Bool { self.cast(node, dtype) } else { node };
         let extent = self.node(node).extent;
-        self.outputs.push(Output { name: name.into(), node, dtype, extent, beside: false });
+        self.outputs.push(Output { name: name.into(), node, dtype, extent, column: None });
     }
 
     /// The value of an existing input.

@@ -333,8 +333,9 @@ pub struct Output {
     pub dtype: DType,
     /// Extent of the view; contains the node's, which is repeated over the rest.
     pub extent: Extent,
-    /// Is it a column of the tensor that the output before it is of? Those are of extent Row and of one type.
-    pub beside: bool,
+    /// Its column in a tensor of values side by side: outputs that follow one another from column 0 on. These are of extent
+    /// Row and of one type.
+    pub column: Option<u32>,
 }
 
 /// Where an output lies: in a column of a tensor. A tensor of one output has one column.
@@ -357,6 +358,8 @@ pub struct Stored {
     pub extent: Extent,
     /// How many outputs.
     pub width: usize,
+    /// Do they lie side by side, though it may be only one?
+    pub stacked: bool,
 }
 
 impl Stored {
@@ -367,7 +370,7 @@ impl Stored {
 
     /// Has it one value a row, and so no axis for the columns?
     pub fn is_of_rows(self) -> bool {
-        self.extent == Extent::ROW && self.width == 1
+        self.extent == Extent::ROW && !self.stacked
     }
 }
 
@@ -427,12 +430,15 @@ impl Program {
 
     /// The memory of its outputs.
     pub fn stored(&self) -> impl Iterator<Item = Stored> + Clone {
-        self.tensors().map(|group| Stored { dtype: group[0].dtype, extent: group[0].extent, width: group.len() })
+        self.tensors().map(|group| {
+            let Output { dtype, extent, column, .. } = group[0];
+            Stored { dtype, extent, width: group.len(), stacked: column.is_some() }
+        })
     }
 
     /// The tensors that outputs lie in, each with its outputs.
     pub fn tensors(&self) -> impl Iterator<Item = &[Output]> + Clone {
-        self.outputs.chunk_by(|_, next| next.beside)
+        self.outputs.chunk_by(|_, next| next.column.is_some_and(|k| k > 0))
     }
 
     /// Where each output lies.

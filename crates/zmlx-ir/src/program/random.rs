@@ -470,7 +470,7 @@ impl Maker {
             return;
         }
         let first = self.p.outputs.len();
-        for k in 0..2 + self.r.below(3) {
+        for k in 0..1 + self.r.below(4) {
             let node = self.r.pick(&all);
             let dtype = match self.options.differentiable {
                 Some(dtype) => dtype,
@@ -478,7 +478,7 @@ impl Maker {
             };
             self.p.output(format!("s.{k}"), node, dtype);
             if let Some(o) = self.p.outputs.last_mut() {
-                (o.extent, o.beside) = (Extent::ROW, k > 0);
+                (o.extent, o.column) = (Extent::ROW, Some(k as u32));
             }
         }
     }

@@ -36,8 +36,8 @@ impl fmt::Display for Program {
             writeln!(f, "{id:?}: {} {:?} = {}", node.dtype, node.extent, self.line(id))?;
         }
         for o in &self.outputs {
-            let beside = if o.beside { " beside" } else { "" };
-            writeln!(f, "output {}: {} {:?} = {:?}{beside}", o.name, o.dtype, o.extent, o.node)?;
+            let column = o.column.map_or(String::new(), |k| format!(" column {k}"));
+            writeln!(f, "output {}: {} {:?} = {:?}{column}", o.name, o.dtype, o.extent, o.node)?;
         }
         Ok(())
     }
@@ -141,8 +141,11 @@ fn read(lines: &[&str], at: &mut usize, part: bool) -> Result<Program, String> {
                     "input" => p.inputs.push(Input { name, dtype, extent: extent.ok_or_else(wrong)? }),
                     _ => {
                         let node = words.get(5).and_then(|w| read_id(w)).ok_or_else(wrong)?;
-                        let beside = words.get(6) == Some(&"beside");
-                        p.outputs.push(Output { name, dtype, extent: extent.ok_or_else(wrong)?, node, beside });
+                        let column = match words.get(6..8) {
+                            Some(["column", k]) => Some(k.parse().map_err(|_| wrong())?),
+                            _ => None,
+                        };
+                        p.outputs.push(Output { name, dtype, extent: extent.ok_or_else(wrong)?, node, column });
                     }
                 }
             }
@@ -241,7 +244,7 @@ mod tests {
         p.output("b", y, DType::BF16);
         p.output("c.0", top, DType::F32);
         p.output("c.1", top, DType::F32);
-        p.outputs[3].beside = true;
+        (p.outputs[2].column, p.outputs[3].column) = (Some(0), Some(1));
         p.output("d", at, DType::U32);
         let text = p.to_string();
         assert_eq!(Program::from_text(&text), Ok(p), "{text}");

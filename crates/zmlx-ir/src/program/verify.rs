@@ -39,8 +39,8 @@ impl Program {
         }
         let late = self.check_late(&mut faults);
         let alike = |group: &[Output]| group.iter().all(|o| o.extent == Extent::ROW && o.dtype == group[0].dtype);
-        if self.tensors().any(|group| group.len() > 1 && !alike(group))
-            || self.outputs.first().is_some_and(|o| o.beside)
+        if self.tensors().any(|group| group[0].column.is_some() && !alike(group))
+            || self.columns().iter().zip(&self.outputs).any(|(c, o)| o.column.is_some_and(|k| k as usize != c.column))
         {
             faults.push(Fault { node: None, message: "outputs side by side are of one type and of extent row".into() });
         }

@@ -5,7 +5,7 @@
 //! the reductions of the stage and the outputs. An element value of an earlier stage is computed again where that is
 //! cheap, and kept in registers where it is not (and where the row is held in registers at all).
 
-use super::{Config, Source, Step, Unsupported, emit::*, grid::Grid, tensor::Tensor};
+use super::{Config, Source, Step, Unsupported, emit::*, grid::Grid, online::online, tensor::Tensor};
 use crate::{
     DType, Extent, Program,
     kernel::{Expr, Role, Stmt, VarId},
@@ -103,7 +103,7 @@ impl<'p> Lower<'p> {
         for (slot, o) in p.outputs.iter().enumerate() {
             let source = self.part.outputs[slot];
             let buffer = match self.tensors.last() {
-                Some(before) if o.beside => before.buffer,
+                Some(before) if o.column.is_some_and(|k| k > 0) => before.buffer,
                 _ if writes(slot) => {
                     // of outputs side by side without the number of the column
                     let name = o.name.split('.').next().unwrap_or_default();
@@ -202,7 +202,13 @@ impl<'p> Lower<'p> {
 
     /// The stage in which a node's arguments are known.
     pub fn args_stage(&self, id: Id) -> u32 {
-        self.p.node(id).args.iter().map(|a| self.stage[a.index()]).max().unwrap_or(0)
+        self.terms(id).iter().map(|a| self.stage[a.index()]).max().unwrap_or(0)
+    }
+
+    /// What a reduction takes of an element; of any other node its arguments.
+    pub fn terms(&self, id: Id) -> &'p [Id] {
+        let online = if self.cfg.strategy == super::Strategy::Looped { online(self.p, id) } else { None };
+        online.map_or(&self.p.node(id).args, |o| &self.p.node(o.max).args)
     }
 
     /// Live and not made of sums over the rows.

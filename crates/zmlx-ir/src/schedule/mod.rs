@@ -19,6 +19,7 @@
 //! | terms       | the elements of a chunk on their way into accumulators                                 |
 //! | reduce      | accumulators, combined among the threads of a row                                      |
 //! | top         | the largest of a row, in order                                                         |
+//! | online      | sums of exponentials beside the maximum that they are relative to: one pass            |
 //! | scan        | running sums along a row                                                               |
 //! | columns     | sums over the rows: partial sums in registers, then a second kernel                    |
 //!
@@ -38,6 +39,7 @@ mod grid;
 mod lane;
 mod launch;
 mod lower;
+mod online;
 mod parts;
 mod reduce;
 mod rows;

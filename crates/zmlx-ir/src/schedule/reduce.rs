@@ -5,7 +5,14 @@
 //! Sums are in the type of their values, in an order that depends on the configuration alone. Which of +0 and −0 a
 //! maximum of both is depends on it too.
 
-use super::{emit::*, lane::select, lower::Lower, top::Ranks};
+use super::{
+    Strategy,
+    emit::*,
+    lane::select,
+    lower::Lower,
+    online::{Online, online},
+    top::Ranks,
+};
 use crate::{
     DType, Op, Program,
     kernel::{Arith, Expr, Place, Shuffle, Stmt, VarId, WARP},
@@ -26,6 +33,8 @@ pub(super) enum Join {
     Fold(u32),
     /// The largest so many, in order.
     Top(Ranks),
+    /// A sum of exponentials relative to the largest so far, and that.
+    Exp(Online),
 }
 
 /// An accumulator of a thread.
@@ -34,9 +43,23 @@ pub(super) struct Acc {
     pub id: Id,
     pub(super) join: Join,
     pub(super) dtype: DType,
-    /// The value; for argmax and argmin the column too; of the largest the lists of both.
+    /// The value; for argmax and argmin the column too, for sums of exponentials the maximum; of ranks
+    /// the lists of both.
     pub(super) vars: Vec<VarId>,
     pub(super) identity: Expr,
+    /// What the exponentials of a chunk are relative to.
+    pub(super) base: Option<VarId>,
+}
+
+impl Acc {
+    pub fn is_online(&self) -> bool {
+        matches!(self.join, Join::Exp(_))
+    }
+
+    /// The maximum that is found beside it.
+    pub fn carries(&self) -> Option<Id> {
+        if let Join::Exp(o) = self.join { Some(o.max) } else { None }
+    }
 }
 
 impl Lower<'_> {
@@ -49,6 +72,10 @@ impl Lower<'_> {
         let dtype = node.args.first().map_or(node.dtype, |a| self.p.node(*a).dtype);
         let (join, identity, name) = match node.kind {
             Kind::Fold(k) => (Join::Fold(k), constant(node.dtype, self.p.folds[k as usize].init), "fold"),
+            Kind::Reduce(..) if self.cfg.strategy == Strategy::Looped && online(self.p, id).is_some() => {
+                let found = online(self.p, id);
+                (found.map_or(Join::Op(Op::Add), Join::Exp), constant(dtype, 0.0), "sum")
+            }
             Kind::Reduce(op, _) => {
                 let (join, identity) = join_of(op, dtype);
                 (join, identity, op.name())
@@ -60,7 +87,12 @@ impl Lower<'_> {
         if let Join::Arg(_) = join {
             vars.push(self.e.scalar(&format!("{name}_{}_col", id.0), Expr::Int(DType::U32, NONE)));
         }
-        Acc { id, join, dtype, vars, identity }
+        let mut base = None;
+        if let Join::Exp(_) = join {
+            vars.push(self.e.scalar(&format!("{name}_{}_max", id.0), constant(dtype, f64::NEG_INFINITY)));
+            base = Some(self.e.scalar(&format!("{name}_{}_base", id.0), constant(dtype, 0.0)));
+        }
+        Acc { id, join, dtype, vars, identity, base }
     }
 
     /// Takes an element in. Elements that are not `inside` change nothing. `place` is how many came before at most, if that
@@ -96,6 +128,12 @@ impl Lower<'_> {
                     let next = s.inline(&p.folds[k as usize].update, &inputs);
                     s.e.set(vars[0], next);
                 });
+            }
+            Join::Exp(_) => {
+                let Some(base) = acc.base else { return };
+                let term = op(Op::Exp, [op(Op::Sub, [values[0].clone(), Expr::Var(base)])]);
+                let term = select(inside.clone(), term, acc.identity.clone());
+                self.e.set(acc.vars[0], op(Op::Add, [own, term]));
             }
         }
     }
@@ -146,7 +184,39 @@ impl Lower<'_> {
                 let next = self.inline(p, &inputs);
                 self.e.set(acc.vars[0], next);
             }
+            // the one with the larger maximum stays as it is: both threads of a pair get the same bits
+            Join::Exp(_) => {
+                let max = Expr::Var(acc.vars[1]);
+                let mine = self.e.named("mine", op(Op::Ge, [max.clone(), other[1].clone()]));
+                let high = self.e.named("high", op(Op::Select, [mine.clone(), own.clone(), other[0].clone()]));
+                let low = self.e.named("low", op(Op::Select, [mine, other[0].clone(), own]));
+                let least = self.e.named("least", meet(Op::Min, acc.dtype, max.clone(), other[1].clone()));
+                self.e.set(acc.vars[1], meet(Op::Max, acc.dtype, max.clone(), other[1].clone()));
+                let base = finite_or_zero(acc.dtype, max);
+                let scale = op(Op::Exp, [op(Op::Sub, [least, base])]);
+                self.e.set(acc.vars[0], op(Op::Add, [high, op(Op::Mul, [low, scale])]));
+            }
         }
+    }
+
+    /// The largest exponent that a sum of exponentials has met until now.
+    pub fn max_so_far(&mut self, acc: &Acc) -> Expr {
+        Expr::Var(self.e.scalar("before", Expr::Var(acc.vars[1])))
+    }
+
+    /// Raises the maximum of a sum of exponentials to this exponent, before it is taken in.
+    pub fn raise(&mut self, acc: &Acc, value: &Expr, inside: &Expr) {
+        let value = select(inside.clone(), value.clone(), constant(acc.dtype, f64::NEG_INFINITY));
+        self.e.set(acc.vars[1], meet(Op::Max, acc.dtype, Expr::Var(acc.vars[1]), value));
+    }
+
+    /// Makes the sum that was relative to the maximum `before` one relative to the new maximum. Of no element it is 0 and
+    /// `before` is −∞: that stays 0, whatever comes.
+    pub fn rebase(&mut self, acc: &Acc, before: Expr) {
+        let Some(base) = acc.base else { return };
+        self.e.set(base, finite_or_zero(acc.dtype, Expr::Var(acc.vars[1])));
+        let scale = op(Op::Exp, [op(Op::Sub, [before, Expr::Var(base)])]);
+        self.e.set(acc.vars[0], op(Op::Mul, [Expr::Var(acc.vars[0]), scale]));
     }
 
     /// Combines accumulators among `group` threads (a power of two) that follow one another from a multiple of
@@ -260,12 +330,16 @@ impl Lower<'_> {
         self.e.push(Stmt::For { var, from: int(1), to, step: int(1), unroll: true, body });
     }
 
-    /// The results: of a reduction one, of the largest one for each rank that is asked for.
+    /// The results: of a reduction one, and the maximum that it carries; of ranks each that is asked for.
     pub fn results(&mut self, acc: &Acc) -> Vec<(Id, Expr)> {
         if let Join::Top(ranks) = acc.join {
             return self.ranked(acc, ranks);
         }
-        vec![(acc.id, self.result(acc))]
+        let mut results = vec![(acc.id, self.result(acc))];
+        if let Some(max) = acc.carries() {
+            results.push((max, self.max_so_far(acc)));
+        }
+        results
     }
 
     pub fn result(&mut self, acc: &Acc) -> Expr {
@@ -275,6 +349,15 @@ impl Lower<'_> {
                 let none = equal_op(col.clone(), Expr::Int(DType::U32, NONE));
                 let value = op(Op::Select, [none, Expr::Int(DType::U32, 0), col]);
                 self.e.named("found", value)
+            }
+            // relative to a maximum that is not finite, some term is NaN, if there is any
+            Join::Exp(Online { guarded: false, .. }) => {
+                let max = Expr::Var(acc.vars[1]);
+                let cols = self.cols();
+                let none = equal(cols, self.e.at(0));
+                let exact = op(Op::Or, [is_finite(acc.dtype, max), none]);
+                let value = op(Op::Select, [exact, Expr::Var(acc.vars[0]), constant(acc.dtype, f64::NAN)]);
+                self.e.named("sum", value)
             }
             _ => Expr::Var(acc.vars[0]),
         }
@@ -288,6 +371,15 @@ fn meet(o: Op, dtype: DType, a: Expr, b: Expr) -> Expr {
         Op::Min if dtype.is_float() => arith(Arith::Min, a, b),
         o => op(o, [a, b]),
     }
+}
+
+fn is_finite(dtype: DType, x: Expr) -> Expr {
+    op(Op::Lt, [op(Op::Abs, [x]), constant(dtype, f64::INFINITY)])
+}
+
+/// What exponents are relative to whose maximum is `max`.
+fn finite_or_zero(dtype: DType, max: Expr) -> Expr {
+    op(Op::Select, [is_finite(dtype, max.clone()), max, constant(dtype, 0.0)])
 }
 
 pub(super) fn equal_op(a: Expr, b: Expr) -> Expr {

@@ -23,6 +23,9 @@ impl Rows<'_> {
         work.scans = scans.into_iter().filter_map(|id| self.s.running(id, lanes)).collect();
         let begins: Vec<Id> = work.reductions.iter().copied().filter(|id| self.s.begins(*id)).collect();
         let accs: Vec<Acc> = begins.into_iter().map(|id| self.s.accumulator(id)).collect();
+        // a maximum that a sum of exponentials carries is not found twice
+        let carried: Vec<Id> = accs.iter().filter_map(Acc::carries).collect();
+        let accs: Vec<Acc> = accs.into_iter().filter(|a| !carried.contains(&a.id)).collect();
         if !work.roots.is_empty() {
             for id in &work.kept {
                 let node = self.s.p.node(*id);
@@ -69,7 +72,7 @@ impl Rows<'_> {
             if is_along(node.kind) && s.args_stage(id) == stage {
                 if scan::of(node.kind).is_none() {
                     work.reductions.push(id);
-                    work.roots.extend(&node.args);
+                    work.roots.extend(s.terms(id));
                 } else if s.resident() {
                     work.held_scans.push(id);
                     work.roots.extend(&node.args);

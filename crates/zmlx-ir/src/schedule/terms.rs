@@ -36,11 +36,11 @@ impl Terms {
         let cheap = !others && s.p.ids().filter(|id| needed[id.index()]).all(cheap);
         let mut terms = Terms { rows: accs.to_vec(), all, arrays: None };
         if !cheap {
-            let p = s.p;
             let mut arrays: Vec<(Id, VarId)> = vec![];
-            for id in terms.rows.iter().chain(&terms.all).flat_map(|a| &p.node(a.id).args) {
+            let taken: Vec<&[Id]> = terms.rows.iter().chain(&terms.all).map(|a| s.terms(a.id)).collect();
+            for id in taken.into_iter().flatten() {
                 if !arrays.iter().any(|a| a.0 == *id) {
-                    arrays.push((*id, s.e.array(&format!("term_{}", id.0), p.node(*id).dtype, s.cfg.vector)));
+                    arrays.push((*id, s.e.array(&format!("term_{}", id.0), s.p.node(*id).dtype, s.cfg.vector)));
                 }
             }
             terms.arrays = Some(arrays);
@@ -81,6 +81,16 @@ impl Terms {
         let lives = if self.all.is_empty() { truth(true) } else { s.row_lives.clone() };
         let mut sides = [false, true].map(|asks| {
             s.e.open();
+            let online: Vec<&Acc> = self.rows.iter().filter(|a| a.is_online()).collect();
+            if !online.is_empty() {
+                let before: Vec<Expr> = online.iter().map(|a| s.max_so_far(a)).collect();
+                s.unrolled("i", s.cfg.vector, |s, i| {
+                    let values = values(s, &i);
+                    let inside = if asks { s.inside(add(col.clone(), s.e.widen(i))) } else { truth(true) };
+                    online.iter().for_each(|a| s.raise(a, &values[&s.terms(a.id)[0]], &inside));
+                });
+                online.iter().zip(before).for_each(|(a, before)| s.rebase(a, before));
+            }
             s.unrolled("i", s.cfg.vector, |s, i| {
                 let values = values(s, &i);
                 let place = s.resident().then(|| add(held.clone(), i.clone()));
@@ -99,10 +109,9 @@ impl Terms {
             inside = s.e.named("inside", inside);
             counts = and(inside.clone(), s.row_lives.clone());
         }
-        let p = s.p;
         for (accs, inside) in [(&self.rows, inside), (&self.all, counts)] {
             for acc in accs {
-                let args: Vec<Expr> = p.node(acc.id).args.iter().map(|a| values[a].clone()).collect();
+                let args: Vec<Expr> = s.terms(acc.id).iter().map(|a| values[a].clone()).collect();
                 s.accumulate(acc, &args, &inside, col, place);
             }
         }

@@ -72,7 +72,7 @@ impl Lower<'_> {
         let (keys, cols) = (vars[0], vars[1]);
         self.unrolled("j", list, |s, j| s.put([keys, cols], j, [least(key), none()]));
         let identity = least(key);
-        Acc { id, join: Join::Top(Ranks { count, list, found }), dtype, vars, identity }
+        Acc { id, join: Join::Top(Ranks { count, list, found }), dtype, vars, identity, base: None }
     }
 
     /// Takes an element in.

@@ -28,7 +28,7 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
-struct bias_gelu_args {
+struct zmlx_bias_gelu_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -40,10 +40,10 @@ struct bias_gelu_args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void bias_gelu(device const float* x [[buffer(0)]],
+kernel void zmlx_bias_gelu(device const float* x [[buffer(0)]],
     device const float* b [[buffer(1)]],
     device float* out [[buffer(2)]],
-    constant bias_gelu_args& args [[buffer(3)]],
+    constant zmlx_bias_gelu_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -18,7 +18,7 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
-struct cumsum_args {
+struct zmlx_cumsum_args {
     int rows;
     int x_row_stride_0;
     int cols;
@@ -27,9 +27,9 @@ struct cumsum_args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void cumsum(device const float* x [[buffer(0)]],
+kernel void zmlx_cumsum(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
-    constant cumsum_args& args [[buffer(2)]],
+    constant zmlx_cumsum_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

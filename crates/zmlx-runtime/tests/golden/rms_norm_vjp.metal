@@ -22,7 +22,7 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
-struct rms_norm_vjp_args {
+struct zmlx_rms_norm_vjp_args {
     int cols;
     int w_shift;
     int w_col;
@@ -37,12 +37,12 @@ struct rms_norm_vjp_args {
 };
 
 [[max_total_threads_per_threadgroup(512)]]
-kernel void rms_norm_vjp(device const float* x [[buffer(0)]],
+kernel void zmlx_rms_norm_vjp(device const float* x [[buffer(0)]],
     device const float* w [[buffer(1)]],
     device const float* g_out [[buffer(2)]],
     device float* d_x [[buffer(3)]],
     device float* parts_14 [[buffer(4)]],
-    constant rms_norm_vjp_args& args [[buffer(5)]],
+    constant zmlx_rms_norm_vjp_args& args [[buffer(5)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -230,16 +230,16 @@ kernel void rms_norm_vjp(device const float* x [[buffer(0)]],
     }
 }
 
-struct rms_norm_vjp_1_args {
+struct zmlx_rms_norm_vjp_1_args {
     int cols;
     int pitch;
     int parts;
 };
 
 [[max_total_threads_per_threadgroup(1024)]]
-kernel void rms_norm_vjp_1(device float* d_w [[buffer(0)]],
+kernel void zmlx_rms_norm_vjp_1(device float* d_w [[buffer(0)]],
     device const float* parts_14 [[buffer(1)]],
-    constant rms_norm_vjp_1_args& args [[buffer(2)]],
+    constant zmlx_rms_norm_vjp_1_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -52,7 +52,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct softmax_args {
+struct zmlx_softmax_args {
     int rows;
     int x_row_stride_0;
     int cols;
@@ -61,9 +61,9 @@ struct softmax_args {
 };
 
 [[max_total_threads_per_threadgroup(128)]]
-kernel void softmax(device const ushort* x [[buffer(0)]],
+kernel void zmlx_softmax(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
-    constant softmax_args& args [[buffer(2)]],
+    constant zmlx_softmax_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

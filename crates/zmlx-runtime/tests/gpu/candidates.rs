@@ -36,7 +36,7 @@ fn run(case: &mut Case, configs: &[Config]) {
     let made: Vec<Schedule> = made.collect();
     let unit = compile(Dialect::Cuda, &made.iter().collect::<Vec<_>>()).unwrap_or_else(|e| panic!("{e}"));
     for (schedule, config) in made.iter().zip(configs) {
-        let counts = check(&unit, Dialect::Cuda, schedule, case, &[Order::Forward]);
+        let counts = check(&unit, schedule, case, &[Order::Forward]);
         let counts = counts.unwrap_or_else(|e| panic!("{config}: {}", e.chars().take(6000).collect::<String>()));
         assert!(counts.elements > 0 && counts.skipped * 4 < counts.elements, "{config}: {counts:?}");
     }

@@ -76,7 +76,7 @@ fn rows_that_a_cluster_holds_match_the_oracle_and_so_do_their_gradients() {
         }
         let unit = compile(Cuda, &jobs.iter().map(|j| &j.1).collect::<Vec<_>>()).unwrap_or_else(|e| panic!("{e}"));
         for (case, schedule) in &jobs {
-            let counts = check(&unit, Cuda, schedule, case, &Order::ALL);
+            let counts = check(&unit, schedule, case, &Order::ALL);
             let counts = counts.unwrap_or_else(|e| panic!("{}", e.chars().take(6000).collect::<String>()));
             elements += counts.elements;
             skipped += counts.skipped;

@@ -27,7 +27,7 @@ fn picked(dialect: Dialect, dtype: DType, indices: &[u32]) -> Run {
     let x = Tensor { buffer: x, offset: 0, row_strides: vec![COLS], col_stride: 1 };
     let t = Tensor { buffer: Buffer::U32(indices.to_vec()), offset: 0, row_strides: vec![1], col_stride: 0 };
     let case = Case { program: p, row_dims: vec![rows], cols: COLS, tensors: vec![x, t], uniforms: vec![] };
-    run(&unit, dialect, &schedule, &case, Order::Random(3)).unwrap_or_else(|e| panic!("{e}"))
+    run(&unit, &schedule, &case, Order::Random(3)).unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn check(dialect: Dialect) {

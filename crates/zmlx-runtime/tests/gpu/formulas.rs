@@ -108,7 +108,7 @@ fn row_kernels(dialect: Dialect) {
         let unit = compile(dialect, &jobs.iter().map(|j| &j.1).collect::<Vec<_>>());
         let unit = unit.unwrap_or_else(|e| panic!("{e}"));
         for (case, schedule) in &jobs {
-            let counts = check(&unit, dialect, schedule, case, &Order::ALL);
+            let counts = check(&unit, schedule, case, &Order::ALL);
             let counts = counts.unwrap_or_else(|e| panic!("{}", e.chars().take(6000).collect::<String>()));
             launches += 1;
             elements += counts.elements;

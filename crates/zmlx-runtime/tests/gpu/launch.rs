@@ -26,25 +26,19 @@ pub fn compile(dialect: Dialect, schedules: &[&Schedule]) -> Result<Unit, String
     let kernels: Vec<_> = schedules.iter().flat_map(|s| &s.steps).map(|s| &s.kernel).collect();
     let table = table(dialect);
     let text = c_like::unit(&kernels, table).map_err(|e| e.to_string())?;
-    let names: Vec<String> = kernels.iter().map(|k| c_like::entry_name(k, table)).collect();
+    let names: Vec<String> = kernels.iter().map(|k| c_like::entry_name(k)).collect();
     let names: Vec<&str> = names.iter().map(|n| n.as_str()).collect();
     Unit::compile(dialect, &text, &names).map_err(|e| format!("{e}\n{text}"))
 }
 
 /// Runs a case with its threads in these orders, which must not matter, and compares its outputs with the oracle.
-pub fn check(
-    unit: &Unit,
-    dialect: Dialect,
-    schedule: &Schedule,
-    case: &Case,
-    orders: &[Order],
-) -> Result<Counts, String> {
+pub fn check(unit: &Unit, schedule: &Schedule, case: &Case, orders: &[Order]) -> Result<Counts, String> {
     let mut counts = Counts { programs: 1, ..Counts::default() };
     let want = match case.oracle() {
         Ok(want) => want,
         // out of range on a device gives NaN and sets a flag, where the oracle refuses
         Err(_) => {
-            let run = run(unit, dialect, schedule, case, orders[0]).map_err(|e| case.report(&e))?;
+            let run = run(unit, schedule, case, orders[0]).map_err(|e| case.report(&e))?;
             return match run.flag {
                 true => Ok(Counts { refused: 1, ..counts }),
                 false => Err(case.report("an index is out of range and no flag is set")),
@@ -53,7 +47,7 @@ pub fn check(
     };
     let mut got: Vec<Buffer> = vec![];
     for (k, order) in orders.iter().enumerate() {
-        let Run { outputs: again, flag } = run(unit, dialect, schedule, case, *order).map_err(|e| case.report(&e))?;
+        let Run { outputs: again, flag } = run(unit, schedule, case, *order).map_err(|e| case.report(&e))?;
         if flag {
             return Err(case.report("a flag is set, and no index is out of range"));
         }
@@ -76,7 +70,7 @@ pub struct Run {
 }
 
 /// Runs a case.
-pub fn run(unit: &Unit, dialect: Dialect, schedule: &Schedule, case: &Case, order: Order) -> Result<Run, String> {
+pub fn run(unit: &Unit, schedule: &Schedule, case: &Case, order: Order) -> Result<Run, String> {
     let (rows, cols) = (case.rows(), case.cols);
     let inputs: Vec<Bytes> = case
         .tensors
@@ -120,7 +114,7 @@ pub fn run(unit: &Unit, dialect: Dialect, schedule: &Schedule, case: &Case, orde
             .collect();
         let mut args = vec![0; step.kernel.layout().size];
         schedule.pack(step, &geometry, &mut args);
-        let name = c_like::entry_name(&step.kernel, table(dialect));
+        let name = c_like::entry_name(&step.kernel);
         let (grid, block) = ([schedule.blocks(step, &geometry), 1, 1], [step.kernel.threads, 1, 1]);
         unit.run(&name, grid, block, step.kernel.aside_bytes(), &mut buffers, &args, order)
             .map_err(|e| format!("{e}\n{}", step.kernel))?;

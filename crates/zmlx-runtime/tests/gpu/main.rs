@@ -9,6 +9,7 @@ mod cluster;
 mod flag;
 mod formulas;
 mod launch;
+mod online;
 mod portable;
 mod random;
 mod raw;

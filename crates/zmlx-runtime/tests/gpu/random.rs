@@ -88,7 +88,7 @@ fn sweep(dialect: Dialect, seeds: std::ops::Range<u64>, wild: bool) -> (Counts, 
     let unit = unit.unwrap_or_else(|e| panic!("{e}"));
     let mut counts = Counts::default();
     for Job { seed, case, schedule } in &jobs {
-        match check(&unit, dialect, schedule, case, &Order::ALL) {
+        match check(&unit, schedule, case, &Order::ALL) {
             Ok(c) => counts.add(c),
             Err(e) => failures.push(format!("seed {seed}: {e}")),
         }

@@ -98,7 +98,7 @@ fn second_spellings_are_as_exact_as_stated_on_every_16_bit_number() {
             let x = Tensor { buffer: buffer.clone(), offset: 0, row_strides: vec![1 << 16], col_stride: 1 };
             let case =
                 Case { program: p.clone(), row_dims: vec![1], cols: 1 << 16, tensors: vec![x], uniforms: vec![] };
-            let got = run(&unit, Dialect::Cuda, schedule, &case, Order::Forward).unwrap_or_else(|e| panic!("{e}"));
+            let got = run(&unit, schedule, &case, Order::Forward).unwrap_or_else(|e| panic!("{e}"));
             let Value::Unary(f) = op.row().value else { panic!("{} takes one number", op.name()) };
             let want = numbers.iter().map(|x| (format!("{x:e}"), f(*x)));
             agree(op.name(), &got.outputs[0], want, stated(*op) - lost(*op));
@@ -122,7 +122,7 @@ fn a_quotient_by_every_16_bit_number_is_as_exact_as_stated() {
         Tensor { buffer, offset: 0, row_strides: vec![0], col_stride: 1 },
     ];
     let case = Case { program: p, row_dims: vec![a.len()], cols: 1 << 16, tensors, uniforms: vec![] };
-    let got = run(&unit, Dialect::Cuda, &schedule, &case, Order::Forward).unwrap_or_else(|e| panic!("{e}"));
+    let got = run(&unit, &schedule, &case, Order::Forward).unwrap_or_else(|e| panic!("{e}"));
     let pairs = a.iter().flat_map(|a| numbers.iter().map(move |b| (a.to_f64(), *b)));
     agree(
         "div",

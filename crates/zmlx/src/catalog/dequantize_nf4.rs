@@ -55,8 +55,8 @@ pub fn dequantize_nf4(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
     unpacked(&ENTRY, x, scale)
 }
 
-/// The values, in f32.
-const TABLE: [f32; 16] = [
+/// The values, all of them numbers of f32.
+const TABLE: [f64; 16] = [
     -1.0,
     -0.6961928009986877,
     -0.5250730514526367,

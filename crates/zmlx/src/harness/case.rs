@@ -188,6 +188,9 @@ pub fn check(
     if entry.args.iter().any(|a| a.values == Values::Column) && cols == 0 {
         return Ok(()); // there is no column to point at
     }
+    if program.stored().any(|o| o.stacked) && cols < program.ranks() {
+        return Ok(()); // it is refused
+    }
     let uniforms: Vec<Scalar> = entry.uniforms.iter().map(|u| u.1).collect();
     let oracle = |p: &Program, inputs: &[Data]| {
         evaluate(p, rows, cols, inputs, &scalars(p, entry), Precision::Bounded)

@@ -108,7 +108,7 @@ fn run(dialect: Dialect) {
         };
         for (k, (case, at)) in jobs.cases.iter().enumerate() {
             launches += schedules[*at].steps.len();
-            match check(&unit, dialect, schedules[*at], case, &[Order::ALL[k % 3]]) {
+            match check(&unit, schedules[*at], case, &[Order::ALL[k % 3]]) {
                 Ok(c) => counts.add(c),
                 Err(e) => failures.push(format!("{}: {:?}\n{e}", entry.name, jobs.schedules[*at].1)),
             }

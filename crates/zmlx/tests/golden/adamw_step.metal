@@ -57,7 +57,7 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
-struct adamw_step_f32__args {
+struct zmlx_adamw_step_f32_args {
     float beta1;
     float rest1;
     float beta2;
@@ -84,14 +84,14 @@ struct adamw_step_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void adamw_step_f32_(device const float* p [[buffer(0)]],
+kernel void zmlx_adamw_step_f32(device const float* p [[buffer(0)]],
     device const float* g [[buffer(1)]],
     device const float* m0 [[buffer(2)]],
     device const float* v0 [[buffer(3)]],
     device float* param [[buffer(4)]],
     device float* m1 [[buffer(5)]],
     device float* v1 [[buffer(6)]],
-    constant adamw_step_f32__args& args [[buffer(7)]],
+    constant zmlx_adamw_step_f32_args& args [[buffer(7)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -198,7 +198,7 @@ kernel void adamw_step_f32_(device const float* p [[buffer(0)]],
     }
 }
 
-struct adamw_step_bf16__args {
+struct zmlx_adamw_step_bf16_args {
     float beta1;
     float rest1;
     float beta2;
@@ -225,14 +225,14 @@ struct adamw_step_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void adamw_step_bf16_(device const ushort* p [[buffer(0)]],
+kernel void zmlx_adamw_step_bf16(device const ushort* p [[buffer(0)]],
     device const ushort* g [[buffer(1)]],
     device const ushort* m0 [[buffer(2)]],
     device const ushort* v0 [[buffer(3)]],
     device ushort* param [[buffer(4)]],
     device ushort* m1 [[buffer(5)]],
     device ushort* v1 [[buffer(6)]],
-    constant adamw_step_bf16__args& args [[buffer(7)]],
+    constant zmlx_adamw_step_bf16_args& args [[buffer(7)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

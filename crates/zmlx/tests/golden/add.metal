@@ -69,7 +69,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct add_f32__args {
+struct zmlx_add_f32_args {
     int chunks;
     int rows;
     int a_row_stride_0;
@@ -82,10 +82,10 @@ struct add_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void add_f32_(device const float* a [[buffer(0)]],
+kernel void zmlx_add_f32(device const float* a [[buffer(0)]],
     device const float* b [[buffer(1)]],
     device float* out [[buffer(2)]],
-    constant add_f32__args& args [[buffer(3)]],
+    constant zmlx_add_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -161,7 +161,7 @@ kernel void add_f32_(device const float* a [[buffer(0)]],
     }
 }
 
-struct add_bf16__args {
+struct zmlx_add_bf16_args {
     int chunks;
     int rows;
     int a_row_stride_0;
@@ -174,10 +174,10 @@ struct add_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void add_bf16_(device const ushort* a [[buffer(0)]],
+kernel void zmlx_add_bf16(device const ushort* a [[buffer(0)]],
     device const ushort* b [[buffer(1)]],
     device ushort* out [[buffer(2)]],
-    constant add_bf16__args& args [[buffer(3)]],
+    constant zmlx_add_bf16_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -253,7 +253,7 @@ kernel void add_bf16_(device const ushort* a [[buffer(0)]],
     }
 }
 
-struct add_vjp_f32__args {
+struct zmlx_add_vjp_f32_args {
     int chunks;
     int rows;
     int g_out_row_stride_0;
@@ -263,10 +263,10 @@ struct add_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void add_vjp_f32_(device const float* g_out [[buffer(0)]],
+kernel void zmlx_add_vjp_f32(device const float* g_out [[buffer(0)]],
     device float* d_a [[buffer(1)]],
     device float* d_b [[buffer(2)]],
-    constant add_vjp_f32__args& args [[buffer(3)]],
+    constant zmlx_add_vjp_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -69,7 +69,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct add_bias_f32__args {
+struct zmlx_add_bias_f32_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -81,10 +81,10 @@ struct add_bias_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void add_bias_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_add_bias_f32(device const float* x [[buffer(0)]],
     device const float* b [[buffer(1)]],
     device float* out [[buffer(2)]],
-    constant add_bias_f32__args& args [[buffer(3)]],
+    constant zmlx_add_bias_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -158,7 +158,7 @@ kernel void add_bias_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct add_bias_bf16__args {
+struct zmlx_add_bias_bf16_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -170,10 +170,10 @@ struct add_bias_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void add_bias_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_add_bias_bf16(device const ushort* x [[buffer(0)]],
     device const ushort* b [[buffer(1)]],
     device ushort* out [[buffer(2)]],
-    constant add_bias_bf16__args& args [[buffer(3)]],
+    constant zmlx_add_bias_bf16_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -247,7 +247,7 @@ kernel void add_bias_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct add_bias_vjp_f32__args {
+struct zmlx_add_bias_vjp_f32_args {
     int pitch;
     int rows;
     int g_out_row_stride_0;
@@ -257,10 +257,10 @@ struct add_bias_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void add_bias_vjp_f32_(device const float* g_out [[buffer(0)]],
+kernel void zmlx_add_bias_vjp_f32(device const float* g_out [[buffer(0)]],
     device float* d_x [[buffer(1)]],
     device float* parts_1 [[buffer(2)]],
-    constant add_bias_vjp_f32__args& args [[buffer(3)]],
+    constant zmlx_add_bias_vjp_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -337,16 +337,16 @@ kernel void add_bias_vjp_f32_(device const float* g_out [[buffer(0)]],
     }
 }
 
-struct add_bias_vjp_f32_1_args {
+struct zmlx_add_bias_vjp_f32_1_args {
     int cols;
     int pitch;
     int parts;
 };
 
 [[max_total_threads_per_threadgroup(1024)]]
-kernel void add_bias_vjp_f32_1(device float* d_b [[buffer(0)]],
+kernel void zmlx_add_bias_vjp_f32_1(device float* d_b [[buffer(0)]],
     device const float* parts_1 [[buffer(1)]],
-    constant add_bias_vjp_f32_1_args& args [[buffer(2)]],
+    constant zmlx_add_bias_vjp_f32_1_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -38,7 +38,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct argmin_f32__args {
+struct zmlx_argmin_f32_args {
     int rows;
     int x_row_stride_0;
     int x_shift;
@@ -47,9 +47,9 @@ struct argmin_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void argmin_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_argmin_f32(device const float* x [[buffer(0)]],
     device uint* out [[buffer(1)]],
-    constant argmin_f32__args& args [[buffer(2)]],
+    constant zmlx_argmin_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -165,7 +165,7 @@ kernel void argmin_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct argmin_bf16__args {
+struct zmlx_argmin_bf16_args {
     int rows;
     int x_row_stride_0;
     int x_shift;
@@ -174,9 +174,9 @@ struct argmin_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(128)]]
-kernel void argmin_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_argmin_bf16(device const ushort* x [[buffer(0)]],
     device uint* out [[buffer(1)]],
-    constant argmin_bf16__args& args [[buffer(2)]],
+    constant zmlx_argmin_bf16_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

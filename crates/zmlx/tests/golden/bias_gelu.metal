@@ -75,7 +75,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct bias_gelu_f32__args {
+struct zmlx_bias_gelu_f32_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -87,10 +87,10 @@ struct bias_gelu_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void bias_gelu_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_bias_gelu_f32(device const float* x [[buffer(0)]],
     device const float* b [[buffer(1)]],
     device float* out [[buffer(2)]],
-    constant bias_gelu_f32__args& args [[buffer(3)]],
+    constant zmlx_bias_gelu_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -165,7 +165,7 @@ kernel void bias_gelu_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct bias_gelu_bf16__args {
+struct zmlx_bias_gelu_bf16_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -177,10 +177,10 @@ struct bias_gelu_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void bias_gelu_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_bias_gelu_bf16(device const ushort* x [[buffer(0)]],
     device const ushort* b [[buffer(1)]],
     device ushort* out [[buffer(2)]],
-    constant bias_gelu_bf16__args& args [[buffer(3)]],
+    constant zmlx_bias_gelu_bf16_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -255,7 +255,7 @@ kernel void bias_gelu_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct bias_gelu_vjp_f32__args {
+struct zmlx_bias_gelu_vjp_f32_args {
     int pitch;
     int b_shift;
     int b_col;
@@ -270,12 +270,12 @@ struct bias_gelu_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void bias_gelu_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_bias_gelu_vjp_f32(device const float* x [[buffer(0)]],
     device const float* b [[buffer(1)]],
     device const float* g_out [[buffer(2)]],
     device float* d_x [[buffer(3)]],
     device float* parts_19 [[buffer(4)]],
-    constant bias_gelu_vjp_f32__args& args [[buffer(5)]],
+    constant zmlx_bias_gelu_vjp_f32_args& args [[buffer(5)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -380,16 +380,16 @@ kernel void bias_gelu_vjp_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct bias_gelu_vjp_f32_1_args {
+struct zmlx_bias_gelu_vjp_f32_1_args {
     int cols;
     int pitch;
     int parts;
 };
 
 [[max_total_threads_per_threadgroup(1024)]]
-kernel void bias_gelu_vjp_f32_1(device float* d_b [[buffer(0)]],
+kernel void zmlx_bias_gelu_vjp_f32_1(device float* d_b [[buffer(0)]],
     device const float* parts_19 [[buffer(1)]],
-    constant bias_gelu_vjp_f32_1_args& args [[buffer(2)]],
+    constant zmlx_bias_gelu_vjp_f32_1_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -75,7 +75,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct bias_swiglu_f32__args {
+struct zmlx_bias_swiglu_f32_args {
     int chunks;
     int rows;
     int gate_row_stride_0;
@@ -92,12 +92,12 @@ struct bias_swiglu_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void bias_swiglu_f32_(device const float* gate [[buffer(0)]],
+kernel void zmlx_bias_swiglu_f32(device const float* gate [[buffer(0)]],
     device const float* up [[buffer(1)]],
     device const float* b [[buffer(2)]],
     device const float* c [[buffer(3)]],
     device float* out [[buffer(4)]],
-    constant bias_swiglu_f32__args& args [[buffer(5)]],
+    constant zmlx_bias_swiglu_f32_args& args [[buffer(5)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -196,7 +196,7 @@ kernel void bias_swiglu_f32_(device const float* gate [[buffer(0)]],
     }
 }
 
-struct bias_swiglu_bf16__args {
+struct zmlx_bias_swiglu_bf16_args {
     int chunks;
     int rows;
     int gate_row_stride_0;
@@ -213,12 +213,12 @@ struct bias_swiglu_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void bias_swiglu_bf16_(device const ushort* gate [[buffer(0)]],
+kernel void zmlx_bias_swiglu_bf16(device const ushort* gate [[buffer(0)]],
     device const ushort* up [[buffer(1)]],
     device const ushort* b [[buffer(2)]],
     device const ushort* c [[buffer(3)]],
     device ushort* out [[buffer(4)]],
-    constant bias_swiglu_bf16__args& args [[buffer(5)]],
+    constant zmlx_bias_swiglu_bf16_args& args [[buffer(5)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -317,7 +317,7 @@ kernel void bias_swiglu_bf16_(device const ushort* gate [[buffer(0)]],
     }
 }
 
-struct bias_swiglu_vjp_f32__args {
+struct zmlx_bias_swiglu_vjp_f32_args {
     int pitch;
     int b_shift;
     int b_col;
@@ -337,7 +337,7 @@ struct bias_swiglu_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void bias_swiglu_vjp_f32_(device const float* gate [[buffer(0)]],
+kernel void zmlx_bias_swiglu_vjp_f32(device const float* gate [[buffer(0)]],
     device const float* up [[buffer(1)]],
     device const float* b [[buffer(2)]],
     device const float* c [[buffer(3)]],
@@ -346,7 +346,7 @@ kernel void bias_swiglu_vjp_f32_(device const float* gate [[buffer(0)]],
     device float* d_up [[buffer(6)]],
     device float* parts_11 [[buffer(7)]],
     device float* parts_17 [[buffer(8)]],
-    constant bias_swiglu_vjp_f32__args& args [[buffer(9)]],
+    constant zmlx_bias_swiglu_vjp_f32_args& args [[buffer(9)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -504,18 +504,18 @@ kernel void bias_swiglu_vjp_f32_(device const float* gate [[buffer(0)]],
     }
 }
 
-struct bias_swiglu_vjp_f32_1_args {
+struct zmlx_bias_swiglu_vjp_f32_1_args {
     int cols;
     int pitch;
     int parts;
 };
 
 [[max_total_threads_per_threadgroup(1024)]]
-kernel void bias_swiglu_vjp_f32_1(device float* d_b [[buffer(0)]],
+kernel void zmlx_bias_swiglu_vjp_f32_1(device float* d_b [[buffer(0)]],
     device float* d_c [[buffer(1)]],
     device const float* parts_11 [[buffer(2)]],
     device const float* parts_17 [[buffer(3)]],
-    constant bias_swiglu_vjp_f32_1_args& args [[buffer(4)]],
+    constant zmlx_bias_swiglu_vjp_f32_1_args& args [[buffer(4)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -51,7 +51,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct cross_entropy_f32__args {
+struct zmlx_cross_entropy_f32_args {
     int rows;
     int x_row_stride_0;
     int t_row_stride_0;
@@ -61,11 +61,11 @@ struct cross_entropy_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void cross_entropy_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_cross_entropy_f32(device const float* x [[buffer(0)]],
     device const uint* t [[buffer(1)]],
     device float* loss [[buffer(2)]],
     device uint* flag [[buffer(3)]],
-    constant cross_entropy_f32__args& args [[buffer(4)]],
+    constant zmlx_cross_entropy_f32_args& args [[buffer(4)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -197,7 +197,7 @@ kernel void cross_entropy_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct cross_entropy_bf16__args {
+struct zmlx_cross_entropy_bf16_args {
     int rows;
     int x_row_stride_0;
     int t_row_stride_0;
@@ -207,11 +207,11 @@ struct cross_entropy_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(128)]]
-kernel void cross_entropy_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_cross_entropy_bf16(device const ushort* x [[buffer(0)]],
     device const uint* t [[buffer(1)]],
     device float* loss [[buffer(2)]],
     device uint* flag [[buffer(3)]],
-    constant cross_entropy_bf16__args& args [[buffer(4)]],
+    constant zmlx_cross_entropy_bf16_args& args [[buffer(4)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -343,7 +343,7 @@ kernel void cross_entropy_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct cross_entropy_vjp_f32__args {
+struct zmlx_cross_entropy_vjp_f32_args {
     int rows;
     int x_row_stride_0;
     int t_row_stride_0;
@@ -354,11 +354,11 @@ struct cross_entropy_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void cross_entropy_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_cross_entropy_vjp_f32(device const float* x [[buffer(0)]],
     device const uint* t [[buffer(1)]],
     device const float* g_loss [[buffer(2)]],
     device float* d_x [[buffer(3)]],
-    constant cross_entropy_vjp_f32__args& args [[buffer(4)]],
+    constant zmlx_cross_entropy_vjp_f32_args& args [[buffer(4)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -73,7 +73,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct cummax_f32__args {
+struct zmlx_cummax_f32_args {
     int rows;
     int x_row_stride_0;
     int cols;
@@ -82,9 +82,9 @@ struct cummax_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void cummax_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_cummax_f32(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
-    constant cummax_f32__args& args [[buffer(2)]],
+    constant zmlx_cummax_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -197,7 +197,7 @@ kernel void cummax_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct cummax_bf16__args {
+struct zmlx_cummax_bf16_args {
     int rows;
     int x_row_stride_0;
     int cols;
@@ -206,9 +206,9 @@ struct cummax_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void cummax_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_cummax_bf16(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
-    constant cummax_bf16__args& args [[buffer(2)]],
+    constant zmlx_cummax_bf16_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -321,7 +321,7 @@ kernel void cummax_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct cummax_vjp_f32__args {
+struct zmlx_cummax_vjp_f32_args {
     int rows;
     int x_row_stride_0;
     int g_out_row_stride_0;
@@ -333,10 +333,10 @@ struct cummax_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void cummax_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_cummax_vjp_f32(device const float* x [[buffer(0)]],
     device const float* g_out [[buffer(1)]],
     device float* d_x [[buffer(2)]],
-    constant cummax_vjp_f32__args& args [[buffer(3)]],
+    constant zmlx_cummax_vjp_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -65,7 +65,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct cumsum_f32__args {
+struct zmlx_cumsum_f32_args {
     int rows;
     int x_row_stride_0;
     int cols;
@@ -74,9 +74,9 @@ struct cumsum_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void cumsum_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_cumsum_f32(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
-    constant cumsum_f32__args& args [[buffer(2)]],
+    constant zmlx_cumsum_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -189,7 +189,7 @@ kernel void cumsum_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct cumsum_bf16__args {
+struct zmlx_cumsum_bf16_args {
     int rows;
     int x_row_stride_0;
     int cols;
@@ -198,9 +198,9 @@ struct cumsum_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void cumsum_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_cumsum_bf16(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
-    constant cumsum_bf16__args& args [[buffer(2)]],
+    constant zmlx_cumsum_bf16_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -313,7 +313,7 @@ kernel void cumsum_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct cumsum_vjp_f32__args {
+struct zmlx_cumsum_vjp_f32_args {
     int rows;
     int g_out_row_stride_0;
     int cols;
@@ -322,9 +322,9 @@ struct cumsum_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void cumsum_vjp_f32_(device const float* g_out [[buffer(0)]],
+kernel void zmlx_cumsum_vjp_f32(device const float* g_out [[buffer(0)]],
     device float* d_x [[buffer(1)]],
-    constant cumsum_vjp_f32__args& args [[buffer(2)]],
+    constant zmlx_cumsum_vjp_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -75,7 +75,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct depth_gate_sigmoid_f32__args {
+struct zmlx_depth_gate_sigmoid_f32_args {
     float k_max;
     int chunks;
     int rows;
@@ -86,9 +86,9 @@ struct depth_gate_sigmoid_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void depth_gate_sigmoid_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_depth_gate_sigmoid_f32(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
-    constant depth_gate_sigmoid_f32__args& args [[buffer(2)]],
+    constant zmlx_depth_gate_sigmoid_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -150,7 +150,7 @@ kernel void depth_gate_sigmoid_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct depth_gate_sigmoid_bf16__args {
+struct zmlx_depth_gate_sigmoid_bf16_args {
     float k_max;
     int chunks;
     int rows;
@@ -161,9 +161,9 @@ struct depth_gate_sigmoid_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void depth_gate_sigmoid_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_depth_gate_sigmoid_bf16(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
-    constant depth_gate_sigmoid_bf16__args& args [[buffer(2)]],
+    constant zmlx_depth_gate_sigmoid_bf16_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -225,7 +225,7 @@ kernel void depth_gate_sigmoid_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct depth_gate_sigmoid_vjp_f32__args {
+struct zmlx_depth_gate_sigmoid_vjp_f32_args {
     float k_max;
     int chunks;
     int rows;
@@ -239,10 +239,10 @@ struct depth_gate_sigmoid_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void depth_gate_sigmoid_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_depth_gate_sigmoid_vjp_f32(device const float* x [[buffer(0)]],
     device const float* g_out [[buffer(1)]],
     device float* d_x [[buffer(2)]],
-    constant depth_gate_sigmoid_vjp_f32__args& args [[buffer(3)]],
+    constant zmlx_depth_gate_sigmoid_vjp_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

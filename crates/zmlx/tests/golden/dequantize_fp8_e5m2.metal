@@ -70,7 +70,7 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
-struct dequantize_fp8_e5m2_f32__args {
+struct zmlx_dequantize_fp8_e5m2_f32_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -81,10 +81,10 @@ struct dequantize_fp8_e5m2_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void dequantize_fp8_e5m2_f32_(device const uchar* x [[buffer(0)]],
+kernel void zmlx_dequantize_fp8_e5m2_f32(device const uchar* x [[buffer(0)]],
     device const float* scale [[buffer(1)]],
     device float* out [[buffer(2)]],
-    constant dequantize_fp8_e5m2_f32__args& args [[buffer(3)]],
+    constant zmlx_dequantize_fp8_e5m2_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -156,7 +156,7 @@ kernel void dequantize_fp8_e5m2_f32_(device const uchar* x [[buffer(0)]],
     }
 }
 
-struct dequantize_fp8_e5m2_bf16__args {
+struct zmlx_dequantize_fp8_e5m2_bf16_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -167,10 +167,10 @@ struct dequantize_fp8_e5m2_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void dequantize_fp8_e5m2_bf16_(device const uchar* x [[buffer(0)]],
+kernel void zmlx_dequantize_fp8_e5m2_bf16(device const uchar* x [[buffer(0)]],
     device const ushort* scale [[buffer(1)]],
     device ushort* out [[buffer(2)]],
-    constant dequantize_fp8_e5m2_bf16__args& args [[buffer(3)]],
+    constant zmlx_dequantize_fp8_e5m2_bf16_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -242,7 +242,7 @@ kernel void dequantize_fp8_e5m2_bf16_(device const uchar* x [[buffer(0)]],
     }
 }
 
-struct dequantize_fp8_e5m2_vjp_f32__args {
+struct zmlx_dequantize_fp8_e5m2_vjp_f32_args {
     int rows;
     int x_row_stride_0;
     int g_out_row_stride_0;
@@ -254,10 +254,10 @@ struct dequantize_fp8_e5m2_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void dequantize_fp8_e5m2_vjp_f32_(device const uchar* x [[buffer(0)]],
+kernel void zmlx_dequantize_fp8_e5m2_vjp_f32(device const uchar* x [[buffer(0)]],
     device const float* g_out [[buffer(1)]],
     device float* d_scale [[buffer(2)]],
-    constant dequantize_fp8_e5m2_vjp_f32__args& args [[buffer(3)]],
+    constant zmlx_dequantize_fp8_e5m2_vjp_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -70,7 +70,7 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
-struct dequantize_nf4_f32__args {
+struct zmlx_dequantize_nf4_f32_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -83,11 +83,11 @@ struct dequantize_nf4_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void dequantize_nf4_f32_(device const uchar* x [[buffer(0)]],
+kernel void zmlx_dequantize_nf4_f32(device const uchar* x [[buffer(0)]],
     device const uchar* shift [[buffer(1)]],
     device const float* scale [[buffer(2)]],
     device float* out [[buffer(3)]],
-    constant dequantize_nf4_f32__args& args [[buffer(4)]],
+    constant zmlx_dequantize_nf4_f32_args& args [[buffer(4)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -170,7 +170,7 @@ kernel void dequantize_nf4_f32_(device const uchar* x [[buffer(0)]],
     }
 }
 
-struct dequantize_nf4_bf16__args {
+struct zmlx_dequantize_nf4_bf16_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -183,11 +183,11 @@ struct dequantize_nf4_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void dequantize_nf4_bf16_(device const uchar* x [[buffer(0)]],
+kernel void zmlx_dequantize_nf4_bf16(device const uchar* x [[buffer(0)]],
     device const uchar* shift [[buffer(1)]],
     device const ushort* scale [[buffer(2)]],
     device ushort* out [[buffer(3)]],
-    constant dequantize_nf4_bf16__args& args [[buffer(4)]],
+    constant zmlx_dequantize_nf4_bf16_args& args [[buffer(4)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -270,7 +270,7 @@ kernel void dequantize_nf4_bf16_(device const uchar* x [[buffer(0)]],
     }
 }
 
-struct dequantize_nf4_vjp_f32__args {
+struct zmlx_dequantize_nf4_vjp_f32_args {
     int rows;
     int x_row_stride_0;
     int g_out_row_stride_0;
@@ -284,11 +284,11 @@ struct dequantize_nf4_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void dequantize_nf4_vjp_f32_(device const uchar* x [[buffer(0)]],
+kernel void zmlx_dequantize_nf4_vjp_f32(device const uchar* x [[buffer(0)]],
     device const uchar* shift [[buffer(1)]],
     device const float* g_out [[buffer(2)]],
     device float* d_scale [[buffer(3)]],
-    constant dequantize_nf4_vjp_f32__args& args [[buffer(4)]],
+    constant zmlx_dequantize_nf4_vjp_f32_args& args [[buffer(4)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -76,7 +76,7 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
-struct dequantize_silu_int8_f32__args {
+struct zmlx_dequantize_silu_int8_f32_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -87,10 +87,10 @@ struct dequantize_silu_int8_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void dequantize_silu_int8_f32_(device const uchar* x [[buffer(0)]],
+kernel void zmlx_dequantize_silu_int8_f32(device const uchar* x [[buffer(0)]],
     device const float* scale [[buffer(1)]],
     device float* out [[buffer(2)]],
-    constant dequantize_silu_int8_f32__args& args [[buffer(3)]],
+    constant zmlx_dequantize_silu_int8_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -157,7 +157,7 @@ kernel void dequantize_silu_int8_f32_(device const uchar* x [[buffer(0)]],
     }
 }
 
-struct dequantize_silu_int8_bf16__args {
+struct zmlx_dequantize_silu_int8_bf16_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -168,10 +168,10 @@ struct dequantize_silu_int8_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void dequantize_silu_int8_bf16_(device const uchar* x [[buffer(0)]],
+kernel void zmlx_dequantize_silu_int8_bf16(device const uchar* x [[buffer(0)]],
     device const ushort* scale [[buffer(1)]],
     device ushort* out [[buffer(2)]],
-    constant dequantize_silu_int8_bf16__args& args [[buffer(3)]],
+    constant zmlx_dequantize_silu_int8_bf16_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -238,7 +238,7 @@ kernel void dequantize_silu_int8_bf16_(device const uchar* x [[buffer(0)]],
     }
 }
 
-struct dequantize_silu_int8_vjp_f32__args {
+struct zmlx_dequantize_silu_int8_vjp_f32_args {
     int rows;
     int x_row_stride_0;
     int scale_row_stride_0;
@@ -251,11 +251,11 @@ struct dequantize_silu_int8_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void dequantize_silu_int8_vjp_f32_(device const uchar* x [[buffer(0)]],
+kernel void zmlx_dequantize_silu_int8_vjp_f32(device const uchar* x [[buffer(0)]],
     device const float* scale [[buffer(1)]],
     device const float* g_out [[buffer(2)]],
     device float* d_scale [[buffer(3)]],
-    constant dequantize_silu_int8_vjp_f32__args& args [[buffer(4)]],
+    constant zmlx_dequantize_silu_int8_vjp_f32_args& args [[buffer(4)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

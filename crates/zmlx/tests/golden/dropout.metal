@@ -117,7 +117,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct dropout_f32__args {
+struct zmlx_dropout_f32_args {
     float p;
     long seed;
     int chunks;
@@ -129,9 +129,9 @@ struct dropout_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void dropout_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_dropout_f32(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
-    constant dropout_f32__args& args [[buffer(2)]],
+    constant zmlx_dropout_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -197,7 +197,7 @@ kernel void dropout_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct dropout_bf16__args {
+struct zmlx_dropout_bf16_args {
     float p;
     long seed;
     int chunks;
@@ -209,9 +209,9 @@ struct dropout_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void dropout_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_dropout_bf16(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
-    constant dropout_bf16__args& args [[buffer(2)]],
+    constant zmlx_dropout_bf16_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -278,7 +278,7 @@ kernel void dropout_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct dropout_vjp_f32__args {
+struct zmlx_dropout_vjp_f32_args {
     float p;
     long seed;
     int chunks;
@@ -290,9 +290,9 @@ struct dropout_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void dropout_vjp_f32_(device const float* g_out [[buffer(0)]],
+kernel void zmlx_dropout_vjp_f32(device const float* g_out [[buffer(0)]],
     device float* d_x [[buffer(1)]],
-    constant dropout_vjp_f32__args& args [[buffer(2)]],
+    constant zmlx_dropout_vjp_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

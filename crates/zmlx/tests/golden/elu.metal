@@ -82,7 +82,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct elu_f32__args {
+struct zmlx_elu_f32_args {
     float alpha;
     int chunks;
     int rows;
@@ -93,9 +93,9 @@ struct elu_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void elu_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_elu_f32(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
-    constant elu_f32__args& args [[buffer(2)]],
+    constant zmlx_elu_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -159,7 +159,7 @@ kernel void elu_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct elu_bf16__args {
+struct zmlx_elu_bf16_args {
     float alpha;
     int chunks;
     int rows;
@@ -170,9 +170,9 @@ struct elu_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void elu_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_elu_bf16(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
-    constant elu_bf16__args& args [[buffer(2)]],
+    constant zmlx_elu_bf16_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -236,7 +236,7 @@ kernel void elu_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct elu_vjp_f32__args {
+struct zmlx_elu_vjp_f32_args {
     float alpha;
     int chunks;
     int rows;
@@ -250,10 +250,10 @@ struct elu_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void elu_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_elu_vjp_f32(device const float* x [[buffer(0)]],
     device const float* g_out [[buffer(1)]],
     device float* d_x [[buffer(2)]],
-    constant elu_vjp_f32__args& args [[buffer(3)]],
+    constant zmlx_elu_vjp_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -75,7 +75,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct geglu_f32__args {
+struct zmlx_geglu_f32_args {
     int chunks;
     int rows;
     int gate_row_stride_0;
@@ -88,10 +88,10 @@ struct geglu_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void geglu_f32_(device const float* gate [[buffer(0)]],
+kernel void zmlx_geglu_f32(device const float* gate [[buffer(0)]],
     device const float* up [[buffer(1)]],
     device float* out [[buffer(2)]],
-    constant geglu_f32__args& args [[buffer(3)]],
+    constant zmlx_geglu_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -169,7 +169,7 @@ kernel void geglu_f32_(device const float* gate [[buffer(0)]],
     }
 }
 
-struct geglu_bf16__args {
+struct zmlx_geglu_bf16_args {
     int chunks;
     int rows;
     int gate_row_stride_0;
@@ -182,10 +182,10 @@ struct geglu_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void geglu_bf16_(device const ushort* gate [[buffer(0)]],
+kernel void zmlx_geglu_bf16(device const ushort* gate [[buffer(0)]],
     device const ushort* up [[buffer(1)]],
     device ushort* out [[buffer(2)]],
-    constant geglu_bf16__args& args [[buffer(3)]],
+    constant zmlx_geglu_bf16_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -263,7 +263,7 @@ kernel void geglu_bf16_(device const ushort* gate [[buffer(0)]],
     }
 }
 
-struct geglu_vjp_f32__args {
+struct zmlx_geglu_vjp_f32_args {
     int chunks;
     int rows;
     int gate_row_stride_0;
@@ -279,12 +279,12 @@ struct geglu_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void geglu_vjp_f32_(device const float* gate [[buffer(0)]],
+kernel void zmlx_geglu_vjp_f32(device const float* gate [[buffer(0)]],
     device const float* up [[buffer(1)]],
     device const float* g_out [[buffer(2)]],
     device float* d_gate [[buffer(3)]],
     device float* d_up [[buffer(4)]],
-    constant geglu_vjp_f32__args& args [[buffer(5)]],
+    constant zmlx_geglu_vjp_f32_args& args [[buffer(5)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -75,7 +75,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct gelu_f32__args {
+struct zmlx_gelu_f32_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -85,9 +85,9 @@ struct gelu_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void gelu_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_gelu_f32(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
-    constant gelu_f32__args& args [[buffer(2)]],
+    constant zmlx_gelu_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -152,7 +152,7 @@ kernel void gelu_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct gelu_bf16__args {
+struct zmlx_gelu_bf16_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -162,9 +162,9 @@ struct gelu_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void gelu_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_gelu_bf16(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
-    constant gelu_bf16__args& args [[buffer(2)]],
+    constant zmlx_gelu_bf16_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -229,7 +229,7 @@ kernel void gelu_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct gelu_vjp_f32__args {
+struct zmlx_gelu_vjp_f32_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -242,10 +242,10 @@ struct gelu_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void gelu_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_gelu_vjp_f32(device const float* x [[buffer(0)]],
     device const float* g_out [[buffer(1)]],
     device float* d_x [[buffer(2)]],
-    constant gelu_vjp_f32__args& args [[buffer(3)]],
+    constant zmlx_gelu_vjp_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

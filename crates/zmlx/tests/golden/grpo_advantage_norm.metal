@@ -65,7 +65,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct grpo_advantage_norm_f32__args {
+struct zmlx_grpo_advantage_norm_f32_args {
     float eps;
     int cols;
     int rows;
@@ -75,9 +75,9 @@ struct grpo_advantage_norm_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void grpo_advantage_norm_f32_(device const float* r [[buffer(0)]],
+kernel void zmlx_grpo_advantage_norm_f32(device const float* r [[buffer(0)]],
     device float* out [[buffer(1)]],
-    constant grpo_advantage_norm_f32__args& args [[buffer(2)]],
+    constant zmlx_grpo_advantage_norm_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -211,7 +211,7 @@ kernel void grpo_advantage_norm_f32_(device const float* r [[buffer(0)]],
     }
 }
 
-struct grpo_advantage_norm_bf16__args {
+struct zmlx_grpo_advantage_norm_bf16_args {
     float eps;
     int cols;
     int rows;
@@ -221,9 +221,9 @@ struct grpo_advantage_norm_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(128)]]
-kernel void grpo_advantage_norm_bf16_(device const ushort* r [[buffer(0)]],
+kernel void zmlx_grpo_advantage_norm_bf16(device const ushort* r [[buffer(0)]],
     device ushort* out [[buffer(1)]],
-    constant grpo_advantage_norm_bf16__args& args [[buffer(2)]],
+    constant zmlx_grpo_advantage_norm_bf16_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -357,7 +357,7 @@ kernel void grpo_advantage_norm_bf16_(device const ushort* r [[buffer(0)]],
     }
 }
 
-struct grpo_advantage_norm_vjp_f32__args {
+struct zmlx_grpo_advantage_norm_vjp_f32_args {
     float eps;
     int cols;
     int rows;
@@ -370,10 +370,10 @@ struct grpo_advantage_norm_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void grpo_advantage_norm_vjp_f32_(device const float* r [[buffer(0)]],
+kernel void zmlx_grpo_advantage_norm_vjp_f32(device const float* r [[buffer(0)]],
     device const float* g_out [[buffer(1)]],
     device float* d_r [[buffer(2)]],
-    constant grpo_advantage_norm_vjp_f32__args& args [[buffer(3)]],
+    constant zmlx_grpo_advantage_norm_vjp_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

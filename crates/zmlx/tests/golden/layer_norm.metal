@@ -78,7 +78,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct layer_norm_f32__args {
+struct zmlx_layer_norm_f32_args {
     float eps;
     int cols;
     int rows;
@@ -92,11 +92,11 @@ struct layer_norm_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void layer_norm_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_layer_norm_f32(device const float* x [[buffer(0)]],
     device const float* w [[buffer(1)]],
     device const float* b [[buffer(2)]],
     device float* out [[buffer(3)]],
-    constant layer_norm_f32__args& args [[buffer(4)]],
+    constant zmlx_layer_norm_f32_args& args [[buffer(4)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -251,7 +251,7 @@ kernel void layer_norm_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct layer_norm_bf16__args {
+struct zmlx_layer_norm_bf16_args {
     float eps;
     int cols;
     int rows;
@@ -265,11 +265,11 @@ struct layer_norm_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(128)]]
-kernel void layer_norm_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_layer_norm_bf16(device const ushort* x [[buffer(0)]],
     device const ushort* w [[buffer(1)]],
     device const ushort* b [[buffer(2)]],
     device ushort* out [[buffer(3)]],
-    constant layer_norm_bf16__args& args [[buffer(4)]],
+    constant zmlx_layer_norm_bf16_args& args [[buffer(4)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -424,7 +424,7 @@ kernel void layer_norm_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct layer_norm_vjp_f32__args {
+struct zmlx_layer_norm_vjp_f32_args {
     float eps;
     int cols;
     int w_shift;
@@ -440,13 +440,13 @@ struct layer_norm_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(512)]]
-kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_layer_norm_vjp_f32(device const float* x [[buffer(0)]],
     device const float* w [[buffer(1)]],
     device const float* g_out [[buffer(2)]],
     device float* d_x [[buffer(3)]],
     device float* parts_15 [[buffer(4)]],
     device float* parts_18 [[buffer(5)]],
-    constant layer_norm_vjp_f32__args& args [[buffer(6)]],
+    constant zmlx_layer_norm_vjp_f32_args& args [[buffer(6)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -725,18 +725,18 @@ kernel void layer_norm_vjp_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct layer_norm_vjp_f32_1_args {
+struct zmlx_layer_norm_vjp_f32_1_args {
     int cols;
     int pitch;
     int parts;
 };
 
 [[max_total_threads_per_threadgroup(1024)]]
-kernel void layer_norm_vjp_f32_1(device float* d_w [[buffer(0)]],
+kernel void zmlx_layer_norm_vjp_f32_1(device float* d_w [[buffer(0)]],
     device float* d_b [[buffer(1)]],
     device const float* parts_15 [[buffer(2)]],
     device const float* parts_18 [[buffer(3)]],
-    constant layer_norm_vjp_f32_1_args& args [[buffer(4)]],
+    constant zmlx_layer_norm_vjp_f32_1_args& args [[buffer(4)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -126,7 +126,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct layer_norm_dropout_f32__args {
+struct zmlx_layer_norm_dropout_f32_args {
     float eps;
     float p;
     long seed;
@@ -142,11 +142,11 @@ struct layer_norm_dropout_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void layer_norm_dropout_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_layer_norm_dropout_f32(device const float* x [[buffer(0)]],
     device const float* w [[buffer(1)]],
     device const float* b [[buffer(2)]],
     device float* out [[buffer(3)]],
-    constant layer_norm_dropout_f32__args& args [[buffer(4)]],
+    constant zmlx_layer_norm_dropout_f32_args& args [[buffer(4)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -312,7 +312,7 @@ kernel void layer_norm_dropout_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct layer_norm_dropout_bf16__args {
+struct zmlx_layer_norm_dropout_bf16_args {
     float eps;
     float p;
     long seed;
@@ -328,11 +328,11 @@ struct layer_norm_dropout_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(128)]]
-kernel void layer_norm_dropout_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_layer_norm_dropout_bf16(device const ushort* x [[buffer(0)]],
     device const ushort* w [[buffer(1)]],
     device const ushort* b [[buffer(2)]],
     device ushort* out [[buffer(3)]],
-    constant layer_norm_dropout_bf16__args& args [[buffer(4)]],
+    constant zmlx_layer_norm_dropout_bf16_args& args [[buffer(4)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -499,7 +499,7 @@ kernel void layer_norm_dropout_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct layer_norm_dropout_vjp_f32__args {
+struct zmlx_layer_norm_dropout_vjp_f32_args {
     float eps;
     float p;
     long seed;
@@ -517,13 +517,13 @@ struct layer_norm_dropout_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(512)]]
-kernel void layer_norm_dropout_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_layer_norm_dropout_vjp_f32(device const float* x [[buffer(0)]],
     device const float* w [[buffer(1)]],
     device const float* g_out [[buffer(2)]],
     device float* d_x [[buffer(3)]],
     device float* parts_25 [[buffer(4)]],
     device float* parts_30 [[buffer(5)]],
-    constant layer_norm_dropout_vjp_f32__args& args [[buffer(6)]],
+    constant zmlx_layer_norm_dropout_vjp_f32_args& args [[buffer(6)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -821,7 +821,7 @@ kernel void layer_norm_dropout_vjp_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct layer_norm_dropout_vjp_f32_1_args {
+struct zmlx_layer_norm_dropout_vjp_f32_1_args {
     float p;
     int cols;
     int pitch;
@@ -829,11 +829,11 @@ struct layer_norm_dropout_vjp_f32_1_args {
 };
 
 [[max_total_threads_per_threadgroup(1024)]]
-kernel void layer_norm_dropout_vjp_f32_1(device float* d_w [[buffer(0)]],
+kernel void zmlx_layer_norm_dropout_vjp_f32_1(device float* d_w [[buffer(0)]],
     device float* d_b [[buffer(1)]],
     device const float* parts_25 [[buffer(2)]],
     device const float* parts_30 [[buffer(3)]],
-    constant layer_norm_dropout_vjp_f32_1_args& args [[buffer(4)]],
+    constant zmlx_layer_norm_dropout_vjp_f32_1_args& args [[buffer(4)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

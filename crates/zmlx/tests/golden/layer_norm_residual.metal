@@ -74,7 +74,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct layer_norm_residual_f32__args {
+struct zmlx_layer_norm_residual_f32_args {
     float eps;
     int cols;
     int rows;
@@ -91,13 +91,13 @@ struct layer_norm_residual_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void layer_norm_residual_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_layer_norm_residual_f32(device const float* x [[buffer(0)]],
     device const float* r [[buffer(1)]],
     device const float* w [[buffer(2)]],
     device const float* b [[buffer(3)]],
     device float* y [[buffer(4)]],
     device float* residual [[buffer(5)]],
-    constant layer_norm_residual_f32__args& args [[buffer(6)]],
+    constant zmlx_layer_norm_residual_f32_args& args [[buffer(6)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -287,7 +287,7 @@ kernel void layer_norm_residual_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct layer_norm_residual_bf16__args {
+struct zmlx_layer_norm_residual_bf16_args {
     float eps;
     int cols;
     int rows;
@@ -304,13 +304,13 @@ struct layer_norm_residual_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(128)]]
-kernel void layer_norm_residual_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_layer_norm_residual_bf16(device const ushort* x [[buffer(0)]],
     device const ushort* r [[buffer(1)]],
     device const ushort* w [[buffer(2)]],
     device const ushort* b [[buffer(3)]],
     device ushort* y [[buffer(4)]],
     device ushort* residual [[buffer(5)]],
-    constant layer_norm_residual_bf16__args& args [[buffer(6)]],
+    constant zmlx_layer_norm_residual_bf16_args& args [[buffer(6)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -500,7 +500,7 @@ kernel void layer_norm_residual_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct layer_norm_residual_vjp_f32__args {
+struct zmlx_layer_norm_residual_vjp_f32_args {
     float eps;
     int cols;
     int w_shift;
@@ -522,7 +522,7 @@ struct layer_norm_residual_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(512)]]
-kernel void layer_norm_residual_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_layer_norm_residual_vjp_f32(device const float* x [[buffer(0)]],
     device const float* r [[buffer(1)]],
     device const float* w [[buffer(2)]],
     device const float* g_y [[buffer(3)]],
@@ -531,7 +531,7 @@ kernel void layer_norm_residual_vjp_f32_(device const float* x [[buffer(0)]],
     device float* d_r [[buffer(6)]],
     device float* parts_18 [[buffer(7)]],
     device float* parts_21 [[buffer(8)]],
-    constant layer_norm_residual_vjp_f32__args& args [[buffer(9)]],
+    constant zmlx_layer_norm_residual_vjp_f32_args& args [[buffer(9)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -811,18 +811,18 @@ kernel void layer_norm_residual_vjp_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct layer_norm_residual_vjp_f32_1_args {
+struct zmlx_layer_norm_residual_vjp_f32_1_args {
     int cols;
     int pitch;
     int parts;
 };
 
 [[max_total_threads_per_threadgroup(1024)]]
-kernel void layer_norm_residual_vjp_f32_1(device float* d_w [[buffer(0)]],
+kernel void zmlx_layer_norm_residual_vjp_f32_1(device float* d_w [[buffer(0)]],
     device float* d_b [[buffer(1)]],
     device const float* parts_18 [[buffer(2)]],
     device const float* parts_21 [[buffer(3)]],
-    constant layer_norm_residual_vjp_f32_1_args& args [[buffer(4)]],
+    constant zmlx_layer_norm_residual_vjp_f32_1_args& args [[buffer(4)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

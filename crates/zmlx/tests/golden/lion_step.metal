@@ -61,7 +61,7 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
-struct lion_step_f32__args {
+struct zmlx_lion_step_f32_args {
     float beta1;
     float rest1;
     float beta2;
@@ -83,12 +83,12 @@ struct lion_step_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void lion_step_f32_(device const float* p [[buffer(0)]],
+kernel void zmlx_lion_step_f32(device const float* p [[buffer(0)]],
     device const float* g [[buffer(1)]],
     device const float* m0 [[buffer(2)]],
     device float* param [[buffer(3)]],
     device float* m1 [[buffer(4)]],
-    constant lion_step_f32__args& args [[buffer(5)]],
+    constant zmlx_lion_step_f32_args& args [[buffer(5)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -168,7 +168,7 @@ kernel void lion_step_f32_(device const float* p [[buffer(0)]],
     }
 }
 
-struct lion_step_bf16__args {
+struct zmlx_lion_step_bf16_args {
     float beta1;
     float rest1;
     float beta2;
@@ -190,12 +190,12 @@ struct lion_step_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void lion_step_bf16_(device const ushort* p [[buffer(0)]],
+kernel void zmlx_lion_step_bf16(device const ushort* p [[buffer(0)]],
     device const ushort* g [[buffer(1)]],
     device const ushort* m0 [[buffer(2)]],
     device ushort* param [[buffer(3)]],
     device ushort* m1 [[buffer(4)]],
-    constant lion_step_bf16__args& args [[buffer(5)]],
+    constant zmlx_lion_step_bf16_args& args [[buffer(5)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -69,7 +69,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct log_softmax_f32__args {
+struct zmlx_log_softmax_f32_args {
     int rows;
     int x_row_stride_0;
     int cols;
@@ -78,9 +78,9 @@ struct log_softmax_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void log_softmax_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_log_softmax_f32(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
-    constant log_softmax_f32__args& args [[buffer(2)]],
+    constant zmlx_log_softmax_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -217,7 +217,7 @@ kernel void log_softmax_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct log_softmax_bf16__args {
+struct zmlx_log_softmax_bf16_args {
     int rows;
     int x_row_stride_0;
     int cols;
@@ -226,9 +226,9 @@ struct log_softmax_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(128)]]
-kernel void log_softmax_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_log_softmax_bf16(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
-    constant log_softmax_bf16__args& args [[buffer(2)]],
+    constant zmlx_log_softmax_bf16_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -365,7 +365,7 @@ kernel void log_softmax_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct log_softmax_vjp_f32__args {
+struct zmlx_log_softmax_vjp_f32_args {
     int rows;
     int x_row_stride_0;
     int g_out_row_stride_0;
@@ -377,10 +377,10 @@ struct log_softmax_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void log_softmax_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_log_softmax_vjp_f32(device const float* x [[buffer(0)]],
     device const float* g_out [[buffer(1)]],
     device float* d_x [[buffer(2)]],
-    constant log_softmax_vjp_f32__args& args [[buffer(3)]],
+    constant zmlx_log_softmax_vjp_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -51,7 +51,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct logsumexp_f32__args {
+struct zmlx_logsumexp_f32_args {
     int rows;
     int x_row_stride_0;
     int x_shift;
@@ -60,9 +60,9 @@ struct logsumexp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void logsumexp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_logsumexp_f32(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
-    constant logsumexp_f32__args& args [[buffer(2)]],
+    constant zmlx_logsumexp_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -185,7 +185,7 @@ kernel void logsumexp_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct logsumexp_bf16__args {
+struct zmlx_logsumexp_bf16_args {
     int rows;
     int x_row_stride_0;
     int x_shift;
@@ -194,9 +194,9 @@ struct logsumexp_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(128)]]
-kernel void logsumexp_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_logsumexp_bf16(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
-    constant logsumexp_bf16__args& args [[buffer(2)]],
+    constant zmlx_logsumexp_bf16_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -319,7 +319,7 @@ kernel void logsumexp_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct logsumexp_vjp_f32__args {
+struct zmlx_logsumexp_vjp_f32_args {
     int rows;
     int x_row_stride_0;
     int g_out_row_stride_0;
@@ -329,10 +329,10 @@ struct logsumexp_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void logsumexp_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_logsumexp_vjp_f32(device const float* x [[buffer(0)]],
     device const float* g_out [[buffer(1)]],
     device float* d_x [[buffer(2)]],
-    constant logsumexp_vjp_f32__args& args [[buffer(3)]],
+    constant zmlx_logsumexp_vjp_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

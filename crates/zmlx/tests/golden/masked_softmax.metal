@@ -91,7 +91,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct masked_softmax_f32__args {
+struct zmlx_masked_softmax_f32_args {
     int rows;
     int x_row_stride_0;
     int mask_row_stride_0;
@@ -103,10 +103,10 @@ struct masked_softmax_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void masked_softmax_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_masked_softmax_f32(device const float* x [[buffer(0)]],
     device const uchar* mask [[buffer(1)]],
     device float* out [[buffer(2)]],
-    constant masked_softmax_f32__args& args [[buffer(3)]],
+    constant zmlx_masked_softmax_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -278,7 +278,7 @@ kernel void masked_softmax_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct masked_softmax_bf16__args {
+struct zmlx_masked_softmax_bf16_args {
     int rows;
     int x_row_stride_0;
     int mask_row_stride_0;
@@ -290,10 +290,10 @@ struct masked_softmax_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(128)]]
-kernel void masked_softmax_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_masked_softmax_bf16(device const ushort* x [[buffer(0)]],
     device const uchar* mask [[buffer(1)]],
     device ushort* out [[buffer(2)]],
-    constant masked_softmax_bf16__args& args [[buffer(3)]],
+    constant zmlx_masked_softmax_bf16_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -465,7 +465,7 @@ kernel void masked_softmax_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct masked_softmax_vjp_f32__args {
+struct zmlx_masked_softmax_vjp_f32_args {
     int rows;
     int x_row_stride_0;
     int mask_row_stride_0;
@@ -480,11 +480,11 @@ struct masked_softmax_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void masked_softmax_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_masked_softmax_vjp_f32(device const float* x [[buffer(0)]],
     device const uchar* mask [[buffer(1)]],
     device const float* g_out [[buffer(2)]],
     device float* d_x [[buffer(3)]],
-    constant masked_softmax_vjp_f32__args& args [[buffer(4)]],
+    constant zmlx_masked_softmax_vjp_f32_args& args [[buffer(4)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -51,7 +51,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct max_f32__args {
+struct zmlx_max_f32_args {
     int rows;
     int x_row_stride_0;
     int x_shift;
@@ -60,9 +60,9 @@ struct max_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void max_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_max_f32(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
-    constant max_f32__args& args [[buffer(2)]],
+    constant zmlx_max_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -142,7 +142,7 @@ kernel void max_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct max_bf16__args {
+struct zmlx_max_bf16_args {
     int rows;
     int x_row_stride_0;
     int x_shift;
@@ -151,9 +151,9 @@ struct max_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(128)]]
-kernel void max_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_max_bf16(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
-    constant max_bf16__args& args [[buffer(2)]],
+    constant zmlx_max_bf16_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -233,7 +233,7 @@ kernel void max_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct max_vjp_f32__args {
+struct zmlx_max_vjp_f32_args {
     int rows;
     int x_row_stride_0;
     int g_out_row_stride_0;
@@ -243,10 +243,10 @@ struct max_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void max_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_max_vjp_f32(device const float* x [[buffer(0)]],
     device const float* g_out [[buffer(1)]],
     device float* d_x [[buffer(2)]],
-    constant max_vjp_f32__args& args [[buffer(3)]],
+    constant zmlx_max_vjp_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

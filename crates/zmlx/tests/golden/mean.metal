@@ -51,7 +51,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct mean_f32__args {
+struct zmlx_mean_f32_args {
     int cols;
     int rows;
     int x_row_stride_0;
@@ -60,9 +60,9 @@ struct mean_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void mean_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_mean_f32(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
-    constant mean_f32__args& args [[buffer(2)]],
+    constant zmlx_mean_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -140,7 +140,7 @@ kernel void mean_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct mean_bf16__args {
+struct zmlx_mean_bf16_args {
     int cols;
     int rows;
     int x_row_stride_0;
@@ -149,9 +149,9 @@ struct mean_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(128)]]
-kernel void mean_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_mean_bf16(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
-    constant mean_bf16__args& args [[buffer(2)]],
+    constant zmlx_mean_bf16_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -229,7 +229,7 @@ kernel void mean_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct mean_vjp_f32__args {
+struct zmlx_mean_vjp_f32_args {
     int cols;
     int chunks;
     int rows;
@@ -237,9 +237,9 @@ struct mean_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void mean_vjp_f32_(device const float* g_out [[buffer(0)]],
+kernel void zmlx_mean_vjp_f32(device const float* g_out [[buffer(0)]],
     device float* d_x [[buffer(1)]],
-    constant mean_vjp_f32__args& args [[buffer(2)]],
+    constant zmlx_mean_vjp_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

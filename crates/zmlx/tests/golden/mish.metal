@@ -85,7 +85,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct mish_f32__args {
+struct zmlx_mish_f32_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -95,9 +95,9 @@ struct mish_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void mish_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_mish_f32(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
-    constant mish_f32__args& args [[buffer(2)]],
+    constant zmlx_mish_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -160,7 +160,7 @@ kernel void mish_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct mish_bf16__args {
+struct zmlx_mish_bf16_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -170,9 +170,9 @@ struct mish_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void mish_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_mish_bf16(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
-    constant mish_bf16__args& args [[buffer(2)]],
+    constant zmlx_mish_bf16_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -235,7 +235,7 @@ kernel void mish_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct mish_vjp_f32__args {
+struct zmlx_mish_vjp_f32_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -248,10 +248,10 @@ struct mish_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void mish_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_mish_vjp_f32(device const float* x [[buffer(0)]],
     device const float* g_out [[buffer(1)]],
     device float* d_x [[buffer(2)]],
-    constant mish_vjp_f32__args& args [[buffer(3)]],
+    constant zmlx_mish_vjp_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

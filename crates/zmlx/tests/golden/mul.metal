@@ -69,7 +69,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct mul_f32__args {
+struct zmlx_mul_f32_args {
     int chunks;
     int rows;
     int a_row_stride_0;
@@ -82,10 +82,10 @@ struct mul_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void mul_f32_(device const float* a [[buffer(0)]],
+kernel void zmlx_mul_f32(device const float* a [[buffer(0)]],
     device const float* b [[buffer(1)]],
     device float* out [[buffer(2)]],
-    constant mul_f32__args& args [[buffer(3)]],
+    constant zmlx_mul_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -161,7 +161,7 @@ kernel void mul_f32_(device const float* a [[buffer(0)]],
     }
 }
 
-struct mul_bf16__args {
+struct zmlx_mul_bf16_args {
     int chunks;
     int rows;
     int a_row_stride_0;
@@ -174,10 +174,10 @@ struct mul_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void mul_bf16_(device const ushort* a [[buffer(0)]],
+kernel void zmlx_mul_bf16(device const ushort* a [[buffer(0)]],
     device const ushort* b [[buffer(1)]],
     device ushort* out [[buffer(2)]],
-    constant mul_bf16__args& args [[buffer(3)]],
+    constant zmlx_mul_bf16_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -253,7 +253,7 @@ kernel void mul_bf16_(device const ushort* a [[buffer(0)]],
     }
 }
 
-struct mul_vjp_f32__args {
+struct zmlx_mul_vjp_f32_args {
     int chunks;
     int rows;
     int a_row_stride_0;
@@ -269,12 +269,12 @@ struct mul_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void mul_vjp_f32_(device const float* a [[buffer(0)]],
+kernel void zmlx_mul_vjp_f32(device const float* a [[buffer(0)]],
     device const float* b [[buffer(1)]],
     device const float* g_out [[buffer(2)]],
     device float* d_a [[buffer(3)]],
     device float* d_b [[buffer(4)]],
-    constant mul_vjp_f32__args& args [[buffer(5)]],
+    constant zmlx_mul_vjp_f32_args& args [[buffer(5)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -22,7 +22,7 @@ static inline void store_u8x8(device uchar* p, const thread uchar* v) {
     *(device uint2*)p = t;
 }
 
-struct pack_bits_f32__args {
+struct zmlx_pack_bits_f32_args {
     int chunks;
     int rows;
     int b0_row_stride_0;
@@ -53,7 +53,7 @@ struct pack_bits_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void pack_bits_f32_(device const uchar* b0 [[buffer(0)]],
+kernel void zmlx_pack_bits_f32(device const uchar* b0 [[buffer(0)]],
     device const uchar* b1 [[buffer(1)]],
     device const uchar* b2 [[buffer(2)]],
     device const uchar* b3 [[buffer(3)]],
@@ -62,7 +62,7 @@ kernel void pack_bits_f32_(device const uchar* b0 [[buffer(0)]],
     device const uchar* b6 [[buffer(6)]],
     device const uchar* b7 [[buffer(7)]],
     device uchar* y [[buffer(8)]],
-    constant pack_bits_f32__args& args [[buffer(9)]],
+    constant zmlx_pack_bits_f32_args& args [[buffer(9)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -186,7 +186,7 @@ kernel void pack_bits_f32_(device const uchar* b0 [[buffer(0)]],
     }
 }
 
-struct pack_bits_bf16__args {
+struct zmlx_pack_bits_bf16_args {
     int chunks;
     int rows;
     int b0_row_stride_0;
@@ -217,7 +217,7 @@ struct pack_bits_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void pack_bits_bf16_(device const uchar* b0 [[buffer(0)]],
+kernel void zmlx_pack_bits_bf16(device const uchar* b0 [[buffer(0)]],
     device const uchar* b1 [[buffer(1)]],
     device const uchar* b2 [[buffer(2)]],
     device const uchar* b3 [[buffer(3)]],
@@ -226,7 +226,7 @@ kernel void pack_bits_bf16_(device const uchar* b0 [[buffer(0)]],
     device const uchar* b6 [[buffer(6)]],
     device const uchar* b7 [[buffer(7)]],
     device uchar* y [[buffer(8)]],
-    constant pack_bits_bf16__args& args [[buffer(9)]],
+    constant zmlx_pack_bits_bf16_args& args [[buffer(9)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -84,7 +84,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct recurrent_step_f32__args {
+struct zmlx_recurrent_step_f32_args {
     float alpha;
     float eps;
     int cols;
@@ -100,11 +100,11 @@ struct recurrent_step_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void recurrent_step_f32_(device const float* h [[buffer(0)]],
+kernel void zmlx_recurrent_step_f32(device const float* h [[buffer(0)]],
     device const float* w [[buffer(1)]],
     device const float* gate [[buffer(2)]],
     device float* out [[buffer(3)]],
-    constant recurrent_step_f32__args& args [[buffer(4)]],
+    constant zmlx_recurrent_step_f32_args& args [[buffer(4)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -228,7 +228,7 @@ kernel void recurrent_step_f32_(device const float* h [[buffer(0)]],
     }
 }
 
-struct recurrent_step_bf16__args {
+struct zmlx_recurrent_step_bf16_args {
     float alpha;
     float eps;
     int cols;
@@ -244,11 +244,11 @@ struct recurrent_step_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(128)]]
-kernel void recurrent_step_bf16_(device const ushort* h [[buffer(0)]],
+kernel void zmlx_recurrent_step_bf16(device const ushort* h [[buffer(0)]],
     device const ushort* w [[buffer(1)]],
     device const ushort* gate [[buffer(2)]],
     device ushort* out [[buffer(3)]],
-    constant recurrent_step_bf16__args& args [[buffer(4)]],
+    constant zmlx_recurrent_step_bf16_args& args [[buffer(4)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -372,7 +372,7 @@ kernel void recurrent_step_bf16_(device const ushort* h [[buffer(0)]],
     }
 }
 
-struct recurrent_step_vjp_f32__args {
+struct zmlx_recurrent_step_vjp_f32_args {
     float alpha;
     float eps;
     int cols;
@@ -392,14 +392,14 @@ struct recurrent_step_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(512)]]
-kernel void recurrent_step_vjp_f32_(device const float* h [[buffer(0)]],
+kernel void zmlx_recurrent_step_vjp_f32(device const float* h [[buffer(0)]],
     device const float* w [[buffer(1)]],
     device const float* gate [[buffer(2)]],
     device const float* g_out [[buffer(3)]],
     device float* d_h [[buffer(4)]],
     device float* d_gate [[buffer(5)]],
     device float* parts_30 [[buffer(6)]],
-    constant recurrent_step_vjp_f32__args& args [[buffer(7)]],
+    constant zmlx_recurrent_step_vjp_f32_args& args [[buffer(7)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -649,16 +649,16 @@ kernel void recurrent_step_vjp_f32_(device const float* h [[buffer(0)]],
     }
 }
 
-struct recurrent_step_vjp_f32_1_args {
+struct zmlx_recurrent_step_vjp_f32_1_args {
     int cols;
     int pitch;
     int parts;
 };
 
 [[max_total_threads_per_threadgroup(1024)]]
-kernel void recurrent_step_vjp_f32_1(device float* d_w [[buffer(0)]],
+kernel void zmlx_recurrent_step_vjp_f32_1(device float* d_w [[buffer(0)]],
     device const float* parts_30 [[buffer(1)]],
-    constant recurrent_step_vjp_f32_1_args& args [[buffer(2)]],
+    constant zmlx_recurrent_step_vjp_f32_1_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -69,7 +69,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct relu_f32__args {
+struct zmlx_relu_f32_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -79,9 +79,9 @@ struct relu_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void relu_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_relu_f32(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
-    constant relu_f32__args& args [[buffer(2)]],
+    constant zmlx_relu_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -144,7 +144,7 @@ kernel void relu_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct relu_bf16__args {
+struct zmlx_relu_bf16_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -154,9 +154,9 @@ struct relu_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void relu_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_relu_bf16(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
-    constant relu_bf16__args& args [[buffer(2)]],
+    constant zmlx_relu_bf16_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -219,7 +219,7 @@ kernel void relu_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct relu_vjp_f32__args {
+struct zmlx_relu_vjp_f32_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -232,10 +232,10 @@ struct relu_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void relu_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_relu_vjp_f32(device const float* x [[buffer(0)]],
     device const float* g_out [[buffer(1)]],
     device float* d_x [[buffer(2)]],
-    constant relu_vjp_f32__args& args [[buffer(3)]],
+    constant zmlx_relu_vjp_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -78,7 +78,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct rms_norm_f32__args {
+struct zmlx_rms_norm_f32_args {
     float eps;
     int cols;
     int rows;
@@ -90,10 +90,10 @@ struct rms_norm_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void rms_norm_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_rms_norm_f32(device const float* x [[buffer(0)]],
     device const float* w [[buffer(1)]],
     device float* out [[buffer(2)]],
-    constant rms_norm_f32__args& args [[buffer(3)]],
+    constant zmlx_rms_norm_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -204,7 +204,7 @@ kernel void rms_norm_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct rms_norm_bf16__args {
+struct zmlx_rms_norm_bf16_args {
     float eps;
     int cols;
     int rows;
@@ -216,10 +216,10 @@ struct rms_norm_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(128)]]
-kernel void rms_norm_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_rms_norm_bf16(device const ushort* x [[buffer(0)]],
     device const ushort* w [[buffer(1)]],
     device ushort* out [[buffer(2)]],
-    constant rms_norm_bf16__args& args [[buffer(3)]],
+    constant zmlx_rms_norm_bf16_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -330,7 +330,7 @@ kernel void rms_norm_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct rms_norm_vjp_f32__args {
+struct zmlx_rms_norm_vjp_f32_args {
     float eps;
     int cols;
     int w_shift;
@@ -346,12 +346,12 @@ struct rms_norm_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(512)]]
-kernel void rms_norm_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_rms_norm_vjp_f32(device const float* x [[buffer(0)]],
     device const float* w [[buffer(1)]],
     device const float* g_out [[buffer(2)]],
     device float* d_x [[buffer(3)]],
     device float* parts_14 [[buffer(4)]],
-    constant rms_norm_vjp_f32__args& args [[buffer(5)]],
+    constant zmlx_rms_norm_vjp_f32_args& args [[buffer(5)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -539,16 +539,16 @@ kernel void rms_norm_vjp_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct rms_norm_vjp_f32_1_args {
+struct zmlx_rms_norm_vjp_f32_1_args {
     int cols;
     int pitch;
     int parts;
 };
 
 [[max_total_threads_per_threadgroup(1024)]]
-kernel void rms_norm_vjp_f32_1(device float* d_w [[buffer(0)]],
+kernel void zmlx_rms_norm_vjp_f32_1(device float* d_w [[buffer(0)]],
     device const float* parts_14 [[buffer(1)]],
-    constant rms_norm_vjp_f32_1_args& args [[buffer(2)]],
+    constant zmlx_rms_norm_vjp_f32_1_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

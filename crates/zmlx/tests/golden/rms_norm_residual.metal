@@ -74,7 +74,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct rms_norm_residual_f32__args {
+struct zmlx_rms_norm_residual_f32_args {
     float eps;
     int cols;
     int rows;
@@ -89,12 +89,12 @@ struct rms_norm_residual_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void rms_norm_residual_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_rms_norm_residual_f32(device const float* x [[buffer(0)]],
     device const float* r [[buffer(1)]],
     device const float* w [[buffer(2)]],
     device float* y [[buffer(3)]],
     device float* residual [[buffer(4)]],
-    constant rms_norm_residual_f32__args& args [[buffer(5)]],
+    constant zmlx_rms_norm_residual_f32_args& args [[buffer(5)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -235,7 +235,7 @@ kernel void rms_norm_residual_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct rms_norm_residual_bf16__args {
+struct zmlx_rms_norm_residual_bf16_args {
     float eps;
     int cols;
     int rows;
@@ -250,12 +250,12 @@ struct rms_norm_residual_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(128)]]
-kernel void rms_norm_residual_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_rms_norm_residual_bf16(device const ushort* x [[buffer(0)]],
     device const ushort* r [[buffer(1)]],
     device const ushort* w [[buffer(2)]],
     device ushort* y [[buffer(3)]],
     device ushort* residual [[buffer(4)]],
-    constant rms_norm_residual_bf16__args& args [[buffer(5)]],
+    constant zmlx_rms_norm_residual_bf16_args& args [[buffer(5)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -396,7 +396,7 @@ kernel void rms_norm_residual_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct rms_norm_residual_vjp_f32__args {
+struct zmlx_rms_norm_residual_vjp_f32_args {
     float eps;
     int cols;
     int w_shift;
@@ -418,7 +418,7 @@ struct rms_norm_residual_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(512)]]
-kernel void rms_norm_residual_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_rms_norm_residual_vjp_f32(device const float* x [[buffer(0)]],
     device const float* r [[buffer(1)]],
     device const float* w [[buffer(2)]],
     device const float* g_y [[buffer(3)]],
@@ -426,7 +426,7 @@ kernel void rms_norm_residual_vjp_f32_(device const float* x [[buffer(0)]],
     device float* d_x [[buffer(5)]],
     device float* d_r [[buffer(6)]],
     device float* parts_17 [[buffer(7)]],
-    constant rms_norm_residual_vjp_f32__args& args [[buffer(8)]],
+    constant zmlx_rms_norm_residual_vjp_f32_args& args [[buffer(8)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -626,16 +626,16 @@ kernel void rms_norm_residual_vjp_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct rms_norm_residual_vjp_f32_1_args {
+struct zmlx_rms_norm_residual_vjp_f32_1_args {
     int cols;
     int pitch;
     int parts;
 };
 
 [[max_total_threads_per_threadgroup(1024)]]
-kernel void rms_norm_residual_vjp_f32_1(device float* d_w [[buffer(0)]],
+kernel void zmlx_rms_norm_residual_vjp_f32_1(device float* d_w [[buffer(0)]],
     device const float* parts_17 [[buffer(1)]],
-    constant rms_norm_residual_vjp_f32_1_args& args [[buffer(2)]],
+    constant zmlx_rms_norm_residual_vjp_f32_1_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -91,7 +91,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct scale_mask_softmax_f32__args {
+struct zmlx_scale_mask_softmax_f32_args {
     float scale;
     int rows;
     int x_row_stride_0;
@@ -104,10 +104,10 @@ struct scale_mask_softmax_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void scale_mask_softmax_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_scale_mask_softmax_f32(device const float* x [[buffer(0)]],
     device const uchar* mask [[buffer(1)]],
     device float* out [[buffer(2)]],
-    constant scale_mask_softmax_f32__args& args [[buffer(3)]],
+    constant zmlx_scale_mask_softmax_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -281,7 +281,7 @@ kernel void scale_mask_softmax_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct scale_mask_softmax_bf16__args {
+struct zmlx_scale_mask_softmax_bf16_args {
     float scale;
     int rows;
     int x_row_stride_0;
@@ -294,10 +294,10 @@ struct scale_mask_softmax_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(128)]]
-kernel void scale_mask_softmax_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_scale_mask_softmax_bf16(device const ushort* x [[buffer(0)]],
     device const uchar* mask [[buffer(1)]],
     device ushort* out [[buffer(2)]],
-    constant scale_mask_softmax_bf16__args& args [[buffer(3)]],
+    constant zmlx_scale_mask_softmax_bf16_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -471,7 +471,7 @@ kernel void scale_mask_softmax_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct scale_mask_softmax_vjp_f32__args {
+struct zmlx_scale_mask_softmax_vjp_f32_args {
     float scale;
     int rows;
     int x_row_stride_0;
@@ -487,11 +487,11 @@ struct scale_mask_softmax_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void scale_mask_softmax_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_scale_mask_softmax_vjp_f32(device const float* x [[buffer(0)]],
     device const uchar* mask [[buffer(1)]],
     device const float* g_out [[buffer(2)]],
     device float* d_x [[buffer(3)]],
-    constant scale_mask_softmax_vjp_f32__args& args [[buffer(4)]],
+    constant zmlx_scale_mask_softmax_vjp_f32_args& args [[buffer(4)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

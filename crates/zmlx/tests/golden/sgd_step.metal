@@ -57,7 +57,7 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
-struct sgd_step_f32__args {
+struct zmlx_sgd_step_f32_args {
     float wd;
     float momentum;
     float rest;
@@ -79,12 +79,12 @@ struct sgd_step_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void sgd_step_f32_(device const float* p [[buffer(0)]],
+kernel void zmlx_sgd_step_f32(device const float* p [[buffer(0)]],
     device const float* g [[buffer(1)]],
     device const float* m0 [[buffer(2)]],
     device float* param [[buffer(3)]],
     device float* m1 [[buffer(4)]],
-    constant sgd_step_f32__args& args [[buffer(5)]],
+    constant zmlx_sgd_step_f32_args& args [[buffer(5)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -166,7 +166,7 @@ kernel void sgd_step_f32_(device const float* p [[buffer(0)]],
     }
 }
 
-struct sgd_step_bf16__args {
+struct zmlx_sgd_step_bf16_args {
     float wd;
     float momentum;
     float rest;
@@ -188,12 +188,12 @@ struct sgd_step_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void sgd_step_bf16_(device const ushort* p [[buffer(0)]],
+kernel void zmlx_sgd_step_bf16(device const ushort* p [[buffer(0)]],
     device const ushort* g [[buffer(1)]],
     device const ushort* m0 [[buffer(2)]],
     device ushort* param [[buffer(3)]],
     device ushort* m1 [[buffer(4)]],
-    constant sgd_step_bf16__args& args [[buffer(5)]],
+    constant zmlx_sgd_step_bf16_args& args [[buffer(5)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

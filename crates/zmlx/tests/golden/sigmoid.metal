@@ -75,7 +75,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct sigmoid_f32__args {
+struct zmlx_sigmoid_f32_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -85,9 +85,9 @@ struct sigmoid_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void sigmoid_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_sigmoid_f32(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
-    constant sigmoid_f32__args& args [[buffer(2)]],
+    constant zmlx_sigmoid_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -149,7 +149,7 @@ kernel void sigmoid_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct sigmoid_bf16__args {
+struct zmlx_sigmoid_bf16_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -159,9 +159,9 @@ struct sigmoid_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void sigmoid_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_sigmoid_bf16(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
-    constant sigmoid_bf16__args& args [[buffer(2)]],
+    constant zmlx_sigmoid_bf16_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -223,7 +223,7 @@ kernel void sigmoid_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct sigmoid_vjp_f32__args {
+struct zmlx_sigmoid_vjp_f32_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -236,10 +236,10 @@ struct sigmoid_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void sigmoid_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_sigmoid_vjp_f32(device const float* x [[buffer(0)]],
     device const float* g_out [[buffer(1)]],
     device float* d_x [[buffer(2)]],
-    constant sigmoid_vjp_f32__args& args [[buffer(3)]],
+    constant zmlx_sigmoid_vjp_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

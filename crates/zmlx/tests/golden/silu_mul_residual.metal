@@ -63,7 +63,7 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
-struct silu_mul_residual_f32__args {
+struct zmlx_silu_mul_residual_f32_args {
     int chunks;
     int rows;
     int gate_row_stride_0;
@@ -79,11 +79,11 @@ struct silu_mul_residual_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void silu_mul_residual_f32_(device const float* gate [[buffer(0)]],
+kernel void zmlx_silu_mul_residual_f32(device const float* gate [[buffer(0)]],
     device const float* up [[buffer(1)]],
     device const float* r [[buffer(2)]],
     device float* out [[buffer(3)]],
-    constant silu_mul_residual_f32__args& args [[buffer(4)]],
+    constant zmlx_silu_mul_residual_f32_args& args [[buffer(4)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -149,7 +149,7 @@ kernel void silu_mul_residual_f32_(device const float* gate [[buffer(0)]],
     }
 }
 
-struct silu_mul_residual_bf16__args {
+struct zmlx_silu_mul_residual_bf16_args {
     int chunks;
     int rows;
     int gate_row_stride_0;
@@ -165,11 +165,11 @@ struct silu_mul_residual_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void silu_mul_residual_bf16_(device const ushort* gate [[buffer(0)]],
+kernel void zmlx_silu_mul_residual_bf16(device const ushort* gate [[buffer(0)]],
     device const ushort* up [[buffer(1)]],
     device const ushort* r [[buffer(2)]],
     device ushort* out [[buffer(3)]],
-    constant silu_mul_residual_bf16__args& args [[buffer(4)]],
+    constant zmlx_silu_mul_residual_bf16_args& args [[buffer(4)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -235,7 +235,7 @@ kernel void silu_mul_residual_bf16_(device const ushort* gate [[buffer(0)]],
     }
 }
 
-struct silu_mul_residual_vjp_f32__args {
+struct zmlx_silu_mul_residual_vjp_f32_args {
     int chunks;
     int rows;
     int gate_row_stride_0;
@@ -251,13 +251,13 @@ struct silu_mul_residual_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void silu_mul_residual_vjp_f32_(device const float* gate [[buffer(0)]],
+kernel void zmlx_silu_mul_residual_vjp_f32(device const float* gate [[buffer(0)]],
     device const float* up [[buffer(1)]],
     device const float* g_out [[buffer(2)]],
     device float* d_gate [[buffer(3)]],
     device float* d_up [[buffer(4)]],
     device float* d_r [[buffer(5)]],
-    constant silu_mul_residual_vjp_f32__args& args [[buffer(6)]],
+    constant zmlx_silu_mul_residual_vjp_f32_args& args [[buffer(6)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -69,7 +69,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct softmax_f32__args {
+struct zmlx_softmax_f32_args {
     int rows;
     int x_row_stride_0;
     int cols;
@@ -78,9 +78,9 @@ struct softmax_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void softmax_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_softmax_f32(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
-    constant softmax_f32__args& args [[buffer(2)]],
+    constant zmlx_softmax_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -219,7 +219,7 @@ kernel void softmax_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct softmax_bf16__args {
+struct zmlx_softmax_bf16_args {
     int rows;
     int x_row_stride_0;
     int cols;
@@ -228,9 +228,9 @@ struct softmax_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(128)]]
-kernel void softmax_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_softmax_bf16(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
-    constant softmax_bf16__args& args [[buffer(2)]],
+    constant zmlx_softmax_bf16_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -369,7 +369,7 @@ kernel void softmax_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct softmax_vjp_f32__args {
+struct zmlx_softmax_vjp_f32_args {
     int rows;
     int x_row_stride_0;
     int g_out_row_stride_0;
@@ -381,10 +381,10 @@ struct softmax_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void softmax_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_softmax_vjp_f32(device const float* x [[buffer(0)]],
     device const float* g_out [[buffer(1)]],
     device float* d_x [[buffer(2)]],
-    constant softmax_vjp_f32__args& args [[buffer(3)]],
+    constant zmlx_softmax_vjp_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -85,7 +85,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct softplus_f32__args {
+struct zmlx_softplus_f32_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -95,9 +95,9 @@ struct softplus_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void softplus_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_softplus_f32(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
-    constant softplus_f32__args& args [[buffer(2)]],
+    constant zmlx_softplus_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -159,7 +159,7 @@ kernel void softplus_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct softplus_bf16__args {
+struct zmlx_softplus_bf16_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -169,9 +169,9 @@ struct softplus_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void softplus_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_softplus_bf16(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
-    constant softplus_bf16__args& args [[buffer(2)]],
+    constant zmlx_softplus_bf16_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -233,7 +233,7 @@ kernel void softplus_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct softplus_vjp_f32__args {
+struct zmlx_softplus_vjp_f32_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -246,10 +246,10 @@ struct softplus_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void softplus_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_softplus_vjp_f32(device const float* x [[buffer(0)]],
     device const float* g_out [[buffer(1)]],
     device float* d_x [[buffer(2)]],
-    constant softplus_vjp_f32__args& args [[buffer(3)]],
+    constant zmlx_softplus_vjp_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

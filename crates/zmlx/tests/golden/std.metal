@@ -47,7 +47,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct std_f32__args {
+struct zmlx_std_f32_args {
     float eps;
     int cols;
     int rows;
@@ -57,9 +57,9 @@ struct std_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void std_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_std_f32(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
-    constant std_f32__args& args [[buffer(2)]],
+    constant zmlx_std_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -175,7 +175,7 @@ kernel void std_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct std_bf16__args {
+struct zmlx_std_bf16_args {
     float eps;
     int cols;
     int rows;
@@ -185,9 +185,9 @@ struct std_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(128)]]
-kernel void std_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_std_bf16(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
-    constant std_bf16__args& args [[buffer(2)]],
+    constant zmlx_std_bf16_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -303,7 +303,7 @@ kernel void std_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct std_vjp_f32__args {
+struct zmlx_std_vjp_f32_args {
     float eps;
     int cols;
     int rows;
@@ -314,10 +314,10 @@ struct std_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void std_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_std_vjp_f32(device const float* x [[buffer(0)]],
     device const float* g_out [[buffer(1)]],
     device float* d_x [[buffer(2)]],
-    constant std_vjp_f32__args& args [[buffer(3)]],
+    constant zmlx_std_vjp_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -51,7 +51,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct sum_f32__args {
+struct zmlx_sum_f32_args {
     int rows;
     int x_row_stride_0;
     int x_shift;
@@ -60,9 +60,9 @@ struct sum_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void sum_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_sum_f32(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
-    constant sum_f32__args& args [[buffer(2)]],
+    constant zmlx_sum_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -137,7 +137,7 @@ kernel void sum_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct sum_bf16__args {
+struct zmlx_sum_bf16_args {
     int rows;
     int x_row_stride_0;
     int x_shift;
@@ -146,9 +146,9 @@ struct sum_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(128)]]
-kernel void sum_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_sum_bf16(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
-    constant sum_bf16__args& args [[buffer(2)]],
+    constant zmlx_sum_bf16_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -223,7 +223,7 @@ kernel void sum_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct sum_vjp_f32__args {
+struct zmlx_sum_vjp_f32_args {
     int chunks;
     int rows;
     int g_out_row_stride_0;
@@ -231,9 +231,9 @@ struct sum_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void sum_vjp_f32_(device const float* g_out [[buffer(0)]],
+kernel void zmlx_sum_vjp_f32(device const float* g_out [[buffer(0)]],
     device float* d_x [[buffer(1)]],
-    constant sum_vjp_f32__args& args [[buffer(2)]],
+    constant zmlx_sum_vjp_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

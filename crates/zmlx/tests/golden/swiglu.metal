@@ -75,7 +75,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct swiglu_f32__args {
+struct zmlx_swiglu_f32_args {
     int chunks;
     int rows;
     int gate_row_stride_0;
@@ -88,10 +88,10 @@ struct swiglu_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void swiglu_f32_(device const float* gate [[buffer(0)]],
+kernel void zmlx_swiglu_f32(device const float* gate [[buffer(0)]],
     device const float* up [[buffer(1)]],
     device float* out [[buffer(2)]],
-    constant swiglu_f32__args& args [[buffer(3)]],
+    constant zmlx_swiglu_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -167,7 +167,7 @@ kernel void swiglu_f32_(device const float* gate [[buffer(0)]],
     }
 }
 
-struct swiglu_bf16__args {
+struct zmlx_swiglu_bf16_args {
     int chunks;
     int rows;
     int gate_row_stride_0;
@@ -180,10 +180,10 @@ struct swiglu_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void swiglu_bf16_(device const ushort* gate [[buffer(0)]],
+kernel void zmlx_swiglu_bf16(device const ushort* gate [[buffer(0)]],
     device const ushort* up [[buffer(1)]],
     device ushort* out [[buffer(2)]],
-    constant swiglu_bf16__args& args [[buffer(3)]],
+    constant zmlx_swiglu_bf16_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -259,7 +259,7 @@ kernel void swiglu_bf16_(device const ushort* gate [[buffer(0)]],
     }
 }
 
-struct swiglu_vjp_f32__args {
+struct zmlx_swiglu_vjp_f32_args {
     int chunks;
     int rows;
     int gate_row_stride_0;
@@ -275,12 +275,12 @@ struct swiglu_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void swiglu_vjp_f32_(device const float* gate [[buffer(0)]],
+kernel void zmlx_swiglu_vjp_f32(device const float* gate [[buffer(0)]],
     device const float* up [[buffer(1)]],
     device const float* g_out [[buffer(2)]],
     device float* d_gate [[buffer(3)]],
     device float* d_up [[buffer(4)]],
-    constant swiglu_vjp_f32__args& args [[buffer(5)]],
+    constant zmlx_swiglu_vjp_f32_args& args [[buffer(5)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

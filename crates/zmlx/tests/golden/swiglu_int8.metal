@@ -76,7 +76,7 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     *(device float4*)p = t;
 }
 
-struct swiglu_int8_f32__args {
+struct zmlx_swiglu_int8_f32_args {
     int chunks;
     int rows;
     int x1_row_stride_0;
@@ -91,12 +91,12 @@ struct swiglu_int8_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void swiglu_int8_f32_(device const uchar* x1 [[buffer(0)]],
+kernel void zmlx_swiglu_int8_f32(device const uchar* x1 [[buffer(0)]],
     device const float* s1 [[buffer(1)]],
     device const uchar* x2 [[buffer(2)]],
     device const float* s2 [[buffer(3)]],
     device float* out [[buffer(4)]],
-    constant swiglu_int8_f32__args& args [[buffer(5)]],
+    constant zmlx_swiglu_int8_f32_args& args [[buffer(5)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -181,7 +181,7 @@ kernel void swiglu_int8_f32_(device const uchar* x1 [[buffer(0)]],
     }
 }
 
-struct swiglu_int8_bf16__args {
+struct zmlx_swiglu_int8_bf16_args {
     int chunks;
     int rows;
     int x1_row_stride_0;
@@ -196,12 +196,12 @@ struct swiglu_int8_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void swiglu_int8_bf16_(device const uchar* x1 [[buffer(0)]],
+kernel void zmlx_swiglu_int8_bf16(device const uchar* x1 [[buffer(0)]],
     device const ushort* s1 [[buffer(1)]],
     device const uchar* x2 [[buffer(2)]],
     device const ushort* s2 [[buffer(3)]],
     device ushort* out [[buffer(4)]],
-    constant swiglu_int8_bf16__args& args [[buffer(5)]],
+    constant zmlx_swiglu_int8_bf16_args& args [[buffer(5)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -286,7 +286,7 @@ kernel void swiglu_int8_bf16_(device const uchar* x1 [[buffer(0)]],
     }
 }
 
-struct swiglu_int8_vjp_f32__args {
+struct zmlx_swiglu_int8_vjp_f32_args {
     int rows;
     int x1_row_stride_0;
     int s1_row_stride_0;
@@ -303,14 +303,14 @@ struct swiglu_int8_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void swiglu_int8_vjp_f32_(device const uchar* x1 [[buffer(0)]],
+kernel void zmlx_swiglu_int8_vjp_f32(device const uchar* x1 [[buffer(0)]],
     device const float* s1 [[buffer(1)]],
     device const uchar* x2 [[buffer(2)]],
     device const float* s2 [[buffer(3)]],
     device const float* g_out [[buffer(4)]],
     device float* d_s1 [[buffer(5)]],
     device float* d_s2 [[buffer(6)]],
-    constant swiglu_int8_vjp_f32__args& args [[buffer(7)]],
+    constant zmlx_swiglu_int8_vjp_f32_args& args [[buffer(7)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -26,7 +26,7 @@ static inline void store_u8x8(device uchar* p, const thread uchar* v) {
     *(device uint2*)p = t;
 }
 
-struct unpack_bits_f32__args {
+struct zmlx_unpack_bits_f32_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -38,10 +38,10 @@ struct unpack_bits_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void unpack_bits_f32_(device const uchar* x [[buffer(0)]],
+kernel void zmlx_unpack_bits_f32(device const uchar* x [[buffer(0)]],
     device const uchar* shift [[buffer(1)]],
     device uchar* y [[buffer(2)]],
-    constant unpack_bits_f32__args& args [[buffer(3)]],
+    constant zmlx_unpack_bits_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -115,7 +115,7 @@ kernel void unpack_bits_f32_(device const uchar* x [[buffer(0)]],
     }
 }
 
-struct unpack_bits_bf16__args {
+struct zmlx_unpack_bits_bf16_args {
     int chunks;
     int rows;
     int x_row_stride_0;
@@ -127,10 +127,10 @@ struct unpack_bits_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void unpack_bits_bf16_(device const uchar* x [[buffer(0)]],
+kernel void zmlx_unpack_bits_bf16(device const uchar* x [[buffer(0)]],
     device const uchar* shift [[buffer(1)]],
     device uchar* y [[buffer(2)]],
-    constant unpack_bits_bf16__args& args [[buffer(3)]],
+    constant zmlx_unpack_bits_bf16_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

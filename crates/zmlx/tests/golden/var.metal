@@ -47,7 +47,7 @@ static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     w[3] = t.w;
 }
 
-struct var_f32__args {
+struct zmlx_var_f32_args {
     int cols;
     int rows;
     int x_row_stride_0;
@@ -56,9 +56,9 @@ struct var_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void var_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_var_f32(device const float* x [[buffer(0)]],
     device float* out [[buffer(1)]],
-    constant var_f32__args& args [[buffer(2)]],
+    constant zmlx_var_f32_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -172,7 +172,7 @@ kernel void var_f32_(device const float* x [[buffer(0)]],
     }
 }
 
-struct var_bf16__args {
+struct zmlx_var_bf16_args {
     int cols;
     int rows;
     int x_row_stride_0;
@@ -181,9 +181,9 @@ struct var_bf16__args {
 };
 
 [[max_total_threads_per_threadgroup(128)]]
-kernel void var_bf16_(device const ushort* x [[buffer(0)]],
+kernel void zmlx_var_bf16(device const ushort* x [[buffer(0)]],
     device ushort* out [[buffer(1)]],
-    constant var_bf16__args& args [[buffer(2)]],
+    constant zmlx_var_bf16_args& args [[buffer(2)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -297,7 +297,7 @@ kernel void var_bf16_(device const ushort* x [[buffer(0)]],
     }
 }
 
-struct var_vjp_f32__args {
+struct zmlx_var_vjp_f32_args {
     int cols;
     int rows;
     int x_row_stride_0;
@@ -307,10 +307,10 @@ struct var_vjp_f32__args {
 };
 
 [[max_total_threads_per_threadgroup(256)]]
-kernel void var_vjp_f32_(device const float* x [[buffer(0)]],
+kernel void zmlx_var_vjp_f32(device const float* x [[buffer(0)]],
     device const float* g_out [[buffer(1)]],
     device float* d_x [[buffer(2)]],
-    constant var_vjp_f32__args& args [[buffer(3)]],
+    constant zmlx_var_vjp_f32_args& args [[buffer(3)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {

@@ -104,12 +104,12 @@ pub fn unit(kernels: &[&Kernel], dialect: &Dialect) -> Result<String, Error> {
     Ok(format!("{}{body}", dialect.opening))
 }
 
-/// The name of a kernel's entry in text: its own, unless that is a word of the target.
-pub fn entry_name(kernel: &Kernel, dialect: &Dialect) -> String {
-    word(&kernel.name, dialect)
+/// The name of a kernel's entry in text: its own, behind what no word or function of a target begins with.
+pub fn entry_name(kernel: &Kernel) -> String {
+    format!("zmlx_{}", kernel.name)
 }
 
-/// A name as it stands in text. Names of kernels do not end in `_`, so nothing else has this one.
+/// A name as it stands inside an entry. Names do not end in `_`, so nothing else has this one.
 fn word(name: &str, d: &Dialect) -> String {
     if d.reserved.contains(&name) || RESERVED.contains(&name) || prelude::is_name(name) {
         return format!("{name}_");
@@ -252,7 +252,7 @@ impl Writer<'_> {
 
     fn entry(&mut self) {
         let (k, d) = (self.k, self.d);
-        let name = word(&k.name, d);
+        let name = entry_name(k);
         let args = format!("{name}_args");
         if !k.fields.is_empty() {
             let _ = writeln!(self.text, "struct {args} {{");

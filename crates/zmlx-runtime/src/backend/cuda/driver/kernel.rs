@@ -192,7 +192,7 @@ impl Kernel {
         })?;
         let kernels: Vec<_> = schedule.steps.iter().map(|s| &s.kernel).collect();
         let text = c_like::unit(&kernels, &CUDA)?;
-        let entries: Vec<String> = kernels.iter().map(|k| c_like::entry_name(k, &CUDA)).collect();
+        let entries: Vec<String> = kernels.iter().map(|k| c_like::entry_name(k)).collect();
         let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
         let source = Source { op: name, text: &text, options: &["--minimal"] };
         let functions = load(&self.context, &source, &entries, Cache::shared())?;

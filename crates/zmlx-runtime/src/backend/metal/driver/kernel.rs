@@ -139,7 +139,7 @@ impl Kernel {
         })?;
         let kernels: Vec<_> = schedule.steps.iter().map(|s| &s.kernel).collect();
         let text = c_like::unit(&kernels, &METAL)?;
-        let entries: Vec<String> = kernels.iter().map(|k| c_like::entry_name(k, &METAL)).collect();
+        let entries: Vec<String> = kernels.iter().map(|k| c_like::entry_name(k)).collect();
         let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
         let functions = load(&self.context, &Source { op: name, text: &text }, &entries)?;
         if let Some(f) = functions.iter().find(|f| f.simd_width != WARP) {
