@@ -243,7 +243,13 @@ impl Config {
         }
         // and as many beyond it: that many bytes hide what threads pay to meet. Scans, and terms of sums over rows, are
         // no smaller for being 16 bits wide
-        let most = if f.scans || f.sums > 0 { u64::from(16 / self.vector).clamp(1, 4) } else { most };
+        let most = match f.scans || f.sums > 0 {
+            true => u64::from(16 / self.vector).clamp(1, 4),
+            // lists of ranks meet in a warp without waiting, and are emptied once a row and not once a warp: of 1,024 f32 by 32
+            // threads about 1,250 integer instructions a row, by 64 about 1,550 (counted in sm_90 code, not timed)
+            false if f.ranks > 0 => 8,
+            false => most,
+        };
         // NVRTC 13.0 takes half the time for a gradient of 16,384 columns if 1,024 threads share them
         let enough = if f.sums > 0 { 1024 } else { 512 };
         while (WARP..enough).contains(&row_threads) && chunks > most * u64::from(row_threads) {

@@ -8,10 +8,11 @@ use super::{
     lanes::Src,
     simd::{Fma, Loop, dispatch},
 };
+use std::cmp::Ordering;
 use zmlx_ir::{DType, program::ReduceOp};
 
 /// Lanes that are looked at together.
-const BLOCK: usize = 64;
+const BLOCK: usize = 32;
 
 /// What a rank has: a key and its column.
 type Ranked = (i64, u32);
@@ -42,15 +43,19 @@ impl Lists {
             }
             return;
         };
-        let mut at = 0;
-        for block in lanes.chunks(BLOCK) {
-            let last = if list.len() < self.ranks { None } else { list.last().map(|l| T::of_key(l.0)) };
-            if last.is_none_or(|last| T::any_above(block, last)) {
-                for (i, x) in block.iter().enumerate() {
-                    insert(list, self.ranks, (x.key(), (col + at + i) as u32));
+        // the last of a full list: what is not above it stays outside
+        let last = |list: &[Ranked], ranks| if list.len() < ranks { None } else { list.last().map(|l| T::of_key(l.0)) };
+        let mut least = last(list, self.ranks);
+        for (k, block) in lanes.chunks(BLOCK).enumerate() {
+            if least.is_some_and(|least| !T::any_above(block, least)) {
+                continue;
+            }
+            for (i, x) in block.iter().enumerate() {
+                if least.is_none_or(|least| x.is_above(least)) {
+                    insert(list, self.ranks, (x.key(), (col + k * BLOCK + i) as u32));
+                    least = last(list, self.ranks);
                 }
             }
-            at += block.len();
         }
     }
 
@@ -78,14 +83,19 @@ impl Lists {
 
 /// Puts one in behind those that are not smaller, if it is among the first so many.
 fn insert(list: &mut Vec<Ranked>, ranks: usize, new: Ranked) {
-    if list.len() == ranks {
-        if list.last().is_none_or(|last| new.0 <= last.0) {
-            return;
+    if list.len() < ranks {
+        list.push(new);
+    } else {
+        match list.last_mut() {
+            Some(last) if new.0 > last.0 => *last = new,
+            _ => return,
         }
-        list.pop();
     }
-    let at = list.partition_point(|l| l.0 >= new.0);
-    list.insert(at, new);
+    let mut at = list.len() - 1;
+    while at > 0 && list[at - 1].0 < new.0 {
+        list.swap(at - 1, at);
+        at -= 1;
+    }
 }
 
 /// A lane type whose values have an order.
@@ -95,7 +105,9 @@ pub trait Ordered: Lane {
     fn key(self) -> i64;
     fn of_key(key: i64) -> Self;
     fn of_integer(v: i64) -> Self;
-    /// Is the key of any of these greater? (Yes where that is not sure.)
+    /// Is its key greater? (Yes where that is not sure.)
+    fn is_above(self, least: Self) -> bool;
+    /// Is that of any of these?
     fn any_above(x: &[Self], least: Self) -> bool;
 }
 
@@ -117,13 +129,17 @@ macro_rules! ordered_floats {
             fn of_integer(v: i64) -> $t {
                 v as $t
             }
+            #[inline(always)]
+            fn is_above(self, least: $t) -> bool {
+                // NaN is not below anything
+                !matches!(self.partial_cmp(&least), Some(Ordering::Less | Ordering::Equal))
+            }
             fn any_above(x: &[$t], least: $t) -> bool {
                 struct Above<'a>(&'a [$t], $t);
                 impl Loop for Above<'_> {
                     type Output = bool;
                     #[inline(always)]
                     fn run<F: Fma>(self) -> bool {
-                        // NaN is not below anything
                         !self.0.iter().fold(true, |below, x| below & (*x <= self.1))
                     }
                 }
@@ -146,6 +162,9 @@ macro_rules! ordered_integers {
             }
             fn of_integer(v: i64) -> $t {
                 v as $t
+            }
+            fn is_above(self, least: $t) -> bool {
+                self > least
             }
             fn any_above(x: &[$t], least: $t) -> bool {
                 x.iter().fold(false, |above, x| above | (*x > least))
