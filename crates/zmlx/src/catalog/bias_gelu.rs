@@ -24,9 +24,8 @@ pub static ENTRY: Entry = Entry {
     args: &[Arg::full("x"), Arg::col("b")],
     uniforms: &[],
     fallback: |t, _| {
-        let x = t[0].broadcast_add(&t[1])?;
-        let inner = ((&x + (x.powf(3.0)? * 0.044715)?)? * (2.0 / std::f64::consts::PI).sqrt())?;
-        Ok(vec![(((inner.tanh()? + 1.0)? * &x)? * 0.5)?])
+        let x = (super::add_bias::ENTRY.fallback)(t, &[])?;
+        (super::gelu::ENTRY.fallback)(&x, &[])
     },
     gradient: Gradient::Derived,
     moves: 2.0,

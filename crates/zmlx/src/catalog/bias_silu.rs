@@ -24,8 +24,8 @@ pub static ENTRY: Entry = Entry {
     args: &[Arg::full("x"), Arg::col("b")],
     uniforms: &[],
     fallback: |t, _| {
-        let x = t[0].broadcast_add(&t[1])?;
-        Ok(vec![(&x * (x.neg()?.exp()? + 1.0)?.recip()?)?])
+        let x = (super::add_bias::ENTRY.fallback)(t, &[])?;
+        (super::silu::ENTRY.fallback)(&x, &[])
     },
     gradient: Gradient::Derived,
     moves: 2.0,

@@ -10,9 +10,9 @@
 
 use crate::{
     Result,
-    entry::{Arg, Entry, Gradient, float},
+    entry::{Arg, Entry, Gradient},
 };
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 use std::sync::OnceLock;
 use zmlx_ir::Scalar;
 
@@ -25,8 +25,8 @@ pub static ENTRY: Entry = Entry {
     args: &[Arg::full("x"), Arg::col("w")],
     uniforms: &[("eps", Scalar::Float(1e-5))],
     fallback: |t, u| {
-        let r = ((t[0].sqr()?.mean_keepdim(D::Minus1)? + float(u[0]))?.sqrt()?).recip()?;
-        Ok(vec![t[0].broadcast_mul(&r)?.broadcast_mul(&t[1])?])
+        let y = (super::rms_norm_no_weight::ENTRY.fallback)(&t[..1], u)?;
+        Ok(vec![y[0].broadcast_mul(&t[1])?])
     },
     gradient: Gradient::Derived,
     moves: 2.0,
