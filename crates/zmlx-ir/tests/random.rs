@@ -96,7 +96,7 @@ impl Writer {
                 let args = f.arity.0 + self.r.below(most - f.arity.0 + 1);
                 let mut args: Vec<String> = (0..args).map(|_| self.value(depth - 1)).collect();
                 if f.takes_rank() {
-                    args[1] = self.r.below(5).to_string();
+                    args[1] = (1 + self.r.below(4)).to_string();
                 }
                 format!("{}({})", f.name, args.join(", "))
             }

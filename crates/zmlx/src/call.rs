@@ -12,10 +12,10 @@ use crate::{
     specialise::{Bound, Compiled, Forward, Key},
     stats,
 };
-use candle_core::{Shape, Tensor};
+use candle_core::Tensor;
 use smallvec::SmallVec;
 use std::sync::Arc;
-use zmlx_ir::{Extent, Program};
+use zmlx_ir::{Extent, Program, program::Stored};
 
 /// Few of something: a call allocates nothing for it.
 pub(crate) type Few<T> = SmallVec<[T; 4]>;
@@ -33,8 +33,8 @@ impl Op {
         let (moved, axis) = self.move_inputs(inputs)?;
         let moved: Few<&Tensor> = moved.iter().collect();
         let (tensors, forward) = self.run_last(&moved)?;
-        let back = tensors.iter().zip(&forward.program.outputs);
-        back.map(|(t, o)| self.move_result(t, o.extent, axis)).collect()
+        let back = tensors.iter().zip(forward.program.stored());
+        back.map(|(t, o)| self.move_result(t, o, axis)).collect()
     }
 
     /// The common call at little cost: a pointwise formula that was compiled before, on contiguous tensors of one shape
@@ -131,16 +131,18 @@ impl Op {
     pub(crate) fn launch(&self, compiled: &Compiled, g: &Geometry, tensors: &[&Tensor]) -> Result<Few<Raw>> {
         let program = &*compiled.program;
         let (op, row_dims, cols, uniforms) = (&self.body.name[..], &g.row_dims[..], g.cols, &self.uniforms[..]);
+        if compiled.least_cols > cols {
+            return Err(Error::argument(op, "columns", format!("at least {}, its ranks", compiled.least_cols), cols));
+        }
         let call = Call { op, program, row_dims, cols, places: &g.places, uniforms, tuning: &self.tuning };
         let results = compiled.kernels.run(&call, tensors)?;
         let rows = g.rows();
         let read = g.places.iter().zip(&program.inputs).map(|(p, i)| p.extent.len(rows, cols) * i.dtype.size_bytes());
         let mut bytes: usize = read.sum();
         let mut raws = Few::new();
-        for (storage, o) in results.into_iter().zip(&program.outputs) {
-            bytes += o.extent.len(rows, cols) * o.dtype.size_bytes();
-            let shape = if o.extent == Extent::ROW { g.row_shape() } else { &g.shape[..] };
-            raws.push((storage, Shape::from(shape)));
+        for (storage, o) in results.into_iter().zip(program.stored()) {
+            bytes += o.len(rows, cols) * o.dtype.size_bytes();
+            raws.push((storage, g.shape_of(o)));
         }
         stats::count_launch(bytes);
         Ok(raws)
@@ -169,9 +171,9 @@ impl Op {
         Ok((moved.collect::<Result<_>>()?, axis))
     }
 
-    /// A result with the axis back in its place.
-    fn move_result(&self, t: &Tensor, extent: Extent, axis: Moved) -> Result<Tensor> {
-        match extent == Extent::ROW {
+    /// A result with the axis back in its place; values side by side lie along it.
+    fn move_result(&self, t: &Tensor, o: Stored, axis: Moved) -> Result<Tensor> {
+        match o.is_of_rows() {
             true if self.body.keepdim && axis.rank > 0 => Ok(t.unsqueeze(axis.at)?),
             false if axis.moves() => axis.back(t),
             _ => Ok(t.clone()),

@@ -4,9 +4,9 @@
 //! row. A formula of rows keeps its last axis as the columns and merges the others. What an input depends on follows
 //! from its dimensions, not its strides: an expanded tensor is a full one whose memory repeats.
 
-use candle_core::Layout;
+use candle_core::{Layout, Shape};
 use smallvec::SmallVec;
-use zmlx_ir::Extent;
+use zmlx_ir::{Extent, program::Stored};
 
 /// Dimensions or strides; most tensors have no more than this many.
 pub type Dims = SmallVec<[usize; 6]>;
@@ -240,6 +240,15 @@ fn misfit(inputs: &[Shaped<'_>], rank: usize) -> Misfit {
 }
 
 impl Geometry {
+    /// Shape of a result.
+    pub fn shape_of(&self, o: Stored) -> Shape {
+        match (o.extent == Extent::ROW, o.stacked) {
+            (true, false) => Shape::from(self.row_shape()),
+            (true, true) => Shape::from([self.row_shape(), &[o.width]].concat()),
+            (false, _) => Shape::from(&self.shape[..]),
+        }
+    }
+
     /// The shape of a Row result: without the last axis.
     pub fn row_shape(&self) -> &[usize] {
         &self.shape[..self.shape.len().saturating_sub(1)]

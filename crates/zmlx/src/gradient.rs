@@ -10,14 +10,14 @@ use crate::{
 };
 use candle_core::{Storage, Tensor};
 use std::sync::Arc;
-use zmlx_ir::{Extent, Program, program::Output};
+use zmlx_ir::{Extent, Program, program::Stored};
 
 fn bits(list: impl IntoIterator<Item = usize>) -> u64 {
     list.into_iter().fold(0, |bits, k| bits | 1 << k)
 }
 
-fn float_outputs(outputs: &[Output]) -> u64 {
-    bits((0..outputs.len()).filter(|k| outputs[*k].dtype.is_float()))
+fn float_results(p: &Program) -> u64 {
+    bits(p.stored().enumerate().filter(|(_, o)| o.dtype.is_float()).map(|(k, _)| k))
 }
 
 impl Op {
@@ -29,7 +29,7 @@ impl Op {
         forward: &Forward,
         geometry: &Geometry,
     ) -> Result<Option<(Few<usize>, Backward)>> {
-        let cotangents = float_outputs(&forward.program.outputs);
+        let cotangents = float_results(&forward.program);
         if cotangents == 0 {
             return Ok(None);
         }
@@ -59,7 +59,7 @@ impl Op {
         let (geometry, key) = self.layout(&moved, &[])?;
         let forward = self.body.specials().forward(&key)?;
         let floats: Few<usize> = (0..inputs.len()).filter(|k| inputs[*k].dtype().is_float()).collect();
-        let parts = self.parts(forward, &geometry, &floats, float_outputs(&forward.program.outputs))?;
+        let parts = self.parts(forward, &geometry, &floats, float_results(&forward.program))?;
         Ok(parts.iter().map(|p| p.compiled.program.clone()).collect())
     }
 
@@ -81,8 +81,8 @@ impl Op {
         let (moved, axis) = self.move_inputs(inputs)?;
         let moved: Few<&Tensor> = moved.iter().collect();
         let (_, key) = self.layout(&moved, &[])?;
-        let outputs = &self.body.specials().forward(&key)?.program.outputs;
-        let given = cotangents.iter().zip(outputs).map(|(c, o)| match o.extent == Extent::ROW {
+        let program = &self.body.specials().forward(&key)?.program;
+        let given = cotangents.iter().zip(program.stored()).map(|(c, o)| match o.is_of_rows() {
             true if b.keepdim && axis.rank > 0 && c.rank() == axis.rank => Ok(c.squeeze(axis.at)?),
             false if axis.moves() && c.rank() == axis.rank => axis.to_last(c),
             _ => Ok((*c).clone()),
@@ -100,14 +100,26 @@ impl Op {
     /// Gradients of some inputs from the cotangents of results (None: zero), the axis being the last and not kept.
     fn gradients(&self, inputs: &[&Tensor], cotangents: &[Option<&Tensor>], wrt: &[usize]) -> Result<Vec<Tensor>> {
         let (plain, key) = self.layout(inputs, &[])?;
-        let outputs = &self.body.specials().forward(&key)?.program.outputs;
-        let mut given: Few<(&Tensor, bool)> = Few::new();
+        let program = &self.body.specials().forward(&key)?.program;
         let mut there = 0;
-        for (k, (c, o)) in cotangents.iter().zip(outputs).enumerate() {
+        for (k, (c, o)) in cotangents.iter().zip(program.stored()).enumerate() {
             let Some(c) = c.filter(|_| o.dtype.is_float()) else { continue };
-            self.check_cotangent(c, o, &plain)?;
-            given.push((c, o.extent == Extent::ROW));
+            self.check_cotangent(c, k, o, &plain)?;
             there |= 1 << k;
+        }
+        let of_results = || cotangents.iter().zip(program.stored()).filter(|(_, o)| o.dtype.is_float());
+        // one for each value of those side by side
+        let apart = of_results().filter(|(_, o)| o.stacked).filter_map(|(c, o)| Some((c.as_ref()?.detach(), o.width)));
+        let apart = apart.flat_map(|(c, width)| (0..width).map(move |k| c.get_on_dim(c.rank() - 1, k)));
+        let apart: Vec<Tensor> = apart.collect::<candle_core::Result<_>>()?;
+        let mut columns = apart.iter();
+        let mut given: Few<(&Tensor, bool)> = Few::new();
+        for (c, o) in of_results() {
+            match c {
+                None => {}
+                Some(c) if !o.stacked => given.push((c, o.extent == Extent::ROW)),
+                Some(_) => given.extend(columns.by_ref().take(o.width).map(|c| (c, true))),
+            }
         }
         if given.is_empty() || plain.shape.contains(&0) {
             return wrt.iter().map(|k| Ok(inputs[*k].zeros_like()?)).collect();
@@ -128,11 +140,11 @@ impl Op {
         wrt.iter().map(|k| gradient(k).ok_or_else(missing)).collect()
     }
 
-    fn check_cotangent(&self, c: &Tensor, o: &Output, g: &Geometry) -> Result<()> {
-        let name = || format!("cotangent of {}", o.name);
-        let expected = if o.extent == Extent::ROW { g.row_shape() } else { &g.shape };
-        if c.dims() != expected {
-            return Err(Error::shape(&self.body.name, name(), format!("{expected:?}"), c.dims()));
+    fn check_cotangent(&self, c: &Tensor, k: usize, o: Stored, g: &Geometry) -> Result<()> {
+        let name = || format!("cotangent of {}", self.body.formula.outs.get(k).map_or("", |out| &out.name));
+        let expected = g.shape_of(o);
+        if c.shape() != &expected {
+            return Err(Error::shape(&self.body.name, name(), format!("{:?}", expected.dims()), c.dims()));
         }
         if c.dtype() != bridge::candle_dtype(o.dtype) {
             return Err(Error::argument(&self.body.name, name() + ": dtype", o.dtype, c.dtype().as_str()));

@@ -14,7 +14,7 @@ use std::{
 };
 use zmlx_ir::{
     DType, Extent, Formula, Program, Signature, grad,
-    program::{Id, Over, ReduceOp},
+    program::{Id, Kind, Over, ReduceOp},
 };
 use zmlx_runtime::list::List;
 
@@ -35,6 +35,8 @@ pub struct Compiled {
     pub kernels: Kernels,
     /// Of one element of each input and output.
     pub element_bytes: usize,
+    /// Columns that a row has at least: as many as it has ranks, where these lie side by side.
+    pub least_cols: usize,
 }
 
 impl Compiled {
@@ -47,7 +49,8 @@ impl Compiled {
         let inputs = program.inputs.iter().map(|i| i.dtype);
         let dtypes = inputs.chain(program.outputs.iter().map(|o| o.dtype));
         let element_bytes = dtypes.map(DType::size_bytes).sum();
-        Ok(Compiled { program, kernels: Kernels::default(), element_bytes })
+        let least_cols = if program.stored().any(|o| o.stacked) { program.ranks() } else { 0 };
+        Ok(Compiled { program, kernels: Kernels::default(), element_bytes, least_cols })
     }
 }
 
@@ -56,7 +59,7 @@ impl Compiled {
 pub struct Wanted {
     /// Inputs to differentiate by.
     pub inputs: u64,
-    /// Results that have a cotangent.
+    /// Results that have a cotangent (values side by side are one result).
     pub cotangents: u64,
     /// Inputs whose gradient is summed once more afterwards, and so is not rounded to 16 bits before.
     pub partial: u64,
@@ -158,7 +161,7 @@ impl Specials {
             // merging axes must not change the dtypes of results
             let typed = self.formula.bind(&self.name, &signature(|b| b.named))?;
             let mut formula = self.formula.clone();
-            for (out, o) in formula.outs.iter_mut().zip(&typed.outputs) {
+            for (out, o) in formula.outs.iter_mut().zip(typed.stored()) {
                 out.dtype = Some(o.dtype);
             }
             formula.bind(&self.name, &merged)?
@@ -182,8 +185,8 @@ impl Specials {
         let (by_formula, derived): (Vec<usize>, Vec<usize>) = slots.partition(|k| overridden(*k).is_some());
         let mut programs = vec![];
         if !derived.is_empty() {
-            let results = forward.program.outputs.len();
-            let cotangents: Vec<bool> = (0..results).map(|k| wanted.cotangents >> k & 1 == 1).collect();
+            let columns = forward.program.columns();
+            let cotangents: Vec<bool> = columns.iter().map(|c| wanted.cotangents >> c.tensor & 1 == 1).collect();
             let program = grad::vjp_with(&forward.program, &derived, &cotangents)
                 .map_err(|e| Error::Gradient { op: self.name.clone(), why: e.to_string() })?;
             programs.push((program, derived));
@@ -210,14 +213,16 @@ impl Specials {
         let mut formula = self.formula.clone();
         let mut inputs: Vec<(DType, Extent)> = forward.inputs.iter().map(|i| (i.dtype, i.extent)).collect();
         let mut cotangents = vec![];
-        for (j, o) in forward.outputs.iter().enumerate() {
+        for (j, group) in forward.tensors().enumerate() {
             let there = wanted.cotangents >> j & 1 == 1;
-            cotangents.push(match o.dtype.is_float() {
+            cotangents.push(match group[0].dtype.is_float() {
                 false => None,
                 true if !there => Some(formula.literal(0.0)),
                 true => {
-                    inputs.push((o.dtype, o.extent));
-                    Some(formula.name(&format!("cotangent {j}")))
+                    inputs.extend(group.iter().map(|o| (o.dtype, o.extent)));
+                    let names = (0..group.len()).map(|k| formula.name(&format!("cotangent {j}.{k}")));
+                    let names: Vec<Id> = names.collect();
+                    Some(if let [only] = names[..] { only } else { formula.push(Kind::Stack, names) })
                 }
             });
         }

@@ -150,6 +150,37 @@ fn the_gradient_of_a_rank_goes_to_its_column() -> Outcome {
     let y = rowwise("top(x, 1) * 10 + top(x, 2)")?.call(&x)?;
     let g = y.sum_all()?.backward()?;
     assert_eq!(g.get(&x).expect("a gradient").to_vec2::<f32>()?, [[0.0, 0.0, 10.0, 1.0]]);
+    // of a rank that the row has not it goes nowhere; a column has none
+    let g = rowwise("top(x, 4) + top(x, 3)")?.call(&x)?.sum_all()?.backward()?;
+    assert_eq!(g.get(&x).expect("a gradient").to_vec2::<f32>()?, [[1.0, 0.0, 0.0, 0.0]]);
+    assert!(!rowwise("argtop(x, 0)")?.call(&x)?.track_op());
+    Ok(())
+}
+
+#[test]
+fn ranks_side_by_side_lie_along_the_axis_and_have_gradients() -> Outcome {
+    let x = candle_core::Var::from_tensor(&randn(&[4, 3])?)?;
+    let weights = randn(&[2, 3])?;
+    for axis in [0, 1] {
+        let turned = |t: &Tensor| if axis == 0 { Ok(t.clone()) } else { t.t()?.contiguous() };
+        let (t, w) = (turned(&x)?, turned(&weights)?);
+        let f = rowwise("out v = top_k(x, 2); out at = argtop_k(x, 2)")?.axis(axis);
+        let all = f.call_all(&t)?;
+        let at = all[1].contiguous()?;
+        assert_eq!((all[0].dims(), at.dims()), (w.dims(), w.dims()));
+        let plain = t.gather(&at, axis as usize)?;
+        close(&all[0], &plain, 0.0);
+        let of = |y: &Tensor| Ok::<_, candle_core::Error>((y * &w)?.sum_all()?.backward()?.get(&x).cloned());
+        let (g, expected) = (of(&all[0])?.expect("a gradient"), of(&plain)?.expect("a gradient"));
+        close(&g, &expected, 0.0);
+        let zeros = at.zeros_like()?;
+        close(f.vjp(&t, &[&w, &zeros])?[0].as_ref().expect("a gradient"), &turned(&g)?, 0.0);
+    }
+    // a vector has one row; one column is an axis too
+    let one = rowwise("top_k(x, 1)")?.call(&Tensor::new(&[1f32, 3.0, 2.0], &Device::Cpu)?)?;
+    assert_eq!(one.to_vec1::<f32>()?, [3.0]);
+    let error = rowwise("top_k(x, 9)")?.name("nine").call(&randn(&[2, 4])?).expect_err("4 columns").to_string();
+    assert_eq!(error, "nine: columns, expected at least 9, its ranks, got 4");
     Ok(())
 }
 

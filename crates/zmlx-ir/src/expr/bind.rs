@@ -63,14 +63,17 @@ impl Formula {
         let values = vec![None; self.terms.len()];
         let mut binder = Binder { formula: self, program, sig, names, float, lone_int, values };
         let live = self.live(0, &self.outs);
-        for (i, term) in self.terms.iter().enumerate().filter(|(i, _)| live[*i]) {
+        let values = |t: &Term| t.kind != Kind::Stack;
+        for (i, term) in self.terms.iter().enumerate().filter(|(i, t)| live[*i] && values(t)) {
             let value = binder.term(term).map_err(|e| self.place(e, Id(i as u32)))?;
             binder.values[i] = Some(value);
         }
         if self.outs.is_empty() {
             return Err(FormulaError::new("the formula has no result"));
         }
-        self.outs.iter().for_each(|o| binder.output(o));
+        for out in &self.outs {
+            binder.result(out).map_err(|e| self.place(e, out.term))?;
+        }
         let program = binder.program;
         Ok(if program.live().iter().all(|l| *l) { program } else { program.compact() })
     }
@@ -89,6 +92,7 @@ impl Formula {
                 Kind::Fold(_) => ("reduces", "reduce"),
                 Kind::Scan(_) => ("runs along", "scan"),
                 Kind::Pick(_) => ("reads along", "index"),
+                Kind::Stack => ("holds values of", "stack"),
                 _ => continue,
             };
             let span = self.spans.get(i).map(|s| s.start as usize..s.end as usize);
@@ -154,11 +158,7 @@ struct Binder<'a> {
 
 impl Binder<'_> {
     fn term(&mut self, term: &Term) -> Result<Value> {
-        let args: Vec<Value> = term
-            .args
-            .iter()
-            .map(|a| self.values[a.index()].expect("invariant: arguments come before their users"))
-            .collect();
+        let args: Vec<Value> = term.args.iter().map(|a| self.value(*a)).collect::<Result<_>>()?;
         let mut extent = args.iter().fold(Extent::UNIFORM, |e, a| e.union(a.extent));
         let mut reduced = args.iter().any(|a| a.reduced);
         let what = match term.kind {
@@ -217,13 +217,20 @@ impl Binder<'_> {
                         };
                         self.program.rand(seed)
                     }
-                    Kind::Uniform(_) | Kind::Const(_) | Kind::Op(_) => {
+                    Kind::Uniform(_) | Kind::Const(_) | Kind::Op(_) | Kind::Stack => {
                         return Err(FormulaError::new("a formula has no such term"));
                     }
                 })
             }
         };
         Ok(Value { what, extent, reduced })
+    }
+
+    /// What a term was bound to. Arguments come before their users, so one without a value is no value.
+    fn value(&self, term: Id) -> Result<Value> {
+        self.values[term.index()].ok_or_else(|| {
+            FormulaError::new("values side by side are a result, and no operand").suggest("use the values themselves")
+        })
     }
 
     /// The value as a node; a literal that meets nothing.
@@ -373,11 +380,32 @@ impl Binder<'_> {
         Ok(self.program.fold(fold, args))
     }
 
-    fn output(&mut self, out: &Out) {
-        let value = self.values[out.term.index()].expect("invariant: what results need is bound");
+    /// An output for a result, or one for each of its columns.
+    fn result(&mut self, out: &Out) -> Result<()> {
+        let term = &self.formula.terms[out.term.index()];
+        if term.kind != Kind::Stack {
+            return self.output(&out.name, out.term, out.dtype);
+        }
+        let first = self.program.outputs.len();
+        for (k, value) in term.args.iter().enumerate() {
+            self.output(&format!("{}.{k}", out.name), *value, out.dtype)?;
+        }
+        let columns = &self.program.outputs[first..];
+        if columns.iter().any(|o| self.program.node(o.node).extent.has_cols()) {
+            return Err(FormulaError::new("values side by side are one a row, and one of these varies along it"));
+        }
+        let dtype = columns.iter().map(|o| o.dtype).reduce(|a, b| if a == b { a } else { a.promote(b) });
+        for (k, o) in self.program.outputs[first..].iter_mut().enumerate() {
+            (o.dtype, o.extent, o.column) = (dtype.unwrap_or(o.dtype), Extent::ROW, Some(k as u32));
+        }
+        Ok(())
+    }
+
+    fn output(&mut self, name: &str, term: Id, dtype: Option<DType>) -> Result<()> {
+        let value = self.value(term)?;
         let node = self.node(value);
-        let dtype = out.dtype.unwrap_or_else(|| self.result_type(out, node));
-        self.program.output(&out.name, node, dtype);
+        let dtype = dtype.unwrap_or_else(|| self.result_type(term, node));
+        self.program.output(name, node, dtype);
         // A result has the shape of the inputs, or that of their rows.
         let any = |e: Extent| self.sig.inputs.iter().any(|i| i.1.contains(e));
         let rows = any(Extent::ROW);
@@ -391,17 +419,19 @@ impl Binder<'_> {
         if let Some(output) = self.program.outputs.last_mut() {
             output.extent = extent;
         }
+        Ok(())
     }
 
     /// Floats are stored like the first float input, integers like the first integer input, truth values as u8.
-    fn result_type(&self, out: &Out, node: Id) -> DType {
+    fn result_type(&self, term: Id, node: Id) -> DType {
         let own = self.program.node(node).dtype;
         match own {
             DType::Bool => DType::U8,
             own if own.is_float() => self.sig.main(DType::is_float).unwrap_or(own),
             // A position may not fit the type of what it is a position in.
-            own => match self.formula.terms[out.term.index()].kind {
-                Kind::Reduce(ReduceOp::ArgMax | ReduceOp::ArgMin, _) | Kind::Index(_) | Kind::Op(Op::Cast(_)) => own,
+            own => match self.formula.terms[term.index()].kind {
+                Kind::Reduce(op, _) if op.is_column() => own,
+                Kind::Index(_) | Kind::Op(Op::Cast(_)) => own,
                 _ => self.sig.main(|_| true).filter(|d| d.is_int()).unwrap_or(own),
             },
         }

@@ -4,9 +4,9 @@
 use super::{Formula, FormulaError};
 use crate::{
     Op,
-    program::{Id, Index, Kind, Over, ReduceOp, Scan, ScanOp},
+    program::{Id, Index, Kind, Over, RANKS, ReduceOp, Scan, ScanOp},
 };
-use std::f64::consts;
+use std::{f64::consts, ops::Range};
 
 /// A function that formulas can call.
 pub struct Function {
@@ -31,12 +31,13 @@ enum Build {
     Scan(ScanOp),
     Rand,
     Composite(fn(&mut Formula, &[Id]) -> Id),
-    /// Of a value and its rank, a whole literal below [`RANKS`].
-    Ranked(fn(&mut Formula, Id, u32) -> Id),
+    /// Of a value and a rank, a whole literal below [`RANKS`].
+    Ranked(fn(u8) -> ReduceOp),
+    /// The first so many ranks of a value side by side, a whole literal up to [`RANKS`].
+    FirstRanks(fn(u8) -> ReduceOp),
+    /// Values of a row side by side.
+    Stack,
 }
-
-/// Ranks that `top` and `argtop` go to.
-const RANKS: u32 = 64;
 
 /// The table of functions. `min` and `max` have two rows: of one argument they reduce, of more they do not.
 pub fn functions() -> &'static [Function] {
@@ -67,8 +68,8 @@ const fn row_made(name: &'static str, build: fn(&mut Formula, &[Id]) -> Id, doc:
     row(name, (1, 1), true, Build::Composite(build), doc)
 }
 
-const fn ranked(name: &'static str, build: fn(&mut Formula, Id, u32) -> Id, doc: &'static str) -> Function {
-    row(name, (2, 2), true, Build::Ranked(build), doc)
+const fn ranked(name: &'static str, build: Build, doc: &'static str) -> Function {
+    row(name, (2, 2), true, build, doc)
 }
 
 const fn alias(aliases: &'static [&'static str], f: Function) -> Function {
@@ -78,7 +79,7 @@ const fn alias(aliases: &'static [&'static str], f: Function) -> Function {
 /// The largest arity of functions that take any number of arguments.
 const MANY: usize = usize::MAX;
 
-static FUNCTIONS: [Function; 60] = [
+static FUNCTIONS: [Function; 63] = [
     alias(&["fabs"], op(Op::Abs, "abs", 1, "absolute value")),
     op(Op::Sign, "sign", 1, "-1, 0 or 1"),
     op(Op::Floor, "floor", 1, "largest whole number not above x"),
@@ -137,8 +138,19 @@ static FUNCTIONS: [Function; 60] = [
     reduce(ReduceOp::All, "all", "are all of the row nonzero?"),
     reduce(ReduceOp::ArgMax, "argmax", "column of the first largest"),
     reduce(ReduceOp::ArgMin, "argmin", "column of the first smallest"),
-    ranked("top", top, "the k-th largest of the row, top(x, 0) the largest; NaN is larger than all"),
-    ranked("argtop", arg_top, "column of top(x, k); of equals the first column comes first"),
+    ranked(
+        "top",
+        Build::Ranked(ReduceOp::Top),
+        "the k-th largest of the row, top(x, 0) the largest; NaN is larger than all",
+    ),
+    ranked("argtop", Build::Ranked(ReduceOp::ArgTop), "column of top(x, k); of equals the first column comes first"),
+    ranked(
+        "top_k",
+        Build::FirstRanks(ReduceOp::Top),
+        "result of k columns: the k largest of the row, the largest first",
+    ),
+    ranked("argtop_k", Build::FirstRanks(ReduceOp::ArgTop), "result of k columns: the columns of top_k(x, k)"),
+    row("stack", (1, MANY), true, Build::Stack, "result of a column for each argument, one value a row"),
     row_made("logsumexp", log_sum_exp, "log(sum(exp(x))) without overflow"),
     row_made("softmax", softmax, "exp(x - max(x)) / sum(exp(x - max(x)))"),
     row_made("log_softmax", log_softmax, "log(softmax(x)) without overflow"),
@@ -154,7 +166,7 @@ impl Function {
 
     /// Is its last argument a rank: a whole number that the formula says?
     pub fn takes_rank(&self) -> bool {
-        matches!(self.build, Build::Ranked(_))
+        matches!(self.build, Build::Ranked(_) | Build::FirstRanks(_))
     }
 
     fn takes(&self, count: usize) -> bool {
@@ -204,19 +216,30 @@ impl Function {
             Build::Scan(op) => f.push(Kind::Scan(Scan { op, reverse: false, exclusive: false }), args.to_vec()),
             Build::Rand => f.push(Kind::Rand, args.to_vec()),
             Build::Composite(build) => build(f, args),
-            Build::Ranked(build) => build(f, args[0], rank(f, self.name, args[1])?),
+            Build::Ranked(op) => {
+                let rank = self.whole(f, args[1], 0..RANKS, "a rank")?;
+                f.reduce(op(rank), args[0])
+            }
+            Build::FirstRanks(op) => {
+                let count = self.whole(f, args[1], 1..RANKS + 1, "a number of ranks")?;
+                let ranks = (0..count).map(|rank| f.reduce(op(rank), args[0])).collect();
+                f.push(Kind::Stack, ranks)
+            }
+            Build::Stack => f.push(Kind::Stack, args.to_vec()),
         })
     }
-}
 
-/// The rank that a term says.
-fn rank(f: &Formula, name: &str, term: Id) -> Result<u32, FormulaError> {
-    let ranks = 0.0..f64::from(RANKS);
-    match f.terms[term.index()].kind {
-        Kind::Const(bits) if ranks.contains(&f64::from_bits(bits)) && f64::from_bits(bits).fract() == 0.0 => {
-            Ok(f64::from_bits(bits) as u32)
+    /// The whole number that a term says.
+    fn whole(&self, f: &Formula, term: Id, range: Range<u8>, what: &str) -> Result<u8, FormulaError> {
+        let value = match f.terms[term.index()].kind {
+            Kind::Const(bits) => f64::from_bits(bits),
+            _ => f64::NAN,
+        };
+        if (f64::from(range.start)..f64::from(range.end)).contains(&value) && value.fract() == 0.0 {
+            return Ok(value as u8);
         }
-        _ => Err(FormulaError::new(format!("{name} takes a rank from 0 to {} written as a number", RANKS - 1))),
+        let (name, least, most) = (self.name, range.start, range.end - 1);
+        Err(FormulaError::new(format!("{name} takes {what} from {least} to {most} written as a number")))
     }
 }
 
@@ -372,47 +395,6 @@ fn log_softmax(f: &mut Formula, x: &[Id]) -> Id {
     let sum = f.reduce(ReduceOp::Sum, e);
     let log = f.op(Op::Log, &[sum]);
     f.op(Op::Sub, &[d, log])
-}
-
-/// What `top` ranks by: x, with NaN above all numbers, and with −inf as the least finite f32, so that −inf is below
-/// everything that takes part.
-fn key(f: &mut Formula, x: Id) -> Id {
-    let (x, infinity, least) = (f.as_float(x), f.literal(f64::INFINITY), f.literal(f64::from(f32::MIN)));
-    let is_nan = f.op(Op::IsNan, &[x]);
-    let finite = f.op(Op::Max, &[x, least]);
-    f.op(Op::Select, &[is_nan, infinity, finite])
-}
-
-/// The keys that are left at a rank, −inf where one of a rank before is: what comes after the last one, in the order of
-/// keys and, of equals, of columns. So a rank costs two reductions, and what is left needs no memory.
-fn keys_left(f: &mut Formula, x: Id, rank: u32) -> Id {
-    let keys = key(f, x);
-    let (none, col) = (f.literal(f64::NEG_INFINITY), f.push(Kind::Index(Index::Col), vec![]));
-    (0..rank).fold(keys, |left, _| {
-        let (last, at) = (f.reduce(ReduceOp::Max, left), f.reduce(ReduceOp::ArgMax, left));
-        let (less, same) = (f.op(Op::Lt, &[keys, last]), f.op(Op::Eq, &[keys, last]));
-        let behind = f.op(Op::Lt, &[at, col]);
-        let later = f.op(Op::And, &[same, behind]);
-        let comes_after = f.op(Op::Or, &[less, later]);
-        f.op(Op::Select, &[comes_after, keys, none])
-    })
-}
-
-fn arg_top(f: &mut Formula, x: Id, rank: u32) -> Id {
-    let left = keys_left(f, x, rank);
-    f.reduce(ReduceOp::ArgMax, left)
-}
-
-/// The value itself, not its key, and with its gradient: a sum that has one term. −inf where the row has no so many.
-fn top(f: &mut Formula, x: Id, rank: u32) -> Id {
-    let left = keys_left(f, x, rank);
-    let (at, largest) = (f.reduce(ReduceOp::ArgMax, left), f.reduce(ReduceOp::Max, left));
-    let (col, zero, none) = (f.push(Kind::Index(Index::Col), vec![]), f.literal(0.0), f.literal(f64::NEG_INFINITY));
-    let here = f.op(Op::Eq, &[col, at]);
-    let one = f.op(Op::Select, &[here, x, zero]);
-    let value = f.reduce(ReduceOp::Sum, one);
-    let nobody = f.op(Op::Eq, &[largest, none]);
-    f.op(Op::Select, &[nobody, none, value])
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ mod value;
 pub use bind::Signature;
 pub use error::FormulaError;
 pub use functions::{Function, functions};
-pub use trace::{Expr, fail, trace};
+pub use trace::{Expr, fail, stack, trace};
 
 use crate::{
     DType,
@@ -153,7 +153,8 @@ impl Formula {
     /// Does it reduce or scan a row, or use positions in it (so that its last axis must stay an axis)?
     pub fn uses_rows(&self) -> bool {
         self.terms.iter().any(|t| {
-            matches!(t.kind, Kind::Reduce(..) | Kind::Fold(_) | Kind::Scan(_) | Kind::Pick(_) | Kind::Index(_))
+            use Kind::*;
+            matches!(t.kind, Reduce(..) | Fold(_) | Scan(_) | Pick(_) | Index(_) | Stack)
         })
     }
 }

@@ -185,7 +185,13 @@ impl Printer<'_> {
                 }
                 _ => self.call(op.name(), args),
             },
+            (Kind::Reduce(op, _), &[x]) if op.rank().is_some() => {
+                let _ = write!(self.text, "{}(", op.name());
+                self.value(x, 0);
+                let _ = write!(self.text, ", {})", op.rank().unwrap_or(0));
+            }
             (Kind::Reduce(op, _), args) => self.call(op.name(), args),
+            (Kind::Stack, args) => self.call("stack", args),
             (Kind::Scan(scan), args) => {
                 let name = ["cumsum", "cumprod", "cummax", "affine"][match scan.op {
                     ScanOp::Sum => 0,

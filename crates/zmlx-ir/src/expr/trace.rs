@@ -140,6 +140,11 @@ pub fn select(condition: impl Into<Expr>, a: impl Into<Expr>, b: impl Into<Expr>
     op(Op::Select, &[condition.into(), a.into(), b.into()])
 }
 
+/// A result of a column for each of these values of a row.
+pub fn stack(values: &[Expr]) -> Expr {
+    Expr::call("stack", values)
+}
+
 impl Expr {
     /// A literal; it takes the type of what it meets.
     pub fn lit(value: f64) -> Expr {
@@ -231,6 +236,16 @@ impl Expr {
     /// Column of the k-th largest of the row; of equals the first column comes first.
     pub fn argtop(self, k: u32) -> Expr {
         Expr::call("argtop", &[self, Expr::lit(k.into())])
+    }
+
+    /// A result of k columns: the k largest of the row, the largest first.
+    pub fn top_k(self, k: u32) -> Expr {
+        Expr::call("top_k", &[self, Expr::lit(k.into())])
+    }
+
+    /// A result of k columns: the columns of [`Expr::top_k`].
+    pub fn argtop_k(self, k: u32) -> Expr {
+        Expr::call("argtop_k", &[self, Expr::lit(k.into())])
     }
 
     /// The here-and-now id, if it belongs to the innermost trace.

@@ -133,7 +133,9 @@ impl Proof<'_> {
                 },
                 c => Class::from_multiplicative(along_row(c.multiplicative())),
             },
-            Kind::Reduce(ReduceOp::Max | ReduceOp::Min, Over::Cols) => self.shifted(class(0), along_row),
+            Kind::Reduce(ReduceOp::Max | ReduceOp::Min | ReduceOp::Top(_), Over::Cols) => {
+                self.shifted(class(0), along_row)
+            }
             Kind::Scan(s) if s.op == ScanOp::Sum => Class::from_multiplicative(along_row(class(0).multiplicative())),
             Kind::Scan(s) if s.op == ScanOp::Max && !s.exclusive => self.shifted(class(0), along_row),
             _ => Unknown,

@@ -2,7 +2,7 @@
 
 use crate::{
     Op,
-    program::{Id, Kind, Node, Program, ReduceOp},
+    program::{Id, Kind, Node, Program},
 };
 
 /// A copy of `program`. `change` is asked first for each node, with its arguments in the copy; None copies it.
@@ -26,7 +26,7 @@ pub(super) fn rebuild(program: &Program, mut change: impl FnMut(&mut Program, Id
             Kind::Scan(scan) => copy.scan(scan, &args),
             Kind::Pick(slot) => copy.pick(slot, args[0]),
             Kind::Rand => copy.rand(args[0]),
-            Kind::Expand => copy.expand(args[0]),
+            Kind::Expand | Kind::Stack => copy.expand(args[0]),
         });
         map.push(new);
     }
@@ -43,7 +43,7 @@ pub(super) fn decisive(program: &Program) -> Vec<bool> {
     let decides = |node: &Node| match node.kind {
         Kind::Op(Op::Floor | Op::Ceil | Op::Round | Op::Rem) => true,
         Kind::Op(op) => op.is_predicate() || !node.dtype.is_float(),
-        Kind::Reduce(op, _) => matches!(op, ReduceOp::ArgMax | ReduceOp::ArgMin),
+        Kind::Reduce(op, _) => op.is_column(),
         Kind::Pick(_) => true,
         _ => false,
     };
@@ -66,6 +66,9 @@ pub(super) fn describe(program: &Program, id: Id) -> String {
         Kind::Input(slot) => return format!("input {}", program.inputs[slot as usize].name),
         Kind::Uniform(slot) => return format!("uniform {}", program.uniforms[slot as usize].name),
         Kind::Op(op) => op.name().to_string(),
+        Kind::Reduce(op, over) if op.rank().is_some() => {
+            format!("{} {} over {over:?}", op.name(), op.rank().unwrap_or(0)).to_lowercase()
+        }
         Kind::Reduce(op, over) => format!("{} over {over:?}", op.name()).to_lowercase(),
         Kind::Fold(_) => "reduce".to_string(),
         Kind::Scan(s) => {

@@ -219,6 +219,11 @@ pub enum Expr {
     Fresh(Box<Expr>),
     /// Another lane's value, within groups of so many lanes (a power of two, at most a warp).
     Shuffle(Shuffle, u32, Box<Expr>),
+    /// A float as a signed integer of its size, ordered as floats are: zeros are equal, NaN is above all, and the least
+    /// integer is below all.
+    Order(Box<Expr>),
+    /// The float of such an integer: a zero is +0.
+    Unorder(Box<Expr>),
     /// The random number in [0, 1) of (seed, index), both i64: `program::philox::rand_unit`.
     Rand(Box<(Expr, Expr)>),
 }
@@ -337,6 +342,9 @@ impl Kernel {
             Expr::Arith(_, ab) => self.dtype(&ab.0),
             Expr::Pick(cab) => self.dtype(&cab.1),
             Expr::Shuffle(_, _, e) | Expr::Fresh(e) => self.dtype(e),
+            Expr::Order(e) => ordered(self.dtype(e)),
+            Expr::Unorder(e) if self.dtype(e) == DType::I64 => DType::F64,
+            Expr::Unorder(_) => DType::F32,
             Expr::Rand(_) => DType::F32,
         }
     }
@@ -355,9 +363,13 @@ impl Expr {
     pub fn parts(&self) -> Vec<&Expr> {
         match self {
             Expr::Float(..) | Expr::Int(..) | Expr::Var(_) | Expr::Field(_) | Expr::Special(_) => vec![],
-            Expr::Lane(_, e) | Expr::Shared(_, e) | Expr::Load(_, e) | Expr::Shuffle(_, _, e) | Expr::Fresh(e) => {
-                vec![e]
-            }
+            Expr::Lane(_, e)
+            | Expr::Shared(_, e)
+            | Expr::Load(_, e)
+            | Expr::Shuffle(_, _, e)
+            | Expr::Fresh(e)
+            | Expr::Order(e)
+            | Expr::Unorder(e) => vec![e],
             Expr::Op(_, args) => args.iter().collect(),
             Expr::Arith(_, ab) | Expr::Rand(ab) | Expr::Remote(_, ab) => vec![&ab.0, &ab.1],
             Expr::Pick(cab) => vec![&cab.0, &cab.1, &cab.2],
@@ -391,6 +403,11 @@ impl Stmt {
             _ => [&[], &[]],
         }
     }
+}
+
+/// The integer that orders a float.
+pub fn ordered(dtype: DType) -> DType {
+    if dtype == DType::F64 { DType::I64 } else { DType::I32 }
 }
 
 /// Calls `f` for every statement, outer ones first.

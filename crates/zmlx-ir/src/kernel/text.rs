@@ -109,6 +109,8 @@ impl Kernel {
             }
             Expr::Pick(cab) => format!("({} ? {} : {})", self.line(&cab.0), self.line(&cab.1), self.line(&cab.2)),
             Expr::Fresh(e) => self.line(e),
+            Expr::Order(e) => format!("order({})", self.line(e)),
+            Expr::Unorder(e) => format!("unorder({})", self.line(e)),
             Expr::Shuffle(by, width, e) => format!("shuffle({by:?} of {width}, {})", self.line(e)),
             Expr::Rand(ab) => format!("rand({}, {})", self.line(&ab.0), self.line(&ab.1)),
         }

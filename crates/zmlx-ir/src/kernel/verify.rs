@@ -299,6 +299,11 @@ impl Checker<'_> {
                 self.expect(!shuffles(e), || "a shuffle that may not be evaluated".into());
             }
             Expr::Fresh(e) => self.index(e),
+            Expr::Order(e) => {
+                let dtype = self.expr(e);
+                self.expect(matches!(dtype, DType::F32 | DType::F64), || format!("the order of a {dtype}"));
+            }
+            Expr::Unorder(e) => self.index(e),
             Expr::Shuffle(by, width, e) => {
                 self.expr(e);
                 let (Shuffle::Xor(n) | Shuffle::Up(n) | Shuffle::Down(n) | Shuffle::Lane(n)) = by;

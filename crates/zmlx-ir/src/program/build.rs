@@ -29,7 +29,7 @@ impl Program {
     pub fn output(&mut self, name: impl Into<String>, node: Id, dtype: DType) {
         let node = if dtype == DType::Bool { self.cast(node, dtype) } else { node };
         let extent = self.node(node).extent;
-        self.outputs.push(Output { name: name.into(), node, dtype, extent });
+        self.outputs.push(Output { name: name.into(), node, dtype, extent, column: None });
     }
 
     /// The value of an existing input.
@@ -142,15 +142,13 @@ impl Program {
         let mut arg = match op {
             ReduceOp::Any | ReduceOp::All => self.cast(arg, DType::Bool),
             ReduceOp::Sum | ReduceOp::Prod if self.node(arg).dtype == DType::Bool => self.cast(arg, DType::I64),
+            op if op.rank().is_some() && self.node(arg).dtype == DType::Bool => self.cast(arg, DType::U8),
             _ => arg,
         };
         if !self.node(arg).extent.contains(over.axes()) {
             arg = self.expand(arg);
         }
-        let dtype = match op {
-            ReduceOp::ArgMax | ReduceOp::ArgMin => DType::U32,
-            _ => self.node(arg).dtype,
-        };
+        let dtype = if op.is_column() { DType::U32 } else { self.node(arg).dtype };
         let extent = self.node(arg).extent.without(over.axes());
         self.push(Kind::Reduce(op, over), vec![arg], dtype, extent)
     }

@@ -142,10 +142,18 @@ pub enum ReduceOp {
     Any,
     /// Are all nonzero? Of nothing true.
     All,
+    /// The value of this rank, 0 the largest: NaN comes before all numbers, of equals the first column first. Where the
+    /// row has no so many, as [`ReduceOp::Max`] of nothing.
+    Top(u8),
+    /// Column of the value of this rank, u32; where the row has no so many 0.
+    ArgTop(u8),
 }
 
+/// Ranks that [`ReduceOp::Top`] and [`ReduceOp::ArgTop`] go to.
+pub const RANKS: u8 = 64;
+
 impl ReduceOp {
-    /// All of them.
+    /// All of them but those of a rank.
     pub const LIST: [ReduceOp; 8] = [
         ReduceOp::Sum,
         ReduceOp::Prod,
@@ -159,18 +167,42 @@ impl ReduceOp {
 
     /// Name in formulas and text forms.
     pub fn name(self) -> &'static str {
-        ["sum", "prod", "max", "min", "argmax", "argmin", "any", "all"][self as usize]
+        match self {
+            ReduceOp::Sum => "sum",
+            ReduceOp::Prod => "prod",
+            ReduceOp::Max => "max",
+            ReduceOp::Min => "min",
+            ReduceOp::ArgMax => "argmax",
+            ReduceOp::ArgMin => "argmin",
+            ReduceOp::Any => "any",
+            ReduceOp::All => "all",
+            ReduceOp::Top(_) => "top",
+            ReduceOp::ArgTop(_) => "argtop",
+        }
+    }
+
+    /// Its rank, if it has one.
+    pub fn rank(self) -> Option<u8> {
+        match self {
+            ReduceOp::Top(rank) | ReduceOp::ArgTop(rank) => Some(rank),
+            _ => None,
+        }
+    }
+
+    /// Is the result a column?
+    pub fn is_column(self) -> bool {
+        matches!(self, ReduceOp::ArgMax | ReduceOp::ArgMin | ReduceOp::ArgTop(_))
     }
 
     /// Value of an empty reduction, in f64 (exact for every dtype but the limits of i64, which saturate).
     pub fn identity(self, dtype: DType) -> f64 {
         let (lo, hi) = dtype.int_range();
         match self {
-            ReduceOp::Sum | ReduceOp::Any | ReduceOp::ArgMax | ReduceOp::ArgMin => 0.0,
+            ReduceOp::Sum | ReduceOp::Any | ReduceOp::ArgMax | ReduceOp::ArgMin | ReduceOp::ArgTop(_) => 0.0,
             ReduceOp::Prod | ReduceOp::All => 1.0,
-            ReduceOp::Max if dtype.is_float() => f64::NEG_INFINITY,
+            ReduceOp::Max | ReduceOp::Top(_) if dtype.is_float() => f64::NEG_INFINITY,
             ReduceOp::Min if dtype.is_float() => f64::INFINITY,
-            ReduceOp::Max => lo as f64,
+            ReduceOp::Max | ReduceOp::Top(_) => lo as f64,
             ReduceOp::Min => hi as f64,
         }
     }
@@ -253,6 +285,8 @@ pub enum Kind {
     Rand,
     /// The argument, made Elem: what a reduction of a value that does not depend on the column reduces.
     Expand,
+    /// The arguments side by side, a result of a Formula and nothing else: a Program has an [`Output`] for each.
+    Stack,
 }
 
 /// One value.
@@ -299,6 +333,45 @@ pub struct Output {
     pub dtype: DType,
     /// Extent of the view; contains the node's, which is repeated over the rest.
     pub extent: Extent,
+    /// Its column in a tensor of values side by side: outputs that follow one another from column 0 on. These are of extent
+    /// Row and of one type.
+    pub column: Option<u32>,
+}
+
+/// Where an output lies: in a column of a tensor. A tensor of one output has one column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Which of the tensors.
+    pub tensor: usize,
+    /// Which of its columns.
+    pub column: usize,
+    /// How many it has.
+    pub width: usize,
+}
+
+/// A tensor of one output, or of several side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Type in memory.
+    pub dtype: DType,
+    /// Extent of each output.
+    pub extent: Extent,
+    /// How many outputs.
+    pub width: usize,
+    /// Do they lie side by side, though it may be only one?
+    pub stacked: bool,
+}
+
+impl Stored {
+    /// Number of its elements.
+    pub fn len(self, rows: usize, cols: usize) -> usize {
+        self.extent.len(rows, cols) * self.width
+    }
+
+    /// Has it one value a row, and so no axis for the columns?
+    pub fn is_of_rows(self) -> bool {
+        self.extent == Extent::ROW && !self.stacked
+    }
 }
 
 /// A custom monoid over the columns of a row.
@@ -353,6 +426,37 @@ impl Program {
     /// All ids, arguments before users.
     pub fn ids(&self) -> impl DoubleEndedIterator<Item = Id> + use<> {
         (0..self.nodes.len() as u32).map(Id)
+    }
+
+    /// The memory of its outputs.
+    pub fn stored(&self) -> impl Iterator<Item = Stored> + Clone {
+        self.tensors().map(|group| {
+            let Output { dtype, extent, column, .. } = group[0];
+            Stored { dtype, extent, width: group.len(), stacked: column.is_some() }
+        })
+    }
+
+    /// The tensors that outputs lie in, each with its outputs.
+    pub fn tensors(&self) -> impl Iterator<Item = &[Output]> + Clone {
+        self.outputs.chunk_by(|_, next| next.column.is_some_and(|k| k > 0))
+    }
+
+    /// Where each output lies.
+    pub fn columns(&self) -> Vec<Column> {
+        let of = |(tensor, group): (usize, &[Output])| {
+            let width = group.len();
+            (0..width).map(move |column| Column { tensor, column, width })
+        };
+        self.tensors().enumerate().flat_map(of).collect()
+    }
+
+    /// How many values of a row it ranks: one more than its highest rank.
+    pub fn ranks(&self) -> usize {
+        let rank = |n: &Node| match n.kind {
+            Kind::Reduce(op, _) => op.rank(),
+            _ => None,
+        };
+        self.nodes.iter().filter_map(rank).max().map_or(0, |rank| usize::from(rank) + 1)
     }
 
     /// Are its float outputs all 16 bits wide, and is there one? Then its ops may take their second spelling.

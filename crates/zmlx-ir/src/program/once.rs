@@ -43,7 +43,7 @@ impl Program {
         let with = |rows: bool| self.outputs.iter().filter(move |o| o.extent.has_rows() == rows).cloned();
         let made = shared.iter().map(|id| {
             let Node { dtype, extent, .. } = *self.node(*id);
-            Output { name: format!("row_{}", id.0), node: *id, dtype, extent }
+            Output { name: format!("row_{}", id.0), node: *id, dtype, extent, column: None }
         });
         let first = Program { outputs: with(true).chain(made).collect(), ..self.clone() }.compact();
         let second = Program { outputs: with(false).collect(), ..self.clone() }.second_part(shared);
@@ -54,7 +54,7 @@ impl Program {
     pub(crate) fn cut(&self, values: &[Id]) -> (Program, Program) {
         let made = values.iter().map(|id| {
             let Node { dtype, extent, .. } = *self.node(*id);
-            Output { name: format!("once_{}", id.0), node: *id, dtype, extent }
+            Output { name: format!("once_{}", id.0), node: *id, dtype, extent, column: None }
         });
         let first = Program { outputs: made.collect(), ..self.clone() }.compact();
         (first, self.second_part(values))
@@ -77,7 +77,7 @@ impl Program {
     fn first_part(&self, shared: &[Id]) -> (Program, Vec<usize>, bool) {
         let outputs = shared.iter().map(|id| {
             let Node { dtype, extent, .. } = *self.node(*id);
-            Output { name: format!("once_{}", id.0), node: *id, dtype, extent: extent.union(Extent::ROW) }
+            Output { name: format!("once_{}", id.0), node: *id, dtype, extent: extent.union(Extent::ROW), column: None }
         });
         let whole = Program { outputs: outputs.collect(), ..self.clone() };
         let live = whole.live();

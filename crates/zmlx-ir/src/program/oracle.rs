@@ -6,7 +6,7 @@
 
 mod bound;
 
-use self::bound::{Num, Sum, UNKNOWN, arg, binary, float, int, largest, predicate, scaled, size_of, tiny, unary};
+use self::bound::{Num, Sum, UNKNOWN, arg, binary, float, int, largest, predicate, scaled, size_of, tiny, top, unary};
 use super::*;
 use crate::{
     Scalar,
@@ -105,6 +105,35 @@ pub fn evaluate(
     precision: Precision,
 ) -> Result<Vec<Data>, OracleError> {
     run(p, rows, cols, inputs, uniforms, (precision == Precision::Exact, p.is_half()))
+}
+
+/// What `evaluate` gives as memory has it: of outputs side by side, one after the other row by row.
+pub fn side_by_side(p: &Program, outputs: &[Data]) -> Vec<Data> {
+    let mut columns = outputs.iter();
+    let of = |group: &[Output]| {
+        let columns: Vec<&Data> = columns.by_ref().take(group.len()).collect();
+        if let [only] = columns[..] {
+            return only.clone();
+        }
+        let rows = columns.first().map_or(0, |c| c.len());
+        let places = || (0..rows).flat_map(|row| columns.iter().map(move |c| (*c, row)));
+        let error = |data: &Data, row: usize| match data {
+            Data::Float { error, .. } => error[row],
+            Data::Int(_) => 0.0,
+        };
+        let integer = |data: &Data, row: usize| match data {
+            Data::Int(v) => v[row],
+            Data::Float { .. } => 0,
+        };
+        match columns.iter().all(|c| matches!(c, Data::Int(_))) {
+            true => Data::Int(places().map(|(c, row)| integer(c, row)).collect()),
+            false => Data::Float {
+                value: places().map(|(c, row)| c.get(row)).collect(),
+                error: places().map(|(c, row)| error(c, row)).collect(),
+            },
+        }
+    };
+    p.tensors().map(of).collect()
 }
 
 fn run(
@@ -253,7 +282,7 @@ impl Evaluator<'_> {
                 let value = philox::rand_unit(seed.i, (r * self.cols + c) as u64);
                 float(f64::from(value), if seed.e == 0.0 { 0.0 } else { 1.0 })
             }),
-            Kind::Expand => self.each(extent, |r, c| self.at(arg(0), r, c)),
+            Kind::Expand | Kind::Stack => self.each(extent, |r, c| self.at(arg(0), r, c)),
         })
     }
 
@@ -332,7 +361,10 @@ impl Evaluator<'_> {
         }
         let (lo, hi) = to.int_range();
         let whole = |v: f64| if v.is_nan() { 0 } else { (v.trunc() as i64).clamp(lo, hi) };
-        int(whole(a.v), a.e == 0.0 || (whole(a.v - a.e) == whole(a.v + a.e) && a.e.is_finite()))
+        let y = whole(a.v);
+        let end = |v: f64| y.abs_diff(whole(v)) as f64;
+        let e = if a.e == 0.0 { 0.0 } else { end(a.v - a.e).max(end(a.v + a.e)) };
+        Num { e: if a.e.is_finite() { e } else { UNKNOWN }, ..int(y, true) }
     }
 
     fn reduce(&self, op: ReduceOp, from: DType, dtype: DType, v: &[Num]) -> Num {
@@ -346,6 +378,12 @@ impl Evaluator<'_> {
                 int(i64::from(v.iter().all(|x| x.i != 0)), sure || v.iter().any(|x| x.i == 0 && x.e == 0.0))
             }
             ReduceOp::ArgMax | ReduceOp::ArgMin => arg(op, from, v),
+            ReduceOp::Top(rank) => match top(rank, from, v) {
+                Some((value, _)) => value,
+                None if from.is_float() => float(op.identity(dtype), 0.0),
+                None => int(from.int_range().0, true),
+            },
+            ReduceOp::ArgTop(rank) => top(rank, from, v).map_or(int(0, true), |t| t.1),
             _ if !from.is_float() => {
                 let start = match op {
                     ReduceOp::Sum => 0,

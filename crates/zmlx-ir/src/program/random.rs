@@ -331,17 +331,32 @@ impl Maker {
             ReduceOp::ArgMin,
             ReduceOp::Any,
             ReduceOp::All,
+            ReduceOp::Top(0),
+            ReduceOp::ArgTop(0),
         ]);
+        let rank = self.r.pick(&[0, 1, 1, 2, 4, 9]);
         let x = if self.options.differentiable.is_some() { self.float() } else { self.any() };
         let x = match op {
             ReduceOp::Prod => self.tame(x),
             ReduceOp::Any | ReduceOp::All => self.condition(),
             _ => x,
         };
+        let exact = self.is_exact(x);
         let node = self.p.node(x);
         let op = match op {
             // all equal but for their errors
-            ReduceOp::ArgMax | ReduceOp::ArgMin if node.dtype.is_float() && !node.extent.has_cols() => ReduceOp::Sum,
+            op if op.is_column() && node.dtype.is_float() && !node.extent.has_cols() => ReduceOp::Sum,
+            ReduceOp::Top(_) => ReduceOp::Top(rank),
+            // near values change places
+            ReduceOp::ArgTop(_) if !exact => ReduceOp::Top(rank),
+            ReduceOp::ArgTop(_) => {
+                // several ranks of a value are found together
+                if self.r.chance(1, 2) {
+                    let first = self.p.reduce(ReduceOp::Top(rank / 2), Over::Cols, x);
+                    self.values.push(first);
+                }
+                ReduceOp::ArgTop(rank)
+            }
             op => op,
         };
         let sum = self.p.reduce(op, Over::Cols, x);
@@ -448,7 +463,30 @@ impl Maker {
         }
     }
 
+    /// Values of a row, side by side.
+    fn stack(&mut self) {
+        let all: Vec<Id> = self.values.iter().copied().filter(|v| !self.p.node(*v).extent.has_cols()).collect();
+        if all.is_empty() {
+            return;
+        }
+        let first = self.p.outputs.len();
+        for k in 0..1 + self.r.below(4) {
+            let node = self.r.pick(&all);
+            let dtype = match self.options.differentiable {
+                Some(dtype) => dtype,
+                None => self.p.outputs.get(first).map_or(self.p.node(node).dtype, |o| o.dtype),
+            };
+            self.p.output(format!("s.{k}"), node, dtype);
+            if let Some(o) = self.p.outputs.last_mut() {
+                (o.extent, o.column) = (Extent::ROW, Some(k as u32));
+            }
+        }
+    }
+
     fn outputs(&mut self) {
+        if self.r.chance(1, 6) {
+            self.stack();
+        }
         let count = self.r.pick(&[1, 1, 1, 2, 3]);
         for k in 0..count {
             let late = !self.late.is_empty() && (k == 0 || self.r.chance(1, 2));

@@ -36,7 +36,8 @@ impl fmt::Display for Program {
             writeln!(f, "{id:?}: {} {:?} = {}", node.dtype, node.extent, self.line(id))?;
         }
         for o in &self.outputs {
-            writeln!(f, "output {}: {} {:?} = {:?}", o.name, o.dtype, o.extent, o.node)?;
+            let column = o.column.map_or(String::new(), |k| format!(" column {k}"));
+            writeln!(f, "output {}: {} {:?} = {:?}{column}", o.name, o.dtype, o.extent, o.node)?;
         }
         Ok(())
     }
@@ -62,6 +63,10 @@ fn over_name(over: Over) -> &'static str {
     }
 }
 
+fn read_over(name: &str) -> Option<Over> {
+    [Over::Cols, Over::Rows, Over::All].into_iter().find(|o| over_name(*o) == name)
+}
+
 const SCANS: [(ScanOp, &str); 4] =
     [(ScanOp::Sum, "sum"), (ScanOp::Prod, "prod"), (ScanOp::Max, "max"), (ScanOp::Affine, "affine")];
 
@@ -82,7 +87,10 @@ impl Program {
             Kind::Index(i) => format!("index {}", i.name()),
             Kind::Op(Op::Cast(d)) => format!("cast {d}"),
             Kind::Op(op) => op.name().to_string(),
-            Kind::Reduce(op, over) => format!("{} over {}", op.name(), over_name(over)),
+            Kind::Reduce(op, over) => match op.rank() {
+                Some(rank) => format!("{} {rank} over {}", op.name(), over_name(over)),
+                None => format!("{} over {}", op.name(), over_name(over)),
+            },
             Kind::Fold(k) => format!("fold {k}"),
             Kind::Scan(s) => {
                 let op = SCANS.iter().find(|(op, _)| *op == s.op).map_or("?", |(_, n)| n);
@@ -93,6 +101,7 @@ impl Program {
             Kind::Pick(k) => format!("pick {}", name(k, &inputs())),
             Kind::Rand => "rand".to_string(),
             Kind::Expand => "expand".to_string(),
+            Kind::Stack => "stack".to_string(),
         };
         for a in &node.args {
             // writing to a String cannot fail
@@ -132,7 +141,11 @@ fn read(lines: &[&str], at: &mut usize, part: bool) -> Result<Program, String> {
                     "input" => p.inputs.push(Input { name, dtype, extent: extent.ok_or_else(wrong)? }),
                     _ => {
                         let node = words.get(5).and_then(|w| read_id(w)).ok_or_else(wrong)?;
-                        p.outputs.push(Output { name, dtype, extent: extent.ok_or_else(wrong)?, node });
+                        let column = match words.get(6..8) {
+                            Some(["column", k]) => Some(k.parse().map_err(|_| wrong())?),
+                            _ => None,
+                        };
+                        p.outputs.push(Output { name, dtype, extent: extent.ok_or_else(wrong)?, node, column });
                     }
                 }
             }
@@ -195,10 +208,9 @@ fn read_value(p: &Program, words: &[&str]) -> Option<(Kind, Vec<Id>)> {
             reverse: flags.contains(&"reverse"),
             exclusive: flags.contains(&"exclusive"),
         }),
-        [op, "over", axes] => Kind::Reduce(
-            ReduceOp::LIST.into_iter().find(|r| r.name() == op)?,
-            [Over::Cols, Over::Rows, Over::All].into_iter().find(|o| over_name(*o) == axes)?,
-        ),
+        [op, "over", axes] => Kind::Reduce(ReduceOp::LIST.into_iter().find(|r| r.name() == op)?, read_over(axes)?),
+        ["top", rank, "over", axes] => Kind::Reduce(ReduceOp::Top(rank.parse().ok()?), read_over(axes)?),
+        ["argtop", rank, "over", axes] => Kind::Reduce(ReduceOp::ArgTop(rank.parse().ok()?), read_over(axes)?),
         [word] => match Op::ALL.into_iter().find(|o| !matches!(o, Op::Cast(_)) && o.name() == word) {
             Some(op) => Kind::Op(op),
             None => Kind::Const(read_number(word)?.to_bits()),
@@ -226,8 +238,14 @@ mod tests {
         let seed = p.int(DType::I64, -7);
         let u = p.rand(seed);
         let y = p.op(Op::Fma, &[u, eps, pick]);
+        let top = p.reduce(ReduceOp::Top(3), Over::Cols, s);
+        let at = p.reduce(ReduceOp::ArgTop(63), Over::Cols, s);
         p.output("a", r, DType::U32);
         p.output("b", y, DType::BF16);
+        p.output("c.0", top, DType::F32);
+        p.output("c.1", top, DType::F32);
+        (p.outputs[2].column, p.outputs[3].column) = (Some(0), Some(1));
+        p.output("d", at, DType::U32);
         let text = p.to_string();
         assert_eq!(Program::from_text(&text), Ok(p), "{text}");
     }

@@ -38,6 +38,12 @@ impl Program {
             return Err(faults); // the rest takes sound nodes for granted
         }
         let late = self.check_late(&mut faults);
+        let alike = |group: &[Output]| group.iter().all(|o| o.extent == Extent::ROW && o.dtype == group[0].dtype);
+        if self.tensors().any(|group| group[0].column.is_some() && !alike(group))
+            || self.columns().iter().zip(&self.outputs).any(|(c, o)| o.column.is_some_and(|k| k as usize != c.column))
+        {
+            faults.push(Fault { node: None, message: "outputs side by side are of one type and of extent row".into() });
+        }
         for o in &self.outputs {
             let wrong = if o.node.index() >= self.nodes.len() {
                 format!("output {} of a node that is not there", o.name)
@@ -106,6 +112,7 @@ impl Program {
                 if matches!(op, ReduceOp::Any | ReduceOp::All) {
                     expect(args[0].dtype == DType::Bool, "any and all reduce truth values")?;
                 }
+                expect(op.rank().is_none_or(|r| r < RANKS), "a rank that is too high")?;
                 let row_sum = op == ReduceOp::Sum && node.dtype.is_float();
                 expect(over == Over::Cols || row_sum, "only sums of floats go over rows")?;
                 extent(all.without(over.axes()))
@@ -138,6 +145,7 @@ impl Program {
                 expect(args[0].dtype == node.dtype, "an expansion changes no type")?;
                 extent(Extent::ELEM)
             }
+            Kind::Stack => Err("only a Formula has values side by side".into()),
         }
     }
 

@@ -150,7 +150,7 @@ pub(super) fn compute(
     };
     let terms = Terms::new(s, accs, work, sums);
     if terms.are_made_twice() {
-        return terms.accumulate(s, &col, &full, &mut |s, i| {
+        return terms.accumulate(s, &col, &full, &held, &mut |s, i| {
             let (site, given) = (site_at(s, i), given_at(s, i));
             s.lane_values(&work.roots, &site, &given)
         });
@@ -184,7 +184,7 @@ pub(super) fn compute(
             }
         }
     });
-    terms.accumulate(s, &col, &full, &mut |_, i| terms.values(i));
+    terms.accumulate(s, &col, &full, &held, &mut |_, i| terms.values(i));
     if outputs.is_empty() {
         return;
     }

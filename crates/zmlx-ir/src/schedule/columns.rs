@@ -178,7 +178,7 @@ pub(super) fn finish_all(
         let (from, step) = (s.e.widen(thread()), s.e.at(s.cfg.threads));
         s.counted("part", from, count.clone(), step, |s, at| {
             let value = Expr::Load(buffer, Box::new(at.clone()));
-            s.accumulate(&acc, &[value], &truth(true), &at);
+            s.accumulate(&acc, &[value], &truth(true), &at, None);
         });
         accs.push(acc);
     }

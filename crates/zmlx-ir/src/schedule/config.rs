@@ -80,6 +80,10 @@ pub(super) struct Facts {
     pub sum_bytes: u32,
     pub col_bytes: u32,
     pub scans: bool,
+    /// Ranks that are wanted of values of a row: of the one of which most are.
+    pub ranks: u32,
+    /// Columns of the widest tensor of values of a row.
+    width: u64,
     /// Walking along a row, is it read once, though exponentials of it are summed?
     pub one_pass: bool,
     pub elementwise: bool,
@@ -122,6 +126,8 @@ impl Facts {
         Facts {
             stages,
             scans: scans > 0,
+            ranks: p.ranks() as u32,
+            width: p.tensors().map(|group| group.len() as u64).max().unwrap_or(0),
             one_pass: scans == 0 && sums == 0 && is_one_pass(p),
             sums,
             inputs,
@@ -192,7 +198,7 @@ impl Chooser {
             cluster: 1,
             aside: false,
             dims: dims.clamp(1, ROW_DIMS) as u32,
-            wide: elements.max(rows.saturating_mul(cols)) >= WIDE,
+            wide: elements.max(rows.saturating_mul(cols.max(f.width))) >= WIDE,
         };
         if f.elementwise {
             // several loads under way, once all processors have enough to do without
@@ -237,7 +243,13 @@ impl Config {
         }
         // and as many beyond it: that many bytes hide what threads pay to meet. Scans, and terms of sums over rows, are
         // no smaller for being 16 bits wide
-        let most = if f.scans || f.sums > 0 { u64::from(16 / self.vector).clamp(1, 4) } else { most };
+        let most = match f.scans || f.sums > 0 {
+            true => u64::from(16 / self.vector).clamp(1, 4),
+            // lists of ranks meet in a warp without waiting, and are emptied once a row and not once a warp: of 1,024 f32 by 32
+            // threads about 1,250 integer instructions a row, by 64 about 1,550 (counted in sm_90 code, not timed)
+            false if f.ranks > 0 => 8,
+            false => most,
+        };
         // NVRTC 13.0 takes half the time for a gradient of 16,384 columns if 1,024 threads share them
         let enough = if f.sums > 0 { 1024 } else { 512 };
         while (WARP..enough).contains(&row_threads) && chunks > most * u64::from(row_threads) {
@@ -248,6 +260,8 @@ impl Config {
             // inputs of columns are read row by row if there is no room
             let mut registers = held * u64::from(self.vector * (f.bytes - f.col_bytes)).div_ceil(4);
             registers += u64::from(if f.sum_bytes > 0 { 2 * self.vector } else { 0 });
+            // lists of ranks: a thread's, and what was found
+            registers += 2 * u64::from(f.ranks) + 2 * (held * u64::from(self.vector)).min(f.ranks.into());
             let (table, least) = if f.sums > 0 { (&REGISTERS_OF_SUMS[..], 512) } else { (&REGISTERS[..], 128) };
             let room = table.iter().find(|r| t.max(least) <= r.0).map_or(0, |r| r.1);
             held <= 8 && registers <= u64::from(room)
@@ -276,9 +290,10 @@ impl Config {
         (elements * u64::from(f.sum_bytes) <= most).then_some(config)
     }
 
-    /// Rows that the registers of several blocks hold: as few blocks as do. Scans go from thread to thread in one block.
+    /// Rows that the registers of several blocks hold: as few blocks as do. Scans and ranks go from thread to thread in one
+    /// block.
     fn clustered(self, f: &Facts, chunks: u64, device: Device) -> Option<Config> {
-        if f.scans {
+        if f.scans || f.ranks > 0 {
             return None;
         }
         let sizes = (1..).map(|n| 1 << n).take_while(|n| *n <= device.cluster.min(CLUSTER));
@@ -297,7 +312,7 @@ impl Config {
         let config = self.looped(chunks);
         // each thread has some turns to make
         let worth = chunks >= 4 * u64::from(THREADS * cluster);
-        if f.scans || cluster <= 1 || !worth {
+        if f.scans || f.ranks > 0 || cluster <= 1 || !worth {
             return config;
         }
         Config { cluster, ..config.looped_by_block() }
@@ -308,7 +323,13 @@ impl Config {
     /// rows of 65,536 bf16: softmax, log_softmax, rms_norm, layer_norm; 2026-11-28).
     fn is_crowded(&self, f: &Facts) -> bool {
         let packed = f.bytes <= 2 && self.vector == 8;
-        packed && f.sums == 0 && !f.scans && self.cluster == 1 && self.threads == THREADS && self.chunks == 8
+        packed
+            && f.sums == 0
+            && !f.scans
+            && f.ranks == 0
+            && self.cluster == 1
+            && self.threads == THREADS
+            && self.chunks == 8
     }
 
     /// Rows that are walked along by the largest block.

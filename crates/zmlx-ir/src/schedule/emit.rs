@@ -30,15 +30,7 @@ impl Emit {
 
     /// A name like this one that nothing else has.
     pub fn unique(&mut self, like: &str) -> String {
-        let fits = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' };
-        let mut name: String = like.chars().map(fits).collect();
-        name = name.trim_matches('_').into();
-        if let Some(first) = name.chars().next().filter(char::is_ascii_uppercase) {
-            name.replace_range(..1, &first.to_ascii_lowercase().to_string());
-        }
-        if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
-            name.insert(0, 'v');
-        }
+        let name = name_like(like);
         let mut candidate = name.clone();
         let mut n = 1;
         while !self.names.insert(candidate.clone()) {
@@ -78,7 +70,7 @@ impl Emit {
     /// The launch argument with this role; fields of one role are one.
     pub fn field(&mut self, name: &str, dtype: DType, role: Role) -> Expr {
         let k = self.kernel.fields.iter().position(|f| f.role == role).unwrap_or_else(|| {
-            let mut name = name.to_string();
+            let mut name = name_like(name);
             while self.kernel.fields.iter().any(|f| f.name == name) {
                 name.push('x');
             }
@@ -161,6 +153,20 @@ impl Emit {
     pub fn as_value(&self, e: Expr) -> Expr {
         if self.wide { e } else { Expr::Op(Op::Cast(DType::I64), vec![e]) }
     }
+}
+
+/// What a text may call something of this name.
+fn name_like(like: &str) -> String {
+    let fits = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' };
+    let mut name: String = like.chars().map(fits).collect();
+    name = name.trim_matches('_').into();
+    if let Some(first) = name.chars().next().filter(char::is_ascii_uppercase) {
+        name.replace_range(..1, &first.to_ascii_lowercase().to_string());
+    }
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
+        name.insert(0, 'v');
+    }
+    name
 }
 
 pub(super) fn thread() -> Expr {

@@ -118,7 +118,7 @@ impl Lower<'_> {
                 Expr::Rand(Box::new((seed, index)))
             }
             // a reduction's value is known before anyone asks for it
-            Kind::Expand | Kind::Reduce(..) | Kind::Fold(_) | Kind::Scan(_) => first(&mut args),
+            Kind::Expand | Kind::Reduce(..) | Kind::Fold(_) | Kind::Scan(_) | Kind::Stack => first(&mut args),
         }
     }
 

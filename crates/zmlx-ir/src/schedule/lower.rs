@@ -108,7 +108,15 @@ impl<'p> Lower<'p> {
         }
         for (slot, o) in p.outputs.iter().enumerate() {
             let source = self.part.outputs[slot];
-            let buffer = if writes(slot) { self.buffer(&o.name, source, o.dtype, true) } else { u32::MAX };
+            let buffer = match self.tensors.last() {
+                Some(before) if o.column.is_some_and(|k| k > 0) => before.buffer,
+                _ if writes(slot) => {
+                    // of outputs side by side without the number of the column
+                    let name = o.name.split('.').next().unwrap_or_default();
+                    self.buffer(name, source, o.dtype, true)
+                }
+                _ => u32::MAX,
+            };
             self.tensors.push(Tensor::new(&o.name, source, buffer, o.dtype, o.extent));
         }
         // what is not read or written takes no part; its name stays

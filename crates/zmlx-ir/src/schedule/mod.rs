@@ -18,6 +18,7 @@
 //! | chunk, walk | one chunk of a row: read, computed, written; the tiles of a row with scans             |
 //! | terms       | the elements of a chunk on their way into accumulators                                 |
 //! | reduce      | accumulators, combined among the threads of a row                                      |
+//! | top         | the largest of a row, in order                                                         |
 //! | online      | sums of exponentials beside the maximum that they are relative to: one pass            |
 //! | scan        | running sums along a row                                                               |
 //! | columns     | sums over the rows: partial sums in registers, then a second kernel                    |
@@ -47,6 +48,7 @@ mod space;
 mod stage;
 mod tensor;
 mod terms;
+mod top;
 mod walk;
 
 pub use config::{Chooser, Config, Strategy};
@@ -95,7 +97,7 @@ pub struct Step {
 pub enum Source {
     /// An input of the Program: the address of its first element.
     Input(u32),
-    /// An output of the Program: contiguous, on a boundary of 16 bytes.
+    /// A tensor of outputs of the Program (`Program::tensors`): contiguous, on a boundary of 16 bytes.
     Output(u32),
     /// One of [`Schedule::scratch`], on a boundary of 16 bytes.
     Scratch(u32),

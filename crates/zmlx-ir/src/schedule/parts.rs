@@ -32,7 +32,7 @@ impl Parts {
         self.name = p.name.clone();
         let half = p.is_half();
         let mut inputs: Vec<Source> = (0..p.inputs.len() as u32).map(Source::Input).collect();
-        let outputs: Vec<Source> = (0..p.outputs.len() as u32).map(Source::Output).collect();
+        let outputs: Vec<Source> = p.columns().iter().map(|c| Source::Output(c.tensor as u32)).collect();
         let Some(Split { once, slots, reads_rows, rest }) = p.split() else {
             return self.part(&Part { program: p, inputs, outputs, rows_uniform: None, one_row: false, half }, cfg);
         };
@@ -70,10 +70,11 @@ impl Parts {
     fn part(&mut self, part: &Part<'_>, cfg: &Config) -> Result<(), Unsupported> {
         let scan = all_scans(part.program).first().map(|s| s.0);
         let along = matches!(cfg.strategy, Strategy::Resident | Strategy::Looped) && cfg.threads == cfg.row_threads;
-        if cfg.cluster > 1 && (!along || scan.is_some()) {
+        let ranks = part.program.ranks() > 0;
+        if cfg.cluster > 1 && (!along || ranks || scan.is_some()) {
             let probe = Lower::new(part, cfg, "probe");
             let id = scan.or(part.program.outputs.first().map(|o| o.node)).unwrap_or(Id(0));
-            return probe.unsupported("a cluster of blocks for other than a row without scans,", id);
+            return probe.unsupported("a cluster of blocks for other than a row without scans and ranks,", id);
         }
         match cfg.strategy {
             Strategy::Elementwise if part.program.outputs.iter().all(|o| o.extent == Extent::ELEM) => {

@@ -5,7 +5,7 @@
 //! Sums are in the type of their values, in an order that depends on the configuration alone. Which of +0 and −0 a
 //! maximum of both is depends on it too.
 
-use super::{emit::*, lane::select, lower::Lower, online::Online};
+use super::{emit::*, lane::select, lower::Lower, online::Online, top::Ranks};
 use crate::{
     DType, Op, Program,
     kernel::{Arith, Expr, Place, Shuffle, Stmt, VarId, WARP},
@@ -13,17 +13,19 @@ use crate::{
 };
 
 /// No column: the index of an empty argmax.
-const NONE: i64 = u32::MAX as i64;
+pub(super) const NONE: i64 = u32::MAX as i64;
 
 /// How two accumulated values become one.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Join {
+pub(super) enum Join {
     /// An op of the table.
     Op(Op),
     /// The better value (by this comparison) and its column.
     Arg(Op),
     /// A custom monoid.
     Fold(u32),
+    /// The largest so many, in order.
+    Top(Ranks),
     /// A sum of exponentials relative to the largest so far, and that.
     Exp(Online),
 }
@@ -32,13 +34,14 @@ enum Join {
 #[derive(Clone, Debug)]
 pub(super) struct Acc {
     pub id: Id,
-    join: Join,
-    dtype: DType,
-    /// The value; for argmax and argmin the column too, for sums of exponentials the maximum.
-    vars: Vec<VarId>,
-    identity: Expr,
+    pub(super) join: Join,
+    pub(super) dtype: DType,
+    /// The value; for argmax and argmin the column too, for sums of exponentials the maximum; of ranks
+    /// the lists of both.
+    pub(super) vars: Vec<VarId>,
+    pub(super) identity: Expr,
     /// What the exponentials of a chunk are relative to.
-    base: Option<VarId>,
+    pub(super) base: Option<VarId>,
 }
 
 impl Acc {
@@ -52,6 +55,9 @@ impl Lower<'_> {
     /// Declares the accumulator of a reduction.
     pub fn accumulator(&mut self, id: Id) -> Acc {
         let node = self.p.node(id);
+        if let Some(ranks) = self.ranks(id) {
+            return self.top(id, ranks);
+        }
         let dtype = node.args.first().map_or(node.dtype, |a| self.p.node(*a).dtype);
         let (join, identity, name) = match node.kind {
             Kind::Fold(k) => (Join::Fold(k), constant(node.dtype, self.p.folds[k as usize].init), "fold"),
@@ -74,10 +80,12 @@ impl Lower<'_> {
         Acc { id, join, dtype, vars, identity, base }
     }
 
-    /// Takes an element in. Elements that are not `inside` change nothing.
-    pub fn accumulate(&mut self, acc: &Acc, values: &[Expr], inside: &Expr, col: &Expr) {
+    /// Takes an element in. Elements that are not `inside` change nothing. `place` is how many came before at most, if that
+    /// is known.
+    pub fn accumulate(&mut self, acc: &Acc, values: &[Expr], inside: &Expr, col: &Expr, place: Option<&Expr>) {
         let own = Expr::Var(acc.vars[0]);
         match acc.join {
+            Join::Top(ranks) => self.insert(acc, ranks, &values[0], inside, col, place),
             Join::Op(o) => {
                 let value = select(inside.clone(), values[0].clone(), acc.identity.clone());
                 self.e.set(acc.vars[0], meet(o, acc.dtype, own, value));
@@ -130,6 +138,8 @@ impl Lower<'_> {
     fn join(&mut self, acc: &Acc, other: &[Expr], before: Option<Expr>) {
         let own = Expr::Var(acc.vars[0]);
         match acc.join {
+            // those of other threads come in by the list
+            Join::Top(_) => {}
             Join::Op(o) => self.e.set(acc.vars[0], meet(o, acc.dtype, own, other[0].clone())),
             Join::Arg(_) => {
                 let own_col = Expr::Var(acc.vars[1]);
@@ -195,8 +205,16 @@ impl Lower<'_> {
     }
 
     /// Combines accumulators among `group` threads (a power of two) that follow one another from a multiple of
-    /// `group` on. True if that took a barrier.
-    pub fn across(&mut self, accs: &[Acc], group: u32) -> bool {
+    /// `group` on. Gives the number of barriers that it took.
+    pub fn across(&mut self, accs: &[Acc], group: u32) -> u32 {
+        let (tops, others): (Vec<&Acc>, Vec<&Acc>) = accs.iter().partition(|a| matches!(a.join, Join::Top(_)));
+        let barriers: u32 = tops.into_iter().map(|acc| self.rank_across(acc, group)).sum();
+        let others: Vec<Acc> = others.into_iter().cloned().collect();
+        barriers + if others.is_empty() { 0 } else { u32::from(self.values_across(&others, group)) }
+    }
+
+    /// The same of accumulators of one value. True if that took a barrier.
+    fn values_across(&mut self, accs: &[Acc], group: u32) -> bool {
         let width = group.min(WARP);
         let mut distance = width / 2;
         while distance > 0 {
@@ -297,7 +315,19 @@ impl Lower<'_> {
         self.e.push(Stmt::For { var, from: int(1), to, step: int(1), unroll: true, body });
     }
 
-    /// The result.
+    /// The results: of a reduction one, and the maximum that it carries; of ranks each that is asked for.
+    pub fn results(&mut self, acc: &Acc) -> Vec<(Id, Expr)> {
+        if let Join::Top(ranks) = acc.join {
+            return self.ranked(acc, ranks);
+        }
+        let mut results = vec![(acc.id, self.result(acc))];
+        if let Some(max) = acc.carries() {
+            results.push((max, self.max_so_far(acc)));
+        }
+        results
+    }
+
+    /// The result of a reduction that has one.
     pub fn result(&mut self, acc: &Acc) -> Expr {
         match acc.join {
             Join::Arg(_) => {
@@ -338,7 +368,7 @@ fn finite_or_zero(dtype: DType, max: Expr) -> Expr {
     op(Op::Select, [is_finite(dtype, max.clone()), max, constant(dtype, 0.0)])
 }
 
-fn equal_op(a: Expr, b: Expr) -> Expr {
+pub(super) fn equal_op(a: Expr, b: Expr) -> Expr {
     op(Op::Eq, [a, b])
 }
 
@@ -355,6 +385,8 @@ fn join_of(op: ReduceOp, dtype: DType) -> (Join, Expr) {
         ReduceOp::All => Join::Op(Op::And),
         ReduceOp::ArgMax => Join::Arg(Op::Gt),
         ReduceOp::ArgMin => Join::Arg(Op::Lt),
+        // by its own accumulator
+        ReduceOp::Top(_) | ReduceOp::ArgTop(_) => Join::Op(Op::Max),
     };
     (join, constant(dtype, op.identity(dtype)))
 }

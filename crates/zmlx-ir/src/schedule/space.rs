@@ -47,7 +47,7 @@ impl Chooser {
             }
         }
         let powers = |from: u32, to: u32| (from.ilog2()..=to.ilog2()).map(|n| 1u32 << n).collect::<Vec<_>>();
-        let shared = f.stages && !f.scans && chunks * u64::from(base.vector) >= SHARED_ROW;
+        let shared = f.stages && !f.scans && f.ranks == 0 && chunks * u64::from(base.vector) >= SHARED_ROW;
         let clusters = powers(1, if shared { g.device.cluster.clamp(1, CLUSTER) } else { 1 });
         let per_row = |from: u32| pairs(&powers(from, 1024), &BLOCKS);
         if f.stages {

@@ -21,7 +21,8 @@ impl Rows<'_> {
         let lanes = self.s.cfg.vector * self.s.cfg.chunks;
         let scans: Vec<Id> = std::mem::take(&mut work.held_scans);
         work.scans = scans.into_iter().filter_map(|id| self.s.running(id, lanes)).collect();
-        let accs: Vec<Acc> = work.reductions.iter().map(|id| self.s.accumulator(*id)).collect();
+        let begins: Vec<Id> = work.reductions.iter().copied().filter(|id| self.s.begins(*id)).collect();
+        let accs: Vec<Acc> = begins.into_iter().map(|id| self.s.accumulator(id)).collect();
         // a maximum that a sum of exponentials carries is not found twice
         let carried: Vec<Id> = accs.iter().filter_map(Acc::carries).collect();
         let accs: Vec<Acc> = accs.into_iter().filter(|a| !carried.contains(&a.id)).collect();
@@ -36,8 +37,8 @@ impl Rows<'_> {
         for (id, var) in &work.kept {
             self.s.held[id.index()] = Some(*var);
         }
-        if !accs.is_empty() && self.s.across(&accs, self.s.cfg.row_threads) {
-            self.barriers += 1;
+        if !accs.is_empty() {
+            self.barriers += self.s.across(&accs, self.s.cfg.row_threads);
         }
         if !accs.is_empty() && self.s.cfg.cluster > 1 {
             self.s.among_blocks(&accs);
@@ -47,10 +48,8 @@ impl Rows<'_> {
             }
         }
         for acc in &accs {
-            let result = self.s.result(acc);
-            self.s.known[acc.id.index()] = Some(result);
-            if let Some(max) = acc.carries() {
-                self.s.known[max.index()] = Some(self.s.max_so_far(acc));
+            for (id, result) in self.s.results(acc) {
+                self.s.known[id.index()] = Some(result);
             }
         }
         let lane = self.lane.clone();
@@ -117,8 +116,10 @@ impl Rows<'_> {
         let first = if s.cfg.row_threads == 1 { truth(true) } else { equal(self.lane.clone(), int(0)) };
         let condition = and(first, s.row_lives.clone());
         s.when(condition, |s| {
+            let columns = s.p.columns();
             for (k, id) in stores {
-                let at = s.row.clone();
+                let first = mul(s.row.clone(), s.e.at(columns[k].width as u32));
+                let at = add(first, s.e.at(columns[k].column as u32));
                 let value = s.stored(k, s.known_value(id));
                 s.e.push(Stmt::Store(s.tensors[inputs + k].buffer, at, value));
             }
@@ -136,7 +137,7 @@ impl Rows<'_> {
             let mine = and(first, self.s.row_lives.clone());
             let value = self.s.known_value(arg);
             let zero = self.s.e.at(0);
-            self.s.accumulate(&acc, &[value], &mine, &zero);
+            self.s.accumulate(&acc, &[value], &mine, &zero, None);
         }
     }
 

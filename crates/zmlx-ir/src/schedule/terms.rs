@@ -66,12 +66,13 @@ impl Terms {
         arrays.map(|(id, var)| (*id, Expr::Lane(*var, Box::new(i.clone())))).collect()
     }
 
-    /// Takes the chunk in that starts at `col`.
+    /// Takes the chunk in that starts at `col`; `held` is its place among those of the thread, of a row that is held.
     pub fn accumulate<'p>(
         &self,
         s: &mut Lower<'p>,
         col: &Expr,
         full: &Expr,
+        held: &Expr,
         values: &mut dyn FnMut(&mut Lower<'p>, &Expr) -> HashMap<Id, Expr>,
     ) {
         if self.rows.is_empty() && self.all.is_empty() {
@@ -92,7 +93,8 @@ impl Terms {
             }
             s.unrolled("i", s.cfg.vector, |s, i| {
                 let values = values(s, &i);
-                self.take(s, &add(col.clone(), s.e.widen(i.clone())), &values, asks);
+                let place = s.resident().then(|| add(held.clone(), i.clone()));
+                self.take(s, &add(col.clone(), s.e.widen(i.clone())), place.as_ref(), &values, asks);
             });
             s.e.close()
         });
@@ -100,7 +102,7 @@ impl Terms {
     }
 
     /// Takes an element in; `asks` whether its column exists.
-    fn take(&self, s: &mut Lower<'_>, col: &Expr, values: &HashMap<Id, Expr>, asks: bool) {
+    fn take(&self, s: &mut Lower<'_>, col: &Expr, place: Option<&Expr>, values: &HashMap<Id, Expr>, asks: bool) {
         let (mut inside, mut counts) = (truth(true), truth(true));
         if asks {
             inside = s.inside(col.clone());
@@ -110,7 +112,7 @@ impl Terms {
         for (accs, inside) in [(&self.rows, inside), (&self.all, counts)] {
             for acc in accs {
                 let args: Vec<Expr> = s.terms(acc.id).iter().map(|a| values[a].clone()).collect();
-                s.accumulate(acc, &args, &inside, col);
+                s.accumulate(acc, &args, &inside, col, place);
             }
         }
     }

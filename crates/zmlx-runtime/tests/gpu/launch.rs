@@ -96,11 +96,8 @@ pub fn run(unit: &Unit, schedule: &Schedule, case: &Case, order: Order) -> Resul
         device: Device { processors: 3, cluster: 8, ..Device::default() },
     };
     schedule.admits(&geometry).map_err(|(what, most, got)| format!("{got} {what}, at most {most}"))?;
-    let length = |k: usize| {
-        let o = &case.program.outputs[k];
-        o.extent.len(rows, cols) * o.dtype.size_bytes()
-    };
-    let mut outputs: Vec<Bytes> = (0..case.program.outputs.len()).map(|k| Bytes::poisoned(length(k))).collect();
+    let memory = case.program.stored().map(|o| Bytes::poisoned(o.len(rows, cols) * o.dtype.size_bytes()));
+    let mut outputs: Vec<Bytes> = memory.collect();
     let of = |k: usize| schedule.scratch_len(k, &geometry) as usize * schedule.scratch[k].dtype.size_bytes();
     let mut scratch: Vec<Bytes> = (0..schedule.scratch.len()).map(|k| Bytes::poisoned(of(k))).collect();
     let mut flag = 0i32;
@@ -130,7 +127,7 @@ pub fn run(unit: &Unit, schedule: &Schedule, case: &Case, order: Order) -> Resul
             }
         }
     }
-    let outputs = outputs.iter().zip(&case.program.outputs).map(|(b, o)| buffer(o.dtype, &b.data));
+    let outputs = outputs.iter().zip(case.program.stored()).map(|(b, o)| buffer(o.dtype, &b.data));
     Ok(Run { outputs: outputs.collect(), flag: flag == 1 })
 }
 

@@ -151,7 +151,9 @@ impl Case {
 
     pub fn oracle(&self) -> Result<Vec<Data>, oracle::OracleError> {
         let data: Vec<Data> = (0..self.tensors.len()).map(|k| self.data(k)).collect();
-        oracle::evaluate(&self.program, self.rows(), self.cols, &data, &self.uniforms, Precision::Bounded)
+        let (p, rows, cols) = (&self.program, self.rows(), self.cols);
+        let outputs = oracle::evaluate(p, rows, cols, &data, &self.uniforms, Precision::Bounded)?;
+        Ok(oracle::side_by_side(p, &outputs))
     }
 
     /// Compares the executor with the oracle.

@@ -192,8 +192,8 @@ impl Kernels {
         let mut results: SmallVec<[CudaStorageSlice; 4]> = SmallVec::new();
         let mut outputs: SmallVec<[u64; 4]> = SmallVec::new();
         let mut empty = true;
-        for o in &call.program.outputs {
-            let n = o.extent.len(rows, call.cols);
+        for o in call.program.stored() {
+            let n = o.len(rows, call.cols);
             empty &= n == 0;
             let (memory, address) = allocate(o.dtype, n, device, &stream)?;
             if super::poisons() {

@@ -83,8 +83,8 @@ impl Kernels {
         }
         let rows = call.row_dims.iter().product();
         let mut outputs: SmallVec<[(Arc<Buffer>, usize, DType); 4]> = SmallVec::new();
-        for o in &call.program.outputs {
-            let n = o.extent.len(rows, call.cols);
+        for o in call.program.stored() {
+            let n = o.len(rows, call.cols);
             outputs.push((allocate(o.dtype, n, device)?, n, o.dtype));
         }
         if outputs.iter().any(|(_, n, _)| *n > 0) {

@@ -65,6 +65,8 @@ pub mod sum;
 pub mod swiglu;
 pub mod swiglu_int8;
 pub mod tanh;
+pub mod top_k;
+pub mod top_k_gating;
 pub mod unpack_bits;
 pub mod var;
 
@@ -134,6 +136,8 @@ pub static ENTRIES: &[&Entry] = &[
     &swiglu::ENTRY,
     &swiglu_int8::ENTRY,
     &tanh::ENTRY,
+    &top_k::ENTRY,
+    &top_k_gating::ENTRY,
     &unpack_bits::ENTRY,
     &var::ENTRY,
 ];

@@ -8,7 +8,7 @@ use crate::{
 use candle_core::Tensor;
 use zmlx_ir::{
     DType, Program,
-    program::oracle::{Data, Precision, evaluate},
+    program::oracle::{Data, Precision, evaluate, side_by_side},
 };
 
 /// Compares these rows of results (or, with cotangents, of gradients) with the oracle's. None if they are right.
@@ -27,6 +27,7 @@ pub fn sampled(
         return Err(Error::argument(entry.name, "rows beside the oracle", "arguments that have rows", "one without"));
     }
     let (forward, backward) = programs(entry, dtype)?;
+    let widths: Vec<usize> = forward.stored().map(|o| o.width).collect();
     let program: Program = match (cotangents, backward) {
         (None, _) => forward,
         (Some(_), Some(backward)) => backward,
@@ -37,11 +38,18 @@ pub fn sampled(
     let mut report = Report::new(entry, dtype);
     for &row in rows {
         let part = |t: &Tensor| -> Result<Vec<f64>> { case::flat(&t.narrow(0, row, 1)?) };
-        let all = inputs.iter().copied().chain(cotangents.into_iter().flatten().copied());
-        let data = all.zip(&program.inputs).map(|(t, i)| Ok(case::data(&part(t)?, i.dtype)));
-        let data: Vec<Data> = data.collect::<Result<_>>()?;
+        let mut values: Vec<Vec<f64>> = inputs.iter().map(|t| part(t)).collect::<Result<_>>()?;
+        for (t, width) in cotangents.into_iter().flatten().zip(&widths) {
+            match width {
+                1 => values.push(part(t)?),
+                // one row of values side by side
+                _ => values.extend(part(t)?.into_iter().map(|v| vec![v])),
+            }
+        }
+        let data: Vec<Data> = values.iter().zip(&program.inputs).map(|(v, i)| case::data(v, i.dtype)).collect();
         let want = evaluate(&program, 1, cols, &data, &uniforms, Precision::Bounded)
             .map_err(|e| Error::internal(&e.to_string()))?;
+        let want = side_by_side(&program, &want);
         for (k, (g, w)) in got.iter().zip(&want).enumerate() {
             case::compare(&mut report, &format!("result {k}, row {row}"), &part(g)?, w);
         }

@@ -6,7 +6,8 @@ use crate::{
     program::ReduceOp,
 };
 
-/// A value and the bound on its error; an integer whose bound is not 0 is not known.
+/// A value and the bound on its error. Integers whose bound is not 0 are not known: what follows from them by integer
+/// arithmetic has no bound, as a float or as a result they have theirs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Num {
     pub v: f64,
@@ -95,12 +96,42 @@ pub(super) fn arg(op: ReduceOp, from: DType, v: &[Num]) -> Num {
             best = i;
         }
     }
-    let close = |x: &Num| {
-        let (gap, error) = ((x.v - v[best].v).abs(), x.e + v[best].e);
-        error > 0.0 && (gap <= error || gap.is_nan() || error.is_nan())
-    };
-    let sure = !v.iter().enumerate().any(|(i, x)| i != best && close(x));
+    let sure = !v.iter().enumerate().any(|(i, x)| i != best && are_close(x, &v[best]));
     int(best as i64, sure)
+}
+
+/// The value of this rank, and its position. It lies between the values of this rank of all lower and of all upper ends.
+pub(super) fn top(rank: u8, from: DType, v: &[Num]) -> Option<(Num, Num)> {
+    let before = |a: &usize, b: &usize| {
+        let (x, y) = (&v[*a], &v[*b]);
+        let by_size = if from.is_float() {
+            y.v.is_nan().cmp(&x.v.is_nan()).then(y.v.partial_cmp(&x.v).unwrap_or(std::cmp::Ordering::Equal))
+        } else {
+            y.i.cmp(&x.i)
+        };
+        by_size.then(a.cmp(b))
+    };
+    let mut order: Vec<usize> = (0..v.len()).collect();
+    order.sort_by(before);
+    let at = *order.get(usize::from(rank))?;
+    let nan = v.iter().any(|x| x.v.is_nan());
+    let end = |sign: f64| {
+        let mut ends: Vec<f64> = v.iter().map(|x| x.v + sign * x.e).collect();
+        ends.sort_by(|a, b| b.total_cmp(a));
+        (ends[usize::from(rank)] - v[at].v).abs()
+    };
+    let e = match v.iter().map(|x| x.e).fold(0.0, f64::max) {
+        most if most == 0.0 || nan || !v[at].v.is_finite() => most,
+        _ => end(1.0).max(end(-1.0)),
+    };
+    let sure = !v.iter().enumerate().any(|(i, x)| i != at && are_close(x, &v[at]));
+    Some((if from.is_float() { float(v[at].v, e) } else { int(v[at].i, e == 0.0) }, int(at as i64, sure)))
+}
+
+/// May errors have turned their order?
+fn are_close(a: &Num, b: &Num) -> bool {
+    let (gap, error) = ((a.v - b.v).abs(), a.e + b.e);
+    error > 0.0 && (gap <= error || gap.is_nan() || error.is_nan())
 }
 
 pub(super) fn predicate(op: Op, a: &[Num]) -> Num {

@@ -105,6 +105,14 @@ impl Writer<'_> {
                 }
             }
             Expr::Shuffle(by, width, e) => self.shuffle(*by, *width, e),
+            Expr::Order(e) => {
+                let value = self.top(e);
+                self.function("order", self.k.dtype(e), &[value])
+            }
+            Expr::Unorder(key) => {
+                let value = self.top(key);
+                self.function("unorder", self.k.dtype(e), &[value])
+            }
             Expr::Rand(ab) => {
                 self.needs.insert(Need::Rand);
                 format!("rand_unit({}, {})", self.top(&ab.0), self.top(&ab.1))

@@ -120,6 +120,8 @@ fn function(n: Need, d: &Dialect) -> String {
                 ("max", true) => "return a >= b || a != a ? a : b;",
                 ("min", false) => "return a <= b ? a : b;",
                 ("max", false) => "return a >= b ? a : b;",
+                ("order", _) if t == DType::F32 => return expand(ORDER, t, d),
+                ("unorder", _) if t == DType::F32 => return expand(UNORDER, t, d),
                 ("remote", _) => return expand(&own(d, name).replace("$name", &format!("{name}_{t}")), t, d),
                 _ => return expand(&own(d, &format!("{name}_{t}")), t, d),
             };
@@ -249,6 +251,20 @@ const $T t = $abs(x), s = x * x;
     r = $fma(r, s, -3.76125336e-1f);
     r = $fma(r, s, 1.28379166e-1f);
     return $fma(r, x, x);";
+
+/// Adding +0 makes one zero of both; negative numbers have their order turned round.
+const ORDER: &str = "\
+$fnint order_f32(float x) {
+    const int bits = (int)$as_u32(x + 0.0f);
+    return x != x ? 2147483647 : bits ^ ((bits >> 31) & 2147483647);
+}
+";
+
+const UNORDER: &str = "\
+$fnfloat unorder_f32(int x) {
+    return $as_f32(($u32)(x ^ ((x >> 31) & 2147483647)));
+}
+";
 
 fn saturate(from: DType, to: DType, d: &Dialect) -> String {
     let (lo, hi) = to.int_range();

@@ -141,8 +141,8 @@ impl Sums {
 pub fn run(kernel: &Kernel, launch: &Launch<'_>, outputs: &mut Buffers) -> Result<(), Error> {
     let (rows, cols) = (launch.rows(), launch.cols);
     let mut addresses = Few::new();
-    for (dtype, extent) in &kernel.outputs {
-        let (buffer, address) = allocate(*dtype, extent.len(rows, cols));
+    for o in &kernel.outputs {
+        let (buffer, address) = allocate(o.dtype, o.len(rows, cols));
         outputs.push(buffer);
         addresses.push(address);
     }
@@ -153,7 +153,7 @@ pub fn run(kernel: &Kernel, launch: &Launch<'_>, outputs: &mut Buffers) -> Resul
         Some(plan) if split => plan,
         _ => &kernel.plan,
     };
-    let bytes: usize = kernel.outputs.iter().map(|(dtype, extent)| extent.len(rows, cols) * dtype.size_bytes()).sum();
+    let bytes: usize = kernel.outputs.iter().map(|o| o.len(rows, cols) * o.dtype.size_bytes()).sum();
     let streams = bytes >= stream::LEAST_BYTES;
     let run = Run { kernel, plan, launch, addresses: &addresses, rows, cols, streams };
     let block = split.then_some(longest);
@@ -178,8 +178,8 @@ pub fn run_few(kernel: &Kernel, inputs: &[Slice<'_>], uniforms: &[Scalar], count
     let mut outputs = Buffers::new();
     let mut addresses = Few::new();
     let mut windows: Few<Window<'_>> = Few::new();
-    for (dtype, _) in &kernel.outputs {
-        let (buffer, address) = allocate(*dtype, count);
+    for o in &kernel.outputs {
+        let (buffer, address) = allocate(o.dtype, count);
         outputs.push(buffer);
         addresses.push(address);
         // SAFETY: nobody else writes, and the buffer outlives the window.
@@ -347,10 +347,10 @@ impl Run<'_> {
         if together > 1 {
             local.wide_rows.reserve(&plan.row, tile);
         }
-        let windows = self.addresses.iter().zip(&self.kernel.outputs).map(|(a, (_, extent))| {
-            let range = match (extent.has_rows(), extent.has_cols()) {
+        let windows = self.addresses.iter().zip(&self.kernel.outputs).map(|(a, o)| {
+            let range = match (o.extent.has_rows(), o.extent.has_cols()) {
                 (true, true) => range.start * cols..range.end * cols,
-                (true, false) => range.clone(),
+                (true, false) => range.start * o.width..range.end * o.width,
                 _ => 0..0,
             };
             // SAFETY: groups are disjoint ranges of rows.
@@ -456,9 +456,9 @@ impl Run<'_> {
         let blocks = cols.div_ceil(block);
         let mut total = Sums::new(plan, cols);
         for pass in &plan.passes {
-            let windows = self.addresses.iter().zip(&self.kernel.outputs).map(|(a, (_, extent))| {
+            let windows = self.addresses.iter().zip(&self.kernel.outputs).map(|(a, o)| {
                 // SAFETY: no block is running, and blocks do not touch outputs without columns.
-                unsafe { a.window(if *extent == Extent::ROW { 0..rows } else { 0..0 }) }
+                unsafe { a.window(if o.extent == Extent::ROW { 0..rows * o.width } else { 0..0 }) }
             });
             let mut windows: Few<Window<'_>> = windows.collect();
             let mut env =
@@ -480,8 +480,8 @@ impl Run<'_> {
                     }
                     start_accumulators(local, &pass.tiles, rows);
                     let mut sums = Sums::new(plan, end - first);
-                    let windows = self.addresses.iter().zip(&self.kernel.outputs).map(|(a, (_, extent))| {
-                        let range = if *extent == Extent::ELEM { row * cols + first..row * cols + end } else { 0..0 };
+                    let windows = self.addresses.iter().zip(&self.kernel.outputs).map(|(a, o)| {
+                        let range = if o.extent == Extent::ELEM { row * cols + first..row * cols + end } else { 0..0 };
                         // SAFETY: blocks are disjoint ranges of one row.
                         unsafe { a.window(range) }
                     });
@@ -498,8 +498,10 @@ impl Run<'_> {
             let items = rows * blocks;
             let merge = |main: &mut Local, total: &mut Sums, (row, first, accs, sums): (usize, usize, _, Sums)| {
                 for step in &pass.tiles {
-                    if let Step::Reduce { op, acc, .. } = step {
-                        main.accs.merge(*acc as usize, *op, row, &accs, row);
+                    match step {
+                        Step::Reduce { op, acc, .. } => main.accs.merge(*acc as usize, *op, row, &accs, row),
+                        Step::Top { acc, .. } => main.accs.list(*acc).merge(row, accs.lists(*acc)),
+                        _ => {}
                     }
                 }
                 for (t, s) in total.rows.iter_mut().zip(&sums.rows) {
@@ -540,20 +542,27 @@ fn add_up<'s, T: Lane + super::exec::OutLane>(out: &mut [T], mut parts: impl Ite
 
 fn start_accumulators(local: &mut Local, steps: &[Step], rows: usize) {
     for step in steps {
-        if let Step::Reduce { op, dtype, acc, .. } = step {
-            local.accs.start(*acc as usize, *op, *dtype, rows);
+        match step {
+            Step::Reduce { op, dtype, acc, .. } => local.accs.start(*acc as usize, *op, *dtype, rows),
+            Step::Top { acc, ranks, .. } => local.accs.list(*acc).start(*ranks, rows),
+            _ => {}
         }
     }
 }
 
 fn finish_accumulators(local: &mut Local, steps: &[Step], rows: usize) {
     for step in steps {
+        if let Step::Top { dtype, acc, outs, .. } = step {
+            for (op, reg) in outs {
+                with_lane!(if op.is_column() { DType::U32 } else { *dtype }, T => {
+                    let mut lanes = local.rows.take::<T>(*reg);
+                    local.accs.lists(*acc).finish(*op, *dtype, &mut lanes[..rows]);
+                    local.rows.put(*reg, lanes);
+                });
+            }
+        }
         let Step::Reduce { op, dtype, acc, out: Place::Row(reg), .. } = *step else { continue };
-        let lane = if matches!(op, zmlx_ir::program::ReduceOp::ArgMax | zmlx_ir::program::ReduceOp::ArgMin) {
-            DType::U32
-        } else {
-            dtype
-        };
+        let lane = if op.is_column() { DType::U32 } else { dtype };
         with_lane!(lane, T => {
             let mut lanes = local.rows.take::<T>(reg);
             local.accs.finish(acc as usize, op, &mut lanes[..rows]);

@@ -349,6 +349,14 @@ impl<'w> Env<'_, 'w> {
                 accs.add(acc as usize, op, row, rows, col, width, self.src::<T>(src, d));
                 self.local.accs = accs;
             }),
+            Step::Top { dtype, src, acc, .. } => with_lane!(dtype, T => {
+                let Domain::Tile { row, rows, col, width } = d else { return Ok(()) };
+                let mut accs = std::mem::take(&mut self.local.accs);
+                for r in 0..rows {
+                    accs.list(acc).add(row + r, col, self.src::<T>(src, d).part(r * width, width), width);
+                }
+                self.local.accs = accs;
+            }),
             Step::SumRows { dtype, src, acc } => with_lane!(dtype, T => {
                 let Domain::Tile { rows, col, width, .. } = d else { return Ok(()) };
                 let mut sums = std::mem::take(&mut self.row_sums[acc as usize]);
@@ -372,6 +380,12 @@ impl<'w> Env<'_, 'w> {
                 } else {
                     memory::store(&mut window, range, self.src::<T>(src, d));
                 }
+                self.outputs[slot as usize] = window;
+            }),
+            Step::StoreColumn { slot, dtype, src, column, width } => with_lane!(dtype, T => {
+                let rows = d.lanes();
+                let mut window = std::mem::replace(&mut self.outputs[slot as usize], Window::U8(&mut []));
+                memory::store_column(&mut window, column, width, rows, self.src::<T>(src, d));
                 self.outputs[slot as usize] = window;
             }),
         }

@@ -190,6 +190,44 @@ pub fn store<T: Arith + ToMemory>(window: &mut Window<'_>, range: Range<usize>, 
     }
 }
 
+/// Converts lanes into a column of a window that has so many.
+pub fn store_column<T: Arith + ToMemory>(
+    window: &mut Window<'_>,
+    column: usize,
+    width: usize,
+    rows: usize,
+    x: Src<'_, T>,
+) {
+    macro_rules! each {
+        ($w:ident, $row:ident, $dtype:expr) => {
+            for $row in 0..rows {
+                let mut one = [Default::default()];
+                lanes::cast(&mut one, x.part($row, 1), $dtype);
+                $w[$row * width + column] = one[0];
+            }
+        };
+    }
+    match window {
+        Window::U8(w) => each!(w, row, DType::U8),
+        Window::I16(w) => each!(w, row, DType::I16),
+        Window::I32(w) => each!(w, row, DType::I32),
+        Window::U32(w) => each!(w, row, DType::U32),
+        Window::I64(w) => each!(w, row, DType::I64),
+        Window::F32(w) => each!(w, row, DType::F32),
+        Window::F64(w) => each!(w, row, DType::F64),
+        Window::F16(w) => {
+            for row in 0..rows {
+                T::store_f16(&mut w[row * width + column..][..1], x.part(row, 1));
+            }
+        }
+        Window::BF16(w) => {
+            for row in 0..rows {
+                T::store_bf16(&mut w[row * width + column..][..1], x.part(row, 1));
+            }
+        }
+    }
+}
+
 /// 16-bit floats on their way to memory past the caches.
 #[derive(Debug, Default)]
 pub struct Halves {

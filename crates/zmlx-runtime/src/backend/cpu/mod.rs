@@ -14,7 +14,7 @@
 //! | math    | exp, log, tanh … as vectorisable arithmetic              |
 //! | simd    | choice of the instruction set at run time                |
 //! | memory  | strided loads, converting stores                         |
-//! | reduce, scan, fold | along a row                                   |
+//! | reduce, top, scan, fold | along a row                              |
 //! | sums    | sums in f64                                              |
 //! | stream  | stores past the caches                                   |
 //! | pages   | large pages for large outputs                            |
@@ -38,12 +38,13 @@ mod step;
 mod stream;
 mod sums;
 mod text;
+mod top;
 
 use crate::{Buffers, Error, Launch, Slice, View};
 use plan::Plan;
 use zmlx_ir::{
     DType, Extent, Program, Scalar,
-    program::{Kind, Split},
+    program::{Kind, Split, Stored},
 };
 
 /// A Program planned for the CPU.
@@ -55,9 +56,9 @@ pub struct Kernel {
     plan: Plan,
     /// The plan for few long rows, whose passes run one after the other.
     split: Option<Plan>,
-    /// dtype and extent of each input and output.
+    /// Name, dtype and extent of each input; what is stored.
     views: Vec<(String, DType, Extent)>,
-    outputs: Vec<(DType, Extent)>,
+    outputs: Vec<Stored>,
     uniforms: usize,
     folds: bool,
 }
@@ -101,13 +102,13 @@ fn compile_part(program: &Program) -> Result<Kernel, Error> {
         plan,
         split,
         views: program.inputs.iter().map(|i| (i.name.clone(), i.dtype, i.extent)).collect(),
-        outputs: program.outputs.iter().map(|o| (o.dtype, o.extent)).collect(),
+        outputs: program.stored().collect(),
         uniforms: program.uniforms.len(),
     })
 }
 
 impl Kernel {
-    /// Runs it: one buffer for each of `Program::outputs`.
+    /// Runs it: one buffer for each of `Program::stored`.
     pub fn run(&self, launch: &Launch<'_>) -> Result<Buffers, Error> {
         let mut outputs = Buffers::new();
         let Some(once) = &self.once else {
@@ -118,8 +119,8 @@ impl Kernel {
         self.check_counts(launch, self.views.len() - once.kernel.outputs.len())?;
         let made = once.run(launch)?;
         let none = vec![0; launch.row_dims.len()];
-        let views = made.iter().zip(&once.kernel.outputs).map(|(buffer, (_, extent))| {
-            let col_stride = usize::from(extent.has_cols());
+        let views = made.iter().zip(&once.kernel.outputs).map(|(buffer, o)| {
+            let col_stride = usize::from(o.extent.has_cols());
             View { data: buffer.as_slice(), offset: 0, row_strides: &none, col_stride }
         });
         let inputs: Vec<View<'_>> = launch.inputs.iter().copied().chain(views).collect();

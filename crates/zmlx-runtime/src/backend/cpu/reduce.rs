@@ -6,8 +6,11 @@ use super::{
     lanes::{Arith, Convert, Src},
     simd::{Fma, Loop, dispatch},
     sums,
+    top::Lists,
 };
 use zmlx_ir::{DType, program::ReduceOp};
+
+const RANKS: &str = "invariant: ranks are found by lists";
 
 /// One reduction: a value and, for argmax and argmin, a column, for each row.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +18,8 @@ struct Acc {
     floats: Vec<f64>,
     ints: Vec<i64>,
     at: Vec<u32>,
+    /// What ranks are found by, in place of these.
+    lists: Lists,
 }
 
 /// The accumulators of a pass.
@@ -24,6 +29,20 @@ pub struct Accumulators {
 }
 
 impl Accumulators {
+    /// The lists of accumulator `acc`, to be filled.
+    pub fn list(&mut self, acc: u16) -> &mut Lists {
+        let acc = usize::from(acc);
+        if self.accs.len() <= acc {
+            self.accs.resize_with(acc + 1, Acc::default);
+        }
+        &mut self.accs[acc].lists
+    }
+
+    /// The lists of accumulator `acc`.
+    pub fn lists(&self, acc: u16) -> &Lists {
+        &self.accs[usize::from(acc)].lists
+    }
+
     /// Starts accumulator `acc` over `rows` rows.
     pub fn start(&mut self, acc: usize, op: ReduceOp, dtype: DType, rows: usize) {
         if self.accs.len() <= acc {
@@ -43,7 +62,7 @@ impl Accumulators {
         } else {
             a.ints.resize(rows, identity as i64);
         }
-        if matches!(op, ReduceOp::ArgMax | ReduceOp::ArgMin) {
+        if op.is_column() {
             a.at.resize(rows, u32::MAX);
         }
     }
@@ -91,7 +110,7 @@ impl Accumulators {
     pub fn finish<T: Lane + FromAcc>(&self, acc: usize, op: ReduceOp, out: &mut [T]) {
         let a = &self.accs[acc];
         for (r, out) in out.iter_mut().enumerate() {
-            *out = if matches!(op, ReduceOp::ArgMax | ReduceOp::ArgMin) {
+            *out = if op.is_column() {
                 T::from_int(if a.at[r] == u32::MAX { 0 } else { i64::from(a.at[r]) })
             } else if a.floats.is_empty() {
                 T::from_int(a.ints[r])
@@ -160,6 +179,7 @@ fn merge_int(a: &mut Acc, op: ReduceOp, row: usize, x: i64, y: i64, at: Option<u
                 _ => x,
             }
         }
+        ReduceOp::Top(_) | ReduceOp::ArgTop(_) => unreachable!("{RANKS}"),
     };
 }
 
@@ -305,6 +325,7 @@ macro_rules! reduce_float {
                         }
                     }
                     ReduceOp::Any | ReduceOp::All => unreachable!("invariant: any and all reduce truth values"),
+                    ReduceOp::Top(_) | ReduceOp::ArgTop(_) => unreachable!("{RANKS}"),
                 }
             }
         }
@@ -341,6 +362,7 @@ macro_rules! reduce_int {
                             merge_int(a, op, row, a.ints[row], v, Some((col + i) as u32));
                         }
                     }
+                    ReduceOp::Top(_) | ReduceOp::ArgTop(_) => unreachable!("{RANKS}"),
                 }
             }
         }

@@ -30,6 +30,8 @@ pub enum Step {
     Rand { dst: Place, seed: Place },
     /// Adds the lanes to a reduction along the row; `out` is filled when the row is done.
     Reduce { op: ReduceOp, dtype: DType, src: Place, acc: u16, out: Place },
+    /// Puts the lanes into the lists of the largest of the row; row registers are filled when it is done.
+    Top { dtype: DType, src: Place, acc: u16, ranks: usize, outs: Vec<(ReduceOp, u16)> },
     /// `dst` = (col == t) ? a : b, of which all but one lane are b.
     OneHot { dtype: DType, dst: Place, t: Place, t_dtype: DType, a: Place, b: Place },
     /// Adds the lanes to a sum over the rows.
@@ -38,6 +40,8 @@ pub enum Step {
     SumAll { dtype: DType, src: Place, acc: u16 },
     /// Writes an output.
     Store { slot: u16, dtype: DType, src: Place },
+    /// Writes values of a row into a column of an output of so many.
+    StoreColumn { slot: u16, dtype: DType, src: Place, column: usize, width: usize },
 }
 
 /// A scan over whole rows, kept or in memory, between two passes.
@@ -103,6 +107,8 @@ pub fn step_reads(step: &Step) -> Vec<(DType, Place)> {
         Step::Cast { from, src, .. } => vec![(lane_key(*from), *src)],
         Step::Copy { dtype, src, .. }
         | Step::Store { dtype, src, .. }
+        | Step::StoreColumn { dtype, src, .. }
+        | Step::Top { dtype, src, .. }
         | Step::Reduce { dtype, src, .. }
         | Step::SumRows { dtype, src, .. }
         | Step::SumAll { dtype, src, .. } => vec![(lane_key(*dtype), *src)],

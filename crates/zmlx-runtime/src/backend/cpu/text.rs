@@ -2,6 +2,7 @@
 
 use super::{bank::Place, plan::Plan, step::Step};
 use std::fmt::Write;
+use zmlx_ir::program::ReduceOp;
 
 fn place(p: Place) -> String {
     match p {
@@ -33,12 +34,17 @@ fn step(s: &Step) -> String {
         Step::Pick { slot, dst, t, .. } => format!("{} = in{slot}[{}]", place(*dst), place(*t)),
         Step::Rand { dst, seed } => format!("{} = rand {}", place(*dst), place(*seed)),
         Step::Reduce { op, src, out, .. } => format!("{} = {} {}", place(*out), op.name(), place(*src)),
+        Step::Top { src, outs, .. } => {
+            let out = |(op, reg): &(ReduceOp, u16)| format!("row{reg} = {} {}", op.name(), op.rank().unwrap_or(0));
+            format!("{} of {}", outs.iter().map(out).collect::<Vec<_>>().join(", "), place(*src))
+        }
         Step::OneHot { dst, t, a, b, .. } => {
             format!("{} = col == {} ? {} : {}", place(*dst), place(*t), place(*a), place(*b))
         }
         Step::SumRows { src, acc, .. } => format!("sum over rows {acc} += {}", place(*src)),
         Step::SumAll { src, acc, .. } => format!("sum of all {acc} += {}", place(*src)),
         Step::Store { slot, src, .. } => format!("out{slot} = {}", place(*src)),
+        Step::StoreColumn { slot, src, column, .. } => format!("out{slot}[{column}] = {}", place(*src)),
     }
 }
 

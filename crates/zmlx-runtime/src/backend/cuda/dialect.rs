@@ -276,6 +276,21 @@ $fnfloat least_f32(float a, float b) {
 }
 "
         }
+        "order_f64" => {
+            "\
+$fn$i64 order_f64(double x) {
+    const $i64 bits = __double_as_longlong(x + 0.0);
+    return x != x ? 9223372036854775807ll : bits ^ ((bits >> 63) & 9223372036854775807ll);
+}
+"
+        }
+        "unorder_f64" => {
+            "\
+$fndouble unorder_f64($i64 x) {
+    return __longlong_as_double(x ^ ((x >> 63) & 9223372036854775807ll));
+}
+"
+        }
         "fresh_i32" => {
             "\
 $fnint fresh_i32(int x) {

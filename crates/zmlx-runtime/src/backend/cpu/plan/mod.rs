@@ -23,7 +23,7 @@ use super::{
 use tiles::Tiles;
 use zmlx_ir::{
     DType, Op, Program,
-    program::{Extent, Id, Index, Kind, Over},
+    program::{Column, Extent, Id, Index, Kind, Over},
 };
 
 /// A value computed again costs less than one kept if its ops sum to no more than this (units of `Row::cost`).
@@ -120,7 +120,7 @@ pub fn plan(p: &Program, keep: bool) -> Result<Plan, String> {
         s.pass(stage);
     }
     s.epilogue()?;
-    let memory: Vec<DType> = p.outputs.iter().map(|o| o.dtype).collect();
+    let memory: Vec<DType> = p.stored().map(|o| o.dtype).collect();
     for pass in s.plan.passes.iter_mut().filter(|p| p.folds.is_empty()) {
         pass.chain = Chain::of(&pass.tiles, &s.plan.scalars, s.plan.tile.of(DType::F32), &memory);
     }
@@ -304,12 +304,18 @@ impl Planner<'_> {
             let acc = self.plan.all_sums.len() as u16 - 1;
             pass.rows.push(Step::SumAll { dtype: p.node(arg).dtype, src: self.lasting_place(arg), acc });
         }
+        let columns = p.columns();
         for (slot, o) in p.outputs.iter().enumerate() {
             if self.is_row_value(o.node) && self.stage[o.node.index()] == stage && o.extent == Extent::ROW
                 || (o.extent == Extent::ROW && stage == 0 && self.is_prologue(o.node))
             {
-                let src = self.lasting_place(o.node);
-                pass.rows.push(Step::Store { slot: slot as u16, dtype: p.node(o.node).dtype, src });
+                let (src, dtype) = (self.lasting_place(o.node), p.node(o.node).dtype);
+                let Column { tensor, column, width } = columns[slot];
+                let slot = tensor as u16;
+                pass.rows.push(match width {
+                    1 => Step::Store { slot, dtype, src },
+                    _ => Step::StoreColumn { slot, dtype, src, column, width },
+                });
             }
         }
         self.tiles(stage, &mut pass);
@@ -395,8 +401,9 @@ impl Planner<'_> {
             let step = self.step(id, reg, &|s, a| s.lasting_place(a));
             if cols { &mut self.plan.end_cols } else { &mut self.plan.end_scalars }.push(step);
         }
+        let columns = p.columns();
         for (slot, o) in p.outputs.iter().enumerate() {
-            let store = |src| Step::Store { slot: slot as u16, dtype: p.node(o.node).dtype, src };
+            let store = |src| Step::Store { slot: columns[slot].tensor as u16, dtype: p.node(o.node).dtype, src };
             let list = match o.extent {
                 Extent::COL => &mut self.plan.end_cols,
                 Extent::UNIFORM => &mut self.plan.end_scalars,
@@ -431,7 +438,7 @@ impl Planner<'_> {
                 let arity = if op.is_predicate() { 0 } else { node.args.len() as u8 };
                 Step::Op { op, arity, dtype, dst, args }
             }
-            Kind::Reduce(..) | Kind::Fold(_) | Kind::Scan(_) => {
+            Kind::Reduce(..) | Kind::Fold(_) | Kind::Scan(_) | Kind::Stack => {
                 unreachable!("invariant: reductions are not pointwise steps")
             }
         }

@@ -8,7 +8,7 @@ use crate::backend::cpu::{
 };
 use zmlx_ir::{
     DType, Extent, Program,
-    program::{Fold, Id, Kind, Over, Scan},
+    program::{Fold, Id, Kind, Over, ReduceOp, Scan},
 };
 
 /// Emits the tile steps of one pass and assigns tile registers.
@@ -146,6 +146,7 @@ impl<'a, 'p> Tiles<'a, 'p> {
                 o.node == id && o.extent == Extent::ELEM && o.dtype == node.dtype && node.extent == Extent::ELEM
             });
             if let Some(slot) = slot {
+                let slot = p.columns()[slot].tensor;
                 // the store is one use; more are reads of what lies in memory
                 if self.uses[id.index()] > 1 {
                     self.s.plan.read_back |= 1 << slot.min(63);
@@ -189,6 +190,7 @@ impl<'a, 'p> Tiles<'a, 'p> {
                 && !self.s.late[id.index()]
             {
                 let src = self.place(id);
+                let slot = p.columns()[slot].tensor;
                 if src != Place::Output(slot as u16) {
                     self.pass.tiles.push(Step::Store { slot: slot as u16, dtype: p.node(id).dtype, src });
                 }
@@ -201,6 +203,10 @@ impl<'a, 'p> Tiles<'a, 'p> {
         let p = self.s.p;
         for &r in feeds.iter().filter(|r| p.node(**r).args[0] == id) {
             let Kind::Reduce(op, over) = p.node(r).kind else { continue };
+            if op.rank().is_some() {
+                self.rank_into(id, r, op);
+                continue;
+            }
             let (src, dtype) = (self.place(id), p.node(id).dtype);
             let step = match over {
                 Over::Cols => {
@@ -225,6 +231,28 @@ impl<'a, 'p> Tiles<'a, 'p> {
             self.pass.tiles.push(step);
             self.release(id);
         }
+    }
+
+    /// All ranks of a value are one step.
+    fn rank_into(&mut self, id: Id, r: Id, op: ReduceOp) {
+        let p = self.s.p;
+        let reg = self.s.plan.row.add(p.node(r).dtype);
+        self.s.lasting[r.index()] = Some(Place::Row(reg));
+        let needed = usize::from(op.rank().unwrap_or(0)) + 1;
+        let place = self.place(id);
+        let same = self.pass.tiles.last_mut().and_then(|step| match step {
+            Step::Top { src, ranks, outs, .. } if *src == place => Some((ranks, outs)),
+            _ => None,
+        });
+        if let Some((ranks, outs)) = same {
+            *ranks = needed.max(*ranks);
+            outs.push((op, reg));
+        } else {
+            self.s.plan.accs += 1;
+            let (dtype, acc) = (p.node(id).dtype, self.s.plan.accs - 1);
+            self.pass.tiles.push(Step::Top { dtype, src: place, acc, ranks: needed, outs: vec![(op, reg)] });
+        }
+        self.release(id);
     }
 
     fn fold(&mut self, id: Id, fold: &Fold) {

@@ -64,7 +64,7 @@ pub struct Launch<'a> {
     pub inputs: &'a [View<'a>],
     /// One value for each of `Program::uniforms`.
     pub uniforms: &'a [Scalar],
-    /// Address of each output: contiguous memory, on a boundary of 16 bytes.
+    /// Address of each of `Program::stored`: contiguous memory, on a boundary of 16 bytes.
     pub outputs: &'a [u64],
     /// Where it is queued.
     pub stream: CUstream,
@@ -122,7 +122,7 @@ impl Kernel {
         let counts = [
             ("inputs", self.program.inputs.len(), l.inputs.len()),
             ("uniforms", self.program.uniforms.len(), l.uniforms.len()),
-            ("outputs", self.program.outputs.len(), l.outputs.len()),
+            ("outputs", self.program.stored().count(), l.outputs.len()),
         ];
         if let Some((what, expected, got)) = counts.into_iter().find(|(_, expected, got)| expected != got) {
             return Err(self.unfit(what, expected, got));

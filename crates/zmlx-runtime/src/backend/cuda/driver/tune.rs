@@ -18,6 +18,7 @@ use half::{bf16, f16};
 use std::{panic::resume_unwind, thread, time::Duration};
 use zmlx_ir::{
     DType,
+    program::Stored,
     schedule::{Config, Geometry},
 };
 
@@ -159,8 +160,8 @@ impl<'a> Bench<'a> {
     fn new(kernel: &'a Kernel, launch: &'a Launch<'a>, geometry: &'a Geometry<'a>) -> Result<Bench<'a>, Error> {
         let op = &kernel.program.name[..];
         let (rows, cols) = (geometry.rows() as usize, geometry.cols);
-        let bytes = |o: &zmlx_ir::program::Output| (o.extent.len(rows, cols) * o.dtype.size_bytes()) as u64;
-        let outputs = kernel.program.outputs.iter().map(|o| Memory::new(op, bytes(o)));
+        let bytes = |o: Stored| (o.len(rows, cols) * o.dtype.size_bytes()) as u64;
+        let outputs = kernel.program.stored().map(|o| Memory::new(op, bytes(o)));
         Ok(Bench {
             outputs: outputs.collect::<Result<_, _>>()?,
             flush: Memory::new(op, 2 * kernel.context.facts().l2_bytes.max(1 << 20))?,
@@ -243,7 +244,7 @@ impl Trial for Bench<'_> {
             memory.fill(op, 0xff, stream)?;
         }
         self.queue(config)?;
-        let of = |(m, o): (&Memory, &zmlx_ir::program::Output)| {
+        let of = |(m, o): (&Memory, Stored)| {
             Ok(match o.dtype {
                 DType::Bool | DType::U8 => Buffer::U8(m.read(op, stream)?),
                 DType::I16 => Buffer::I16(m.read(op, stream)?),
@@ -256,7 +257,7 @@ impl Trial for Bench<'_> {
                 DType::F64 => Buffer::F64(m.read(op, stream)?),
             })
         };
-        self.outputs.iter().zip(&self.kernel.program.outputs).map(of).collect()
+        self.outputs.iter().zip(self.kernel.program.stored()).map(of).collect()
     }
 
     fn forget(&mut self, config: &Config) {
