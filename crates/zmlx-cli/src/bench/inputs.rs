@@ -41,7 +41,8 @@ impl Seeded {
             Values::Normal(sigma) => ("normal", 0.0, sigma),
             Values::Range(lo, hi) => ("range", lo, hi),
             Values::Mask => ("mask", 0.0, 1.0),
-            Values::Column => ("column", 0.0, self.cols as f64),
+            Values::Column | Values::Place => ("column", 0.0, self.cols as f64),
+            Values::Turns => ("turns", 0.0, 1.0),
             Values::Byte => ("byte", 0.0, 256.0),
         };
         json!({
@@ -62,8 +63,12 @@ impl Seeded {
                 Tensor::from_vec(self.fill(value), shape, device)?.to_dtype(dtype)
             }
             Values::Mask => Tensor::from_vec(self.fill(|i| u8::from(unit(hash(i, seed)) < 0.7)), shape, device),
+            Values::Turns => {
+                let value = |i| i64::from(hash(i, seed)) << 32;
+                Tensor::from_vec(self.fill(value), shape, device)
+            }
             Values::Byte => Tensor::from_vec(self.fill(|i| (hash(i, seed) >> 24) as u8), shape, device),
-            Values::Column => {
+            Values::Column | Values::Place => {
                 let value = |i| ((u64::from(hash(i, seed)) * cols) >> 32) as u32;
                 Tensor::from_vec(self.fill(value), shape, device)
             }

@@ -134,7 +134,7 @@ fn tune(
     args: &Args,
 ) -> Result<Vec<Line>, Box<dyn std::error::Error>> {
     let dims = |s: ArgShape| match s {
-        ArgShape::Full => vec![rows, cols],
+        ArgShape::Full | ArgShape::Table(_) => vec![rows, cols],
         ArgShape::Col => vec![cols],
         ArgShape::Row => vec![rows],
     };
@@ -143,7 +143,9 @@ fn tune(
             Values::Normal(s) => Tensor::randn(0f32, s as f32, dims, device)?.to_dtype(dtype),
             Values::Range(lo, hi) => Tensor::rand(lo as f32, hi as f32, dims, device)?.to_dtype(dtype),
             Values::Mask => Tensor::rand(0f32, 1f32, dims, device)?.ge(0.3f32),
+            Values::Turns => (Tensor::rand(-1f32, 1f32, dims, device)? * 2f64.powi(63))?.to_dtype(CandleType::I64),
             Values::Byte => Tensor::rand(0f32, 256f32, dims, device)?.to_dtype(CandleType::U8),
+            Values::Place => (Tensor::rand(0f32, 1f32, dims, device)? * (rows as f64 - 1.0))?.to_dtype(CandleType::U32),
             Values::Column => {
                 (Tensor::rand(0f32, 1f32, dims, device)? * (cols as f64 - 1.0))?.to_dtype(CandleType::U32)
             }

@@ -27,6 +27,7 @@ pub mod dequantize_silu_int8;
 pub mod dropout;
 pub mod elu;
 pub mod exp;
+pub mod gather_add;
 pub mod geglu;
 pub mod gelu;
 pub mod gelu_erf;
@@ -44,6 +45,7 @@ pub mod max;
 pub mod mean;
 pub mod min;
 pub mod mish;
+pub mod moe_combine;
 pub mod mul;
 pub mod pack_bits;
 pub mod recurrent_step;
@@ -53,6 +55,10 @@ pub mod rms_norm;
 pub mod rms_norm_dropout;
 pub mod rms_norm_no_weight;
 pub mod rms_norm_residual;
+pub mod rope;
+pub mod rope_interleaved;
+pub mod rope_positions;
+pub mod rope_turns;
 pub mod scale_mask_softmax;
 pub mod sgd_step;
 pub mod sigmoid;
@@ -98,6 +104,7 @@ pub static ENTRIES: &[&Entry] = &[
     &dropout::ENTRY,
     &elu::ENTRY,
     &exp::ENTRY,
+    &gather_add::ENTRY,
     &geglu::ENTRY,
     &gelu::ENTRY,
     &gelu_erf::ENTRY,
@@ -115,6 +122,7 @@ pub static ENTRIES: &[&Entry] = &[
     &mean::ENTRY,
     &min::ENTRY,
     &mish::ENTRY,
+    &moe_combine::ENTRY,
     &mul::ENTRY,
     &pack_bits::ENTRY,
     &recurrent_step::ENTRY,
@@ -124,6 +132,10 @@ pub static ENTRIES: &[&Entry] = &[
     &rms_norm_dropout::ENTRY,
     &rms_norm_no_weight::ENTRY,
     &rms_norm_residual::ENTRY,
+    &rope::ENTRY,
+    &rope_interleaved::ENTRY,
+    &rope_positions::ENTRY,
+    &rope_turns::ENTRY,
     &scale_mask_softmax::ENTRY,
     &sgd_step::ENTRY,
     &sigmoid::ENTRY,
