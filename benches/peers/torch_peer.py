@@ -53,6 +53,17 @@ def adamw(p, g, m, v):
     return p - 1e-3 * (m / (1 - 0.9**3) / ((v / (1 - 0.999**3)).sqrt() + 1e-8) + 0.01 * p), m, v
 
 
+def top_k(x):
+    values, columns = x.topk(8)
+    return values, columns
+
+
+def top_k_gating(x):
+    # as models write it: all probabilities, the largest of them, renormalised
+    weights, experts = torch.softmax(x.float(), -1).topk(8)
+    return (weights / weights.sum(-1, keepdim=True)).to(x.dtype), experts
+
+
 OPS = {
     "add": lambda a, b: a + b,
     "exp": lambda x: torch.exp(x),

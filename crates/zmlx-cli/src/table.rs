@@ -2,6 +2,7 @@
 //! table prints each row as it comes, in columns of given widths.
 
 use std::io::Write;
+use zmlx::catalog::ENTRIES;
 
 /// Prints rows under a header.
 pub fn print(header: &[&str], rows: &[Vec<String>]) {
@@ -45,6 +46,11 @@ pub fn text(header: &[&str], rows: &[Vec<String>]) -> String {
         out.push_str(&line(&cells, &widths, &right));
     }
     out
+}
+
+/// The column of kernels in a table whose rows are not known yet: as wide as the longest name of the catalog.
+pub fn kernels() -> (&'static str, usize) {
+    ("kernel", ENTRIES.iter().map(|e| e.name.len()).max().unwrap_or(0))
 }
 
 /// A table whose rows are printed as they come.

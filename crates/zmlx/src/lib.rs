@@ -23,6 +23,8 @@ pub mod bench;
 pub mod catalog;
 pub mod entry;
 pub mod harness;
+#[doc(hidden)]
+pub mod order;
 pub mod profile;
 pub mod registry;
 pub mod rotary;

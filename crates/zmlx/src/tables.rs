@@ -1,8 +1,8 @@
 //! Inputs that are tables, whose rows an index finds: how they are read, and how the gradient of what was read becomes
 //! that of the table.
 
-use crate::{Error, Op, Result, call::Few, geometry::Read};
-use candle_core::{DType, Tensor};
+use crate::{Error, Op, Result, call::Few, geometry::Read, order};
+use candle_core::Tensor;
 use zmlx_ir::{Extent, program::Table};
 
 impl Op {
@@ -33,15 +33,10 @@ impl Op {
     /// The gradient of the table in slot `k` from that of the rows that were read, added in the order of the rows.
     pub(crate) fn add_to_table(&self, k: usize, table: &Tensor, inputs: &[&Tensor], read: &Tensor) -> Result<Tensor> {
         let Some(by) = self.body.inputs[k].by else { return Ok(read.clone()) };
-        let index = inputs[by].flatten_all()?;
-        let index = match index.dtype() {
-            DType::U8 | DType::U32 | DType::I64 => index,
-            _ => index.to_dtype(DType::I64)?,
-        };
-        let rest: Vec<usize> = table.dims()[1..].to_vec();
-        let rows = read.reshape([&[index.elem_count()], &rest[..]].concat())?;
-        let none = Tensor::zeros(table.dims(), rows.dtype(), table.device())?;
-        Ok(none.index_add(&index.contiguous()?, &rows.contiguous()?, 0)?.to_dtype(table.dtype())?)
+        let cols: usize = table.dims()[1..].iter().product();
+        let rows = read.reshape((inputs[by].elem_count(), cols))?;
+        let sums = order::add_rows(inputs[by], &rows, table.dims()[0])?;
+        Ok(sums.reshape(table.dims())?.to_dtype(table.dtype())?)
     }
 }
 

@@ -150,6 +150,10 @@ fn the_gradient_of_a_rank_goes_to_its_column() -> Outcome {
     let y = rowwise("top(x, 1) * 10 + top(x, 2)")?.call(&x)?;
     let g = y.sum_all()?.backward()?;
     assert_eq!(g.get(&x).expect("a gradient").to_vec2::<f32>()?, [[0.0, 0.0, 10.0, 1.0]]);
+    // of a rank that the row has not it goes nowhere; a column has none
+    let g = rowwise("top(x, 4) + top(x, 3)")?.call(&x)?.sum_all()?.backward()?;
+    assert_eq!(g.get(&x).expect("a gradient").to_vec2::<f32>()?, [[1.0, 0.0, 0.0, 0.0]]);
+    assert!(!rowwise("argtop(x, 0)")?.call(&x)?.track_op());
     Ok(())
 }
 

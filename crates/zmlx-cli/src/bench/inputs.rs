@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
-use zmlx::entry::Values;
+use zmlx::entry::{Arg, ArgShape, Entry, Values};
 
 /// What a tensor is made of.
 #[derive(Clone, Debug)]
@@ -35,6 +35,26 @@ fn unit(h: u32) -> f64 {
 }
 
 impl Seeded {
+    /// The arguments of an entry, its floats of this dtype, with seeds from 1 on.
+    pub fn of(entry: &Entry, rows: usize, cols: usize, dtype: DType) -> Vec<Seeded> {
+        let shape = |s: ArgShape| match s {
+            // a table of as many rows as read it
+            ArgShape::Full | ArgShape::Table(_) => vec![rows, cols],
+            ArgShape::Col => vec![cols],
+            ArgShape::Row => vec![rows],
+        };
+        let arguments = entry.args.iter().zip(1..);
+        let range = |values| if values == Values::Place { rows } else { cols };
+        let made = |(a, seed): (&Arg, u32)| Seeded {
+            values: a.values,
+            shape: shape(a.shape),
+            seed,
+            cols: range(a.values),
+            dtype,
+        };
+        arguments.map(made).collect()
+    }
+
     /// As the peer reads it.
     pub fn describe(&self) -> Value {
         let (kind, lo, hi) = match self.values {

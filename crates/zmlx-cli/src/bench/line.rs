@@ -1,6 +1,7 @@
 //! A row of the report: as a JSON object, both ways, and as cells of a table.
 
 use super::{Size, time::Timing};
+use crate::table;
 use serde_json::{Map, Value, json};
 use zmlx_ir::DType;
 
@@ -125,7 +126,7 @@ impl Line {
 
 /// Columns of a pass, with their widths.
 pub fn columns<'a>(pass: &str, others: &'a [String]) -> Vec<(&'a str, usize)> {
-    let mut columns = vec![("kernel", 17), ("zmlx ms", 8), ("p20–p80", 15), ("GB/s", 5), ("of copy", 7)];
+    let mut columns = vec![table::kernels(), ("zmlx ms", 8), ("p20–p80", 15), ("GB/s", 5), ("of copy", 7)];
     if pass == GRADIENT {
         columns.push(("vjp GB/s", 8));
     }

@@ -2,7 +2,7 @@
 //! of all are compared, then all are timed in turns.
 
 mod check;
-mod inputs;
+pub mod inputs;
 pub mod line;
 pub mod peer;
 pub mod plot;
@@ -15,7 +15,7 @@ use line::Line;
 use peer::Peer;
 use time::{Way, time};
 use zmlx::{
-    entry::{ArgShape, Entry, Gradient, Values},
+    entry::{Entry, Gradient},
     harness::{
         difference::{Within, difference},
         programs,
@@ -122,19 +122,7 @@ fn gradient_bytes(entry: &Entry, dtype: DType, given: &[Tensor], gradients: &[Te
 pub fn measure(entry: &Entry, size: Size, device: &Device, mut peer: Option<&mut Peer>) -> Result<Line> {
     let Size { rows, cols, dtype, backward, rounds } = size;
     let cd = candle_type(dtype);
-    let dims = |s: ArgShape| match s {
-        // a table of as many rows as read it
-        ArgShape::Full | ArgShape::Table(_) => vec![rows, cols],
-        ArgShape::Col => vec![cols],
-        ArgShape::Row => vec![rows],
-    };
-    let made = entry.args.iter().zip(1..);
-    let mut seeded: Vec<Seeded> = made
-        .map(|(a, seed)| {
-            let cols = if a.values == Values::Place { rows } else { cols };
-            Seeded { values: a.values, shape: dims(a.shape), seed, cols, dtype: cd }
-        })
-        .collect();
+    let mut seeded = Seeded::of(entry, rows, cols, cd);
     let inputs: Vec<Tensor> = seeded.iter().map(|s| s.tensor(device)).collect::<candle_core::Result<_>>()?;
     let uniforms: Vec<Scalar> = entry.uniforms.iter().map(|u| u.1).collect();
     let refs: Vec<&Tensor> = inputs.iter().collect();

@@ -1,6 +1,6 @@
 //! `zmlx tune`: which way of running each kernel is fastest on this GPU, measured once and kept for every later process.
 
-use crate::{Outcome, device, table};
+use crate::{Outcome, bench::inputs::Seeded, device, table};
 use candle_core::{DType as CandleType, Device, Tensor};
 use serde_json::json;
 use std::{
@@ -10,7 +10,7 @@ use std::{
 };
 use zmlx::{
     catalog::ENTRIES,
-    entry::{ArgShape, Entry, Gradient, Values},
+    entry::{Entry, Gradient},
     tune::{self, Measured, Report},
 };
 
@@ -133,26 +133,8 @@ fn tune(
     device: &Device,
     args: &Args,
 ) -> Result<Vec<Line>, Box<dyn std::error::Error>> {
-    let dims = |s: ArgShape| match s {
-        ArgShape::Full | ArgShape::Table(_) => vec![rows, cols],
-        ArgShape::Col => vec![cols],
-        ArgShape::Row => vec![rows],
-    };
-    let tensor = |values: Values, dims: &[usize]| -> candle_core::Result<Tensor> {
-        match values {
-            Values::Normal(s) => Tensor::randn(0f32, s as f32, dims, device)?.to_dtype(dtype),
-            Values::Range(lo, hi) => Tensor::rand(lo as f32, hi as f32, dims, device)?.to_dtype(dtype),
-            Values::Mask => Tensor::rand(0f32, 1f32, dims, device)?.ge(0.3f32),
-            Values::Turns => (Tensor::rand(-1f32, 1f32, dims, device)? * 2f64.powi(63))?.to_dtype(CandleType::I64),
-            Values::Byte => Tensor::rand(0f32, 256f32, dims, device)?.to_dtype(CandleType::U8),
-            Values::Place => (Tensor::rand(0f32, 1f32, dims, device)? * (rows as f64 - 1.0))?.to_dtype(CandleType::U32),
-            Values::Column => {
-                (Tensor::rand(0f32, 1f32, dims, device)? * (cols as f64 - 1.0))?.to_dtype(CandleType::U32)
-            }
-        }
-    };
-    let inputs = entry.args.iter().map(|a| tensor(a.values, &dims(a.shape)));
-    let inputs: Vec<Tensor> = inputs.collect::<candle_core::Result<_>>()?;
+    let seeded = Seeded::of(entry, rows, cols, dtype);
+    let inputs: Vec<Tensor> = seeded.iter().map(|s| s.tensor(device)).collect::<candle_core::Result<_>>()?;
     let inputs: Vec<&Tensor> = inputs.iter().collect();
     let op = entry.op()?.with_all(entry.uniforms.iter().map(|u| (u.0, u.1)));
     let mut lines = vec![];

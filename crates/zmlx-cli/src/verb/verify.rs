@@ -1,7 +1,11 @@
 //! `zmlx verify`: every kernel of the catalog, value and gradient, against the f64 oracle and plain candle. A row is printed
 //! as soon as it is known.
 
-use crate::{Outcome, device, report::Report as File, table::Live};
+use crate::{
+    Outcome, device,
+    report::Report as File,
+    table::{self, Live},
+};
 use candle_core::Device;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -66,7 +70,8 @@ fn catalog(args: &Args, device: &Device, file: &mut File) -> Outcome {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = args.threads.unwrap_or(if matches!(device, Device::Cpu) { 1 } else { cores });
     let sizes = if args.quick { Sizes::Quick } else { Sizes::All };
-    let columns = [("kernel", 17), ("dtype", 5), ("cases", 5), ("elements", 8), ("value", 6), ("gradient", 8), ("", 6)];
+    let columns =
+        [table::kernels(), ("dtype", 5), ("cases", 5), ("elements", 8), ("value", 6), ("gradient", 8), ("", 6)];
     let table = (!args.json).then(|| Live::start(&columns));
     let mut failed = 0;
     let mut broken = None;
@@ -122,7 +127,7 @@ fn object(r: &Report, device: &Device) -> Value {
 /// Above 2³¹ elements.
 fn huge(args: &Args, device: &Device, file: &mut File) -> Outcome {
     let table =
-        (!args.json).then(|| Live::start(&[("kernel", 10), ("dtype", 5), ("pass", 8), ("elements", 11), ("", 7)]));
+        (!args.json).then(|| Live::start(&[table::kernels(), ("dtype", 5), ("pass", 8), ("elements", 11), ("", 7)]));
     let (mut failed, mut skipped, mut broken) = (0, 0, None);
     harness::verify_huge(device, &mut |r: HugeReport| {
         failed += usize::from(!r.failures.is_empty());

@@ -42,12 +42,25 @@ pub(super) fn reduction(walk: &mut Walk, id: Id, over: Over, g: Id, guarded: boo
         ReduceOp::Top(rank) => {
             let p = &mut walk.program;
             let at = p.reduce(ReduceOp::ArgTop(rank), over, arg);
+            let g = where_ranked(p, rank, g);
             Ok((at_column(p, at, g), true))
         }
         ReduceOp::ArgMax | ReduceOp::ArgMin | ReduceOp::ArgTop(_) | ReduceOp::Any | ReduceOp::All => {
             unreachable!("invariant: a result that is no float is not active")
         }
     }
+}
+
+/// `rank < cols ? g : 0`: a rank that the row has not is no element of it.
+fn where_ranked(p: &mut Program, rank: u8, g: Id) -> Id {
+    if rank == 0 {
+        return g;
+    }
+    let cols = p.index(Index::Cols);
+    let rank = p.int(p.node(cols).dtype, i64::from(rank));
+    let there = p.op(Op::Lt, &[rank, cols]);
+    let zero = p.constant(p.node(g).dtype, 0.0);
+    p.op(Op::Select, &[there, g, zero])
 }
 
 /// `col == t ? g : 0`

@@ -27,8 +27,10 @@ pub(super) struct Work {
     pub held_scans: Vec<Id>,
     /// Scans of the row that is held: what takes their arguments.
     pub scans: Vec<Running>,
-    /// Values to hold for later stages.
-    pub kept: Vec<Id>,
+    /// Values to hold for later stages: without a place yet.
+    pub to_keep: Vec<Id>,
+    /// Values to hold for later stages, and where.
+    pub kept: Vec<(Id, VarId)>,
     /// Outputs.
     pub outputs: Vec<(usize, Id)>,
     /// Sums over the rows, with their argument.
@@ -55,19 +57,9 @@ pub(super) struct Chunk {
     pub held: Expr,
 }
 
-/// What a stage computes or reads of elements. What it makes for later stages is not there yet, and reads inputs too.
-fn needed(s: &mut Lower<'_>, work: &Work) -> Vec<bool> {
-    let kept: Vec<Option<VarId>> = work.kept.iter().map(|k| s.held[k.index()].take()).collect();
-    let needed = s.needed(&work.roots);
-    for (id, var) in work.kept.iter().zip(kept) {
-        s.held[id.index()] = var;
-    }
-    needed
-}
-
 /// Arrays for so many chunks of each input that is read, by slot.
 pub(super) fn input_arrays(s: &mut Lower<'_>, work: &Work, chunks: u32) -> Vec<(usize, Id, VarId)> {
-    let needed = needed(s, work);
+    let needed = s.needed(&work.roots);
     let mut arrays = vec![];
     let p = s.p;
     for id in p.ids().filter(|i| needed[i.index()]) {
@@ -102,7 +94,7 @@ pub(super) fn chunk(s: &mut Lower<'_>, work: &Work, accs: &[Acc], sums: &Held, a
 
 /// Random numbers of a chunk, four at a time, unless they are there.
 pub(super) fn random(s: &mut Lower<'_>, work: &Work, col: &Expr, arrays: &mut Vec<(usize, Id, VarId)>) {
-    let needed = needed(s, work);
+    let needed = s.needed(&work.roots);
     if !s.cfg.vector.is_multiple_of(4) {
         return;
     }
@@ -165,14 +157,9 @@ pub(super) fn compute(
     }
     s.unrolled("i", vector, |s, i| {
         let (site, given) = (site_at(s, &i), given_at(s, &i));
-        // what is being made for later stages is not there yet
-        let kept: Vec<(Id, Option<VarId>)> = work.kept.iter().map(|k| (*k, s.held[k.index()].take())).collect();
         let values = s.lane_values(&work.roots, &site, &given);
-        for (id, var) in kept {
-            s.held[id.index()] = var;
-            if let Some(var) = var {
-                s.e.push(Stmt::Set(Place::Lane(var, site.held.clone()), values[&id].clone()));
-            }
+        for (id, var) in &work.kept {
+            s.e.push(Stmt::Set(Place::Lane(*var, site.held.clone()), values[id].clone()));
         }
         for (slot, id, var) in &outputs {
             let value = s.stored(*slot, values[id].clone());

@@ -323,7 +323,7 @@ impl Config {
         if f.scans || f.ranks > 0 || cluster <= 1 || !worth {
             return config;
         }
-        Config { cluster, threads: THREADS, row_threads: THREADS, ..config }
+        Config { cluster, ..config.looped_by_block() }
     }
 
     /// Does a block that holds a row fill a processor, with so much of 16-bit numbers a thread that nothing else is under way

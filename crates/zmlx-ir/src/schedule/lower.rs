@@ -5,7 +5,13 @@
 //! the reductions of the stage and the outputs. An element value of an earlier stage is computed again where that is
 //! cheap, and kept in registers where it is not (and where the row is held in registers at all).
 
-use super::{Config, Source, Step, Unsupported, emit::*, grid::Grid, online::online, tensor::Tensor};
+use super::{
+    Config, Source, Step, Strategy, Unsupported,
+    emit::*,
+    grid::Grid,
+    online::{Online, online},
+    tensor::Tensor,
+};
 use crate::{
     DType, Extent, Program,
     kernel::{Expr, Role, Stmt, VarId},
@@ -203,7 +209,7 @@ impl<'p> Lower<'p> {
 
     /// Is a row held in registers?
     pub fn resident(&self) -> bool {
-        self.cfg.strategy == super::Strategy::Resident
+        self.cfg.strategy == Strategy::Resident
     }
 
     /// The stage in which a node's arguments are known.
@@ -213,8 +219,12 @@ impl<'p> Lower<'p> {
 
     /// What a reduction takes of an element; of any other node its arguments.
     pub fn terms(&self, id: Id) -> &'p [Id] {
-        let online = if self.cfg.strategy == super::Strategy::Looped { online(self.p, id) } else { None };
-        online.map_or(&self.p.node(id).args, |o| &self.p.node(o.max).args)
+        self.online(id).map_or(&self.p.node(id).args, |o| &self.p.node(o.max).args)
+    }
+
+    /// A sum of exponentials that a walk along the row finds beside their maximum.
+    pub fn online(&self, id: Id) -> Option<Online> {
+        if self.cfg.strategy == Strategy::Looped { online(self.p, id) } else { None }
     }
 
     /// Live and not made of sums over the rows.

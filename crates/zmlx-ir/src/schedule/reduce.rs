@@ -5,14 +5,7 @@
 //! Sums are in the type of their values, in an order that depends on the configuration alone. Which of +0 and −0 a
 //! maximum of both is depends on it too.
 
-use super::{
-    Strategy,
-    emit::*,
-    lane::select,
-    lower::Lower,
-    online::{Online, online},
-    top::Ranks,
-};
+use super::{emit::*, lane::select, lower::Lower, online::Online, top::Ranks};
 use crate::{
     DType, Op, Program,
     kernel::{Arith, Expr, Place, Shuffle, Stmt, VarId, WARP},
@@ -52,11 +45,7 @@ pub(super) struct Acc {
 }
 
 impl Acc {
-    pub fn is_online(&self) -> bool {
-        matches!(self.join, Join::Exp(_))
-    }
-
-    /// The maximum that is found beside it.
+    /// The maximum that a sum of exponentials finds beside it.
     pub fn carries(&self) -> Option<Id> {
         if let Join::Exp(o) = self.join { Some(o.max) } else { None }
     }
@@ -72,13 +61,9 @@ impl Lower<'_> {
         let dtype = node.args.first().map_or(node.dtype, |a| self.p.node(*a).dtype);
         let (join, identity, name) = match node.kind {
             Kind::Fold(k) => (Join::Fold(k), constant(node.dtype, self.p.folds[k as usize].init), "fold"),
-            Kind::Reduce(..) if self.cfg.strategy == Strategy::Looped && online(self.p, id).is_some() => {
-                let found = online(self.p, id);
-                (found.map_or(Join::Op(Op::Add), Join::Exp), constant(dtype, 0.0), "sum")
-            }
             Kind::Reduce(op, _) => {
                 let (join, identity) = join_of(op, dtype);
-                (join, identity, op.name())
+                (self.online(id).map_or(join, Join::Exp), identity, op.name())
             }
             _ => (Join::Op(Op::Add), constant(dtype, 0.0), "sum"),
         };

@@ -26,13 +26,16 @@ impl Rows<'_> {
         // a maximum that a sum of exponentials carries is not found twice
         let carried: Vec<Id> = accs.iter().filter_map(Acc::carries).collect();
         let accs: Vec<Acc> = accs.into_iter().filter(|a| !carried.contains(&a.id)).collect();
+        for id in std::mem::take(&mut work.to_keep) {
+            let var = self.s.e.array(&format!("v_{}_held", id.0), self.s.p.node(id).dtype, lanes);
+            work.kept.push((id, var));
+        }
         if !work.roots.is_empty() {
-            for id in &work.kept {
-                let node = self.s.p.node(*id);
-                let var = self.s.e.array(&format!("v_{}_held", id.0), node.dtype, lanes);
-                self.s.held[id.index()] = Some(var);
-            }
             self.chunks(&work, &accs);
+        }
+        // not before: the stage that makes them reads what they are made of
+        for (id, var) in &work.kept {
+            self.s.held[id.index()] = Some(*var);
         }
         if !accs.is_empty() {
             self.barriers += self.s.across(&accs, self.s.cfg.row_threads);
@@ -79,7 +82,7 @@ impl Rows<'_> {
                 }
             }
             if s.keep[id.index()] && s.stage[id.index()] == stage && s.held[id.index()].is_none() {
-                work.kept.push(id);
+                work.to_keep.push(id);
                 work.roots.push(id);
             }
         }

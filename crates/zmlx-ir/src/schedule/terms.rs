@@ -81,7 +81,7 @@ impl Terms {
         let lives = if self.all.is_empty() { truth(true) } else { s.row_lives.clone() };
         let mut sides = [false, true].map(|asks| {
             s.e.open();
-            let online: Vec<&Acc> = self.rows.iter().filter(|a| a.is_online()).collect();
+            let online: Vec<&Acc> = self.rows.iter().filter(|a| a.carries().is_some()).collect();
             if !online.is_empty() {
                 let before: Vec<Expr> = online.iter().map(|a| s.max_so_far(a)).collect();
                 s.unrolled("i", s.cfg.vector, |s, i| {

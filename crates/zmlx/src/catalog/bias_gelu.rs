@@ -20,13 +20,12 @@ pub static ENTRY: Entry = Entry {
     name: "bias_gelu",
     summary: "gelu(x + b)",
     formula: "gelu(x + b)",
-    zmlx: &["fused.bias_gelu_tanh"],
+    zmlx: &["fused.bias_gelu_tanh", "linear.fused_linear_bias_gelu"],
     args: &[Arg::full("x"), Arg::col("b")],
     uniforms: &[],
     fallback: |t, _| {
-        let x = t[0].broadcast_add(&t[1])?;
-        let inner = ((&x + (x.powf(3.0)? * 0.044715)?)? * (2.0 / std::f64::consts::PI).sqrt())?;
-        Ok(vec![(((inner.tanh()? + 1.0)? * &x)? * 0.5)?])
+        let x = (super::add_bias::ENTRY.fallback)(t, &[])?;
+        (super::gelu::ENTRY.fallback)(&x, &[])
     },
     gradient: Gradient::Derived,
     moves: 2.0,
@@ -36,4 +35,9 @@ pub static ENTRY: Entry = Entry {
 /// gelu(x + b), the bias `b` along the last dimension, gelu in its tanh form.
 pub fn bias_gelu(x: &Tensor, b: &Tensor) -> Result<Tensor> {
     ENTRY.run1(&[x, b], &[])
+}
+
+/// gelu(x·wᵀ + b), the tanh form: candle's matrix product, then this kernel. `x` is `[.., K]`, `w` `[N, K]`, `b` `[N]`.
+pub fn linear_bias_gelu(x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Tensor> {
+    bias_gelu(&super::bias_silu::linear(x, w)?, b)
 }

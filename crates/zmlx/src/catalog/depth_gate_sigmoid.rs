@@ -23,7 +23,7 @@ pub static ENTRY: Entry = Entry {
     zmlx: &["vlsp.depth_gate_sigmoid"],
     args: &[Arg::full("x")],
     uniforms: &[("k_max", Scalar::Float(8.0))],
-    fallback: |t, u| Ok(vec![((t[0].neg()?.exp()? + 1.0)?.recip()? * float(u[0]))?]),
+    fallback: |t, u| Ok(vec![(&(super::sigmoid::ENTRY.fallback)(t, &[])?[0] * float(u[0]))?]),
     gradient: Gradient::Derived,
     moves: 2.0,
     cell: OnceLock::new(),

@@ -32,15 +32,7 @@ pub static ENTRY: Entry = Entry {
     zmlx: &["quant.dequantize_fp8"],
     args: &[Arg::full("x").of(Values::Byte), Arg { name: "scale", shape: ArgShape::Row, values: Values::Normal(1.0) }],
     uniforms: &[],
-    fallback: |t, _| {
-        let scale = t[1].unsqueeze(D::Minus1)?;
-        // every byte's value, looked up
-        let table: Vec<f64> = (0..=255u8).map(value).collect();
-        let table = Tensor::new(table, t[0].device())?.to_dtype(scale.dtype())?;
-        let index = t[0].flatten_all()?.to_dtype(DType::U32)?;
-        let v = table.index_select(&index, 0)?.reshape(t[0].shape())?;
-        Ok(vec![v.broadcast_mul(&scale)?])
-    },
+    fallback: |t, _| looked_up(t, value),
     gradient: Gradient::Derived,
     moves: 1.25,
     cell: OnceLock::new(),
@@ -60,4 +52,16 @@ fn value(byte: u8) -> f64 {
         _ => (8.0 + m) * 2f64.powi(e - 10),
     };
     if byte < 128 { size } else { -size }
+}
+
+/// Bytes times a scale a row, for fallbacks: each byte's value is looked up.
+pub(super) fn looked_up(t: &[Tensor], value: fn(u8) -> f64) -> candle_core::Result<Vec<Tensor>> {
+    let table: Vec<f64> = (0..=255).map(value).collect();
+    Ok(vec![look_up(&table, &t[0], t[1].dtype())?.broadcast_mul(&t[1].unsqueeze(D::Minus1)?)?])
+}
+
+/// The numbers of a table at these places, for fallbacks.
+pub(super) fn look_up(table: &[f64], at: &Tensor, dtype: DType) -> candle_core::Result<Tensor> {
+    let places = at.flatten_all()?.to_dtype(DType::U32)?;
+    Tensor::new(table, at.device())?.to_dtype(dtype)?.index_select(&places, 0)?.reshape(at.shape())
 }

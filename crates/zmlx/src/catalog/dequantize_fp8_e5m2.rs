@@ -8,12 +8,12 @@
 //! Cost: N bytes and N elements moved.
 //! Source: arXiv:2209.05433, table 1: bias 15, subnormal numbers, infinities and NaN as in IEEE 754, largest 57344. Exact before the scale.
 
-use super::dequantize_int8::a_row_each;
+use super::{dequantize_fp8_e4m3::looked_up, dequantize_int8::a_row_each};
 use crate::{
     Result,
     entry::{Arg, ArgShape, Entry, Gradient, Values},
 };
-use candle_core::{D, DType, Tensor};
+use candle_core::Tensor;
 use std::sync::OnceLock;
 
 /// What the catalog knows of `dequantize_fp8_e5m2`.
@@ -33,15 +33,7 @@ pub static ENTRY: Entry = Entry {
     zmlx: &["quant.dequantize_fp8"],
     args: &[Arg::full("x").of(Values::Byte), Arg { name: "scale", shape: ArgShape::Row, values: Values::Normal(1.0) }],
     uniforms: &[],
-    fallback: |t, _| {
-        let scale = t[1].unsqueeze(D::Minus1)?;
-        // every byte's value, looked up
-        let table: Vec<f64> = (0..=255u8).map(value).collect();
-        let table = Tensor::new(table, t[0].device())?.to_dtype(scale.dtype())?;
-        let index = t[0].flatten_all()?.to_dtype(DType::U32)?;
-        let v = table.index_select(&index, 0)?.reshape(t[0].shape())?;
-        Ok(vec![v.broadcast_mul(&scale)?])
-    },
+    fallback: |t, _| looked_up(t, value),
     gradient: Gradient::Derived,
     moves: 1.25,
     cell: OnceLock::new(),

@@ -13,7 +13,7 @@ use crate::{
     Result,
     entry::{Arg, ArgShape, Entry, Gradient, Values},
 };
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 use std::sync::OnceLock;
 
 /// What the catalog knows of `dequantize_int4`.
@@ -29,14 +29,8 @@ pub static ENTRY: Entry = Entry {
     ],
     uniforms: &[],
     fallback: |t, _| {
-        // shift counts are modulo 8
-        let (dtype, shift) = (t[2].dtype(), t[1].to_dtype(t[2].dtype())?);
-        let shift = (&shift - ((&shift / 8.0)?.floor()? * 8.0)?)?;
-        let power = (shift * std::f64::consts::LN_2)?.exp()?.round()?;
-        let q = t[0].to_dtype(dtype)?.broadcast_div(&power)?.floor()?;
-        let q = (&q - ((&q / 16.0)?.floor()? * 16.0)?)?;
-        let v = q;
-        Ok(vec![v.broadcast_mul(&t[2].unsqueeze(D::Minus1)?)?])
+        let q = bits_at(&t[0], &t[1], 4, t[2].dtype())?;
+        Ok(vec![q.broadcast_mul(&t[2].unsqueeze(D::Minus1)?)?])
     },
     gradient: Gradient::Derived,
     moves: 1.125,
@@ -48,21 +42,30 @@ pub fn dequantize_int4(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
     unpacked(&ENTRY, x, scale)
 }
 
-/// Runs an entry of two values a byte: `x` is read twice, with shifts 0 and 4.
+/// Runs an entry of two values a byte.
 pub(super) fn unpacked(entry: &'static Entry, x: &Tensor, scale: &Tensor) -> Result<Tensor> {
-    let dims = x.dims();
-    let Some((cols, rows)) = dims.split_last() else {
+    if x.rank() == 0 {
         return Err(crate::Error::Argument {
             op: entry.name.into(),
             what: "x".into(),
             expected: "bytes of one dimension or more".into(),
             got: "a scalar".into(),
         });
-    };
-    let pairs: Vec<usize> = rows.iter().copied().chain([*cols, 2]).collect();
-    let x2 = x.unsqueeze(D::Minus1)?.broadcast_as(&pairs[..])?;
-    let shift = Tensor::new(&[0u8, 4], x.device())?;
-    let scale = a_row_each(x, scale)?.unsqueeze(D::Minus1)?.broadcast_as(&pairs[..pairs.len() - 1])?;
-    let y = entry.run1(&[&x2, &shift, &scale], &[])?;
-    Ok(y.reshape(rows.iter().copied().chain([2 * cols]).collect::<Vec<_>>())?)
+    }
+    let (x2, shift) = spread(x, &[0, 4])?;
+    let scale = a_row_each(x, scale)?.unsqueeze(D::Minus1)?.broadcast_as(x.shape())?;
+    Ok(entry.run1(&[&x2, &shift, &scale], &[])?.flatten_from(x.rank() - 1)?)
+}
+
+/// Bytes once for each of these shifts, along a new last dimension, as a view; and the shifts.
+pub(super) fn spread(x: &Tensor, shifts: &[u8]) -> Result<(Tensor, Tensor)> {
+    let dims: Vec<usize> = x.dims().iter().copied().chain([shifts.len()]).collect();
+    Ok((x.unsqueeze(D::Minus1)?.broadcast_as(dims)?, Tensor::new(shifts, x.device())?))
+}
+
+/// The lowest `count` bits of `x >> shift`, in plain ops, for fallbacks. Shift counts are modulo 8.
+pub(super) fn bits_at(x: &Tensor, shift: &Tensor, count: i32, dtype: DType) -> candle_core::Result<Tensor> {
+    let rest = |v: &Tensor, n: f64| v - ((v / n)?.floor()? * n)?;
+    let power = (rest(&shift.to_dtype(dtype)?, 8.0)? * std::f64::consts::LN_2)?.exp()?.round()?;
+    rest(&x.to_dtype(dtype)?.broadcast_div(&power)?.floor()?, 2f64.powi(count))
 }

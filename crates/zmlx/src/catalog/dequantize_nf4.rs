@@ -8,12 +8,15 @@
 //! Cost: half a byte and an element moved for each of N.
 //! Source: arXiv:2305.14314, appendix E: the 16 values in f32. A block is a row: reshape to [blocks, block size / 2].
 
-use super::dequantize_int4::unpacked;
+use super::{
+    dequantize_fp8_e4m3::look_up,
+    dequantize_int4::{bits_at, unpacked},
+};
 use crate::{
     Result,
     entry::{Arg, ArgShape, Entry, Gradient, Values},
 };
-use candle_core::{D, DType, Tensor};
+use candle_core::{D, Tensor};
 use std::sync::OnceLock;
 
 /// What the catalog knows of `dequantize_nf4`.
@@ -34,15 +37,7 @@ pub static ENTRY: Entry = Entry {
     ],
     uniforms: &[],
     fallback: |t, _| {
-        // shift counts are modulo 8
-        let (dtype, shift) = (t[2].dtype(), t[1].to_dtype(t[2].dtype())?);
-        let shift = (&shift - ((&shift / 8.0)?.floor()? * 8.0)?)?;
-        let power = (shift * std::f64::consts::LN_2)?.exp()?.round()?;
-        let q = t[0].to_dtype(dtype)?.broadcast_div(&power)?.floor()?;
-        let q = (&q - ((&q / 16.0)?.floor()? * 16.0)?)?;
-        let table = Tensor::new(&TABLE[..], t[0].device())?.to_dtype(dtype)?;
-        let index = q.flatten_all()?.to_dtype(DType::U32)?;
-        let v = table.index_select(&index, 0)?.reshape(q.shape())?;
+        let v = look_up(&TABLE, &bits_at(&t[0], &t[1], 4, t[2].dtype())?, t[2].dtype())?;
         Ok(vec![v.broadcast_mul(&t[2].unsqueeze(D::Minus1)?)?])
     },
     gradient: Gradient::Derived,

@@ -13,7 +13,7 @@ use crate::{
     Result,
     entry::{Arg, ArgShape, Entry, Gradient, Values},
 };
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 use std::sync::OnceLock;
 
 /// What the catalog knows of `dequantize_silu_int8`.
@@ -25,11 +25,8 @@ pub static ENTRY: Entry = Entry {
     args: &[Arg::full("x").of(Values::Byte), Arg { name: "scale", shape: ArgShape::Row, values: Values::Normal(1.0) }],
     uniforms: &[],
     fallback: |t, _| {
-        let scale = t[1].unsqueeze(D::Minus1)?;
-        let v = t[0].to_dtype(scale.dtype())?;
-        let v = (&v - (v.ge(128.0)?.to_dtype(scale.dtype())? * 256.0)?)?;
-        let v = v.broadcast_mul(&scale)?;
-        Ok(vec![(&v * (v.neg()?.exp()? + 1.0)?.recip()?)?])
+        let v = (super::dequantize_int8::ENTRY.fallback)(t, &[])?;
+        (super::silu::ENTRY.fallback)(&v, &[])
     },
     gradient: Gradient::Derived,
     moves: 1.25,

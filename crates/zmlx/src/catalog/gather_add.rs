@@ -7,11 +7,13 @@
 //! | other | [.., C] | as src           |                                                           |
 //! | y     | [.., C] | as src           |                                                           |
 //! Cost: 3·N elements and an index a row moved.
-//! Source: the definition. The gradient of src is the sum over the rows that read it, added in their order.
+//! Source: the definition. The gradient of src is the sum over the rows that read it, added in their order: [`scatter_add`],
+//! a stable sort of the indices and a sum of each row's (`order.rs`); on the CPU candle's loop.
 
 use crate::{
-    Result,
+    Error, Result,
     entry::{Arg, Entry, Gradient},
+    order::add_rows,
 };
 use candle_core::Tensor;
 use std::sync::OnceLock;
@@ -21,7 +23,7 @@ pub static ENTRY: Entry = Entry {
     name: "gather_add",
     summary: "src[idx] + other",
     formula: "src + other",
-    zmlx: &["indexing.fused_gather_add"],
+    zmlx: &["indexing.fused_gather_add", "indexing.fused_scatter_add"],
     args: &[Arg::table("src", "idx"), Arg::place("idx"), Arg::full("other")],
     uniforms: &[],
     fallback: |t, _| {
@@ -36,6 +38,19 @@ pub static ENTRY: Entry = Entry {
 /// The rows of the table `src` that `idx` finds, plus `other`.
 pub fn gather_add(src: &Tensor, idx: &Tensor, other: &Tensor) -> Result<Tensor> {
     ENTRY.run1(&[src, idx, other], &[])
+}
+
+/// The transpose, a sum of updates, `[M, C]`, into `rows` rows: row r is the sum of those whose `idx`, `[M]`, is r, added in
+/// their order (in f32, f64 in f64), so equal inputs give equal bits. Updates of other rows are an error (on a GPU: left out).
+pub fn scatter_add(idx: &Tensor, updates: &Tensor, rows: usize) -> Result<Tensor> {
+    match (idx.dims(), updates.dims()) {
+        ([n], [m, _]) if n == m => {}
+        _ => {
+            return Err(Error::shape("scatter_add", "idx", format!("[M] of updates {:?}", updates.dims()), idx.dims()));
+        }
+    }
+    let sum = add_rows(idx, updates, rows)?;
+    Ok(sum)
 }
 
 #[cfg(test)]
@@ -55,6 +70,8 @@ mod tests {
             let g = g.get(&src).expect("a gradient").to_vec2::<f32>()?;
             assert_eq!(g, [[30.0, 40.0], [0.0, 0.0], [130.0, 160.0]]);
         }
+        let sums = scatter_add(&Tensor::new(&[2u32, 0, 2], &Device::Cpu)?, &src, 4)?.to_vec2::<f32>()?;
+        assert_eq!(sums, [[3.0, 4.0], [0.0, 0.0], [6.0, 8.0], [0.0, 0.0]]);
         let wrong = Tensor::new(&[[0i64, 3], [0, 0]], &Device::Cpu)?;
         let error = gather_add(&src, &wrong, &other).expect_err("a row that is not there").to_string();
         assert!(error.contains("expected 0 ≤ index < 3") && error.contains('3'), "{error}");

@@ -23,11 +23,7 @@ pub static ENTRY: Entry = Entry {
     zmlx: &["transformer.geglu", "transformer.geglu2"],
     args: &[Arg::full("gate"), Arg::full("up")],
     uniforms: &[],
-    fallback: |t, _| {
-        let inner = ((&t[0] + (t[0].powf(3.0)? * 0.044715)?)? * (2.0 / std::f64::consts::PI).sqrt())?;
-        let gelu = (((inner.tanh()? + 1.0)? * &t[0])? * 0.5)?;
-        Ok(vec![(gelu * &t[1])?])
-    },
+    fallback: |t, _| Ok(vec![(&(super::gelu::ENTRY.fallback)(&t[..1], &[])?[0] * &t[1])?]),
     gradient: Gradient::Derived,
     moves: 3.0,
     cell: OnceLock::new(),

@@ -11,9 +11,9 @@
 
 use crate::{
     Result,
-    entry::{Arg, Entry, Gradient, float},
+    entry::{Arg, Entry, Gradient},
 };
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 use std::sync::OnceLock;
 use zmlx_ir::Scalar;
 
@@ -26,9 +26,8 @@ pub static ENTRY: Entry = Entry {
     args: &[Arg::full("x"), Arg::col("w"), Arg::col("b")],
     uniforms: &[("eps", Scalar::Float(1e-5))],
     fallback: |t, u| {
-        let d = t[0].broadcast_sub(&t[0].mean_keepdim(D::Minus1)?)?;
-        let r = ((d.sqr()?.mean_keepdim(D::Minus1)? + float(u[0]))?.sqrt()?).recip()?;
-        Ok(vec![d.broadcast_mul(&r)?.broadcast_mul(&t[1])?.broadcast_add(&t[2])?])
+        let y = (super::layer_norm_no_weight::ENTRY.fallback)(&t[..1], u)?;
+        Ok(vec![y[0].broadcast_mul(&t[1])?.broadcast_add(&t[2])?])
     },
     gradient: Gradient::Derived,
     moves: 2.0,

@@ -18,6 +18,7 @@ pub mod cummax;
 pub mod cumprod;
 pub mod cumsum;
 pub mod depth_gate_sigmoid;
+pub mod depthwise_conv_3x3;
 pub mod dequantize_fp8_e4m3;
 pub mod dequantize_fp8_e5m2;
 pub mod dequantize_int4;
@@ -46,11 +47,13 @@ pub mod mean;
 pub mod min;
 pub mod mish;
 pub mod moe_combine;
+pub mod moe_dispatch;
 pub mod mul;
 pub mod pack_bits;
 pub mod recurrent_step;
 pub mod relu;
 pub mod relu2;
+pub mod resize_bilinear;
 pub mod rms_norm;
 pub mod rms_norm_dropout;
 pub mod rms_norm_no_weight;
@@ -95,6 +98,7 @@ pub static ENTRIES: &[&Entry] = &[
     &cumprod::ENTRY,
     &cumsum::ENTRY,
     &depth_gate_sigmoid::ENTRY,
+    &depthwise_conv_3x3::ENTRY,
     &dequantize_fp8_e4m3::ENTRY,
     &dequantize_fp8_e5m2::ENTRY,
     &dequantize_int4::ENTRY,
@@ -123,11 +127,13 @@ pub static ENTRIES: &[&Entry] = &[
     &min::ENTRY,
     &mish::ENTRY,
     &moe_combine::ENTRY,
+    &moe_dispatch::ENTRY,
     &mul::ENTRY,
     &pack_bits::ENTRY,
     &recurrent_step::ENTRY,
     &relu::ENTRY,
     &relu2::ENTRY,
+    &resize_bilinear::ENTRY,
     &rms_norm::ENTRY,
     &rms_norm_dropout::ENTRY,
     &rms_norm_no_weight::ENTRY,

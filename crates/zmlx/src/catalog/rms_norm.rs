@@ -10,9 +10,9 @@
 
 use crate::{
     Result,
-    entry::{Arg, Entry, Gradient, float},
+    entry::{Arg, Entry, Gradient},
 };
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 use std::sync::OnceLock;
 use zmlx_ir::Scalar;
 
@@ -21,12 +21,12 @@ pub static ENTRY: Entry = Entry {
     name: "rms_norm",
     summary: "x * rsqrt(mean(x * x) + eps) * w",
     formula: "x * rsqrt(mean(x * x) + eps) * w",
-    zmlx: &["norms.rmsnorm", "norms.rmsnorm_grad"],
+    zmlx: &["norms.rmsnorm", "norms.rmsnorm_grad", "linear.fused_linear_rmsnorm"],
     args: &[Arg::full("x"), Arg::col("w")],
     uniforms: &[("eps", Scalar::Float(1e-5))],
     fallback: |t, u| {
-        let r = ((t[0].sqr()?.mean_keepdim(D::Minus1)? + float(u[0]))?.sqrt()?).recip()?;
-        Ok(vec![t[0].broadcast_mul(&r)?.broadcast_mul(&t[1])?])
+        let y = (super::rms_norm_no_weight::ENTRY.fallback)(&t[..1], u)?;
+        Ok(vec![y[0].broadcast_mul(&t[1])?])
     },
     gradient: Gradient::Derived,
     moves: 2.0,
@@ -36,4 +36,9 @@ pub static ENTRY: Entry = Entry {
 /// RMSNorm over the last dimension, with weight `w` and `eps` in units of x².
 pub fn rms_norm(x: &Tensor, w: &Tensor, eps: f64) -> Result<Tensor> {
     ENTRY.run1(&[x, w], &[eps.into()])
+}
+
+/// RMSNorm of x·wᵀ with weight `gamma`: candle's matrix product, then this kernel. `x` is `[.., K]`, `w` `[N, K]`.
+pub fn linear_rms_norm(x: &Tensor, w: &Tensor, gamma: &Tensor, eps: f64) -> Result<Tensor> {
+    rms_norm(&super::bias_silu::linear(x, w)?, gamma, eps)
 }

@@ -12,9 +12,9 @@
 
 use crate::{
     Result,
-    entry::{Arg, Entry, Gradient, float},
+    entry::{Arg, Entry, Gradient},
 };
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 use std::sync::OnceLock;
 use zmlx_ir::Scalar;
 
@@ -28,8 +28,8 @@ pub static ENTRY: Entry = Entry {
     uniforms: &[("eps", Scalar::Float(1e-5))],
     fallback: |t, u| {
         let h = (&t[0] + &t[1])?;
-        let r = ((h.sqr()?.mean_keepdim(D::Minus1)? + float(u[0]))?.sqrt()?).recip()?;
-        Ok(vec![h.broadcast_mul(&r)?.broadcast_mul(&t[2])?, h])
+        let y = (super::rms_norm::ENTRY.fallback)(&[h.clone(), t[2].clone()], u)?;
+        Ok(vec![y[0].clone(), h])
     },
     gradient: Gradient::Derived,
     moves: 4.0,

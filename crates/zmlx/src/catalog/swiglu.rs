@@ -23,7 +23,7 @@ pub static ENTRY: Entry = Entry {
     zmlx: &["transformer.swiglu", "transformer.swiglu2", "fused.silu_mul_grad"],
     args: &[Arg::full("gate"), Arg::full("up")],
     uniforms: &[],
-    fallback: |t, _| Ok(vec![((&t[0] * (t[0].neg()?.exp()? + 1.0)?.recip()?)? * &t[1])?]),
+    fallback: |t, _| Ok(vec![(&(super::silu::ENTRY.fallback)(&t[..1], &[])?[0] * &t[1])?]),
     gradient: Gradient::Derived,
     moves: 3.0,
     cell: OnceLock::new(),

@@ -503,6 +503,7 @@ kernel void zmlx_top_k_bf16(device const ushort* x [[buffer(0)]],
 }
 
 struct zmlx_top_k_vjp_f32_args {
+    int cols;
     int rows;
     int x_row_stride_0;
     int g_values_0_row_stride_0;
@@ -513,7 +514,6 @@ struct zmlx_top_k_vjp_f32_args {
     int g_values_5_row_stride_0;
     int g_values_6_row_stride_0;
     int g_values_7_row_stride_0;
-    int cols;
     int x_shift;
     int x_col;
 };
@@ -538,6 +538,14 @@ kernel void zmlx_top_k_vjp_f32(device const float* x [[buffer(0)]],
     const int blocks = (int)groups_of_grid;
     threadgroup int found_9_of_warp[32];
     threadgroup uint found_col_9_of_warp[32];
+    const long cols = (long)args.cols;
+    const bool lt_19 = 7L < cols;
+    const bool lt_27 = 6L < cols;
+    const bool lt_33 = 5L < cols;
+    const bool lt_39 = 4L < cols;
+    const bool lt_45 = 3L < cols;
+    const bool lt_51 = 2L < cols;
+    const bool lt_57 = 1L < cols;
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
         const int g_values_0_row = base * args.g_values_0_row_stride_0;
@@ -582,6 +590,13 @@ kernel void zmlx_top_k_vjp_f32(device const float* x [[buffer(0)]],
         const float g_values_5_2 = g_values_5[g_values_5_row];
         const float g_values_6_2 = g_values_6[g_values_6_row];
         const float g_values_7_2 = g_values_7[g_values_7_row];
+        const float where_21 = lt_19 ? g_values_7_2 : 0.0f;
+        const float where_28 = lt_27 ? g_values_6_2 : 0.0f;
+        const float where_34 = lt_33 ? g_values_5_2 : 0.0f;
+        const float where_40 = lt_39 ? g_values_4_2 : 0.0f;
+        const float where_46 = lt_45 ? g_values_3_2 : 0.0f;
+        const float where_52 = lt_51 ? g_values_2_2 : 0.0f;
+        const float where_58 = lt_57 ? g_values_1_2 : 0.0f;
         int found_9[8];
         uint found_col_9[8];
         int best_9[8];
@@ -725,14 +740,14 @@ kernel void zmlx_top_k_vjp_f32(device const float* x [[buffer(0)]],
         const uint argtop_14 = (found_col_9[5] == 4294967295u) ? 0u : found_col_9[5];
         const uint argtop_15 = (found_col_9[6] == 4294967295u) ? 0u : found_col_9[6];
         const uint argtop_16 = (found_col_9[7] == 4294967295u) ? 0u : found_col_9[7];
-        const long i64_18 = (long)argtop_16;
-        const long i64_22 = (long)argtop_15;
-        const long i64_25 = (long)argtop_14;
-        const long i64_28 = (long)argtop_13;
-        const long i64_31 = (long)argtop_12;
-        const long i64_34 = (long)argtop_11;
-        const long i64_37 = (long)argtop_10;
-        const long i64_40 = (long)argtop_9;
+        const long i64_23 = (long)argtop_16;
+        const long i64_29 = (long)argtop_15;
+        const long i64_35 = (long)argtop_14;
+        const long i64_41 = (long)argtop_13;
+        const long i64_47 = (long)argtop_12;
+        const long i64_53 = (long)argtop_11;
+        const long i64_59 = (long)argtop_10;
+        const long i64_62 = (long)argtop_9;
 #pragma unroll
         for (int c_4 = 0; c_4 < 8; c_4++) {
             const int col_4 = ((lane + (c_4 * 128)) * 4) - shift;
@@ -741,11 +756,11 @@ kernel void zmlx_top_k_vjp_f32(device const float* x [[buffer(0)]],
 #pragma unroll
             for (int i_4 = 0; i_4 < 4; i_4++) {
                 const long col_5 = (long)(col_4 + i_4);
-                const float add_43 = ((col_5 == i64_18) ? g_values_7_2 : 0.0f) + ((col_5 == i64_22) ? g_values_6_2 : 0.0f);
-                const float add_45 = ((col_5 == i64_28) ? g_values_4_2 : 0.0f) + (((col_5 == i64_25) ? g_values_5_2 : 0.0f) + add_43);
-                const float add_47 = ((col_5 == i64_34) ? g_values_2_2 : 0.0f) + (((col_5 == i64_31) ? g_values_3_2 : 0.0f) + add_45);
-                const float add_49 = ((col_5 == i64_40) ? g_values_0_2 : 0.0f) + (((col_5 == i64_37) ? g_values_1_2 : 0.0f) + add_47);
-                d_x_chunk[i_4] = add_49;
+                const float add_65 = ((col_5 == i64_23) ? where_21 : 0.0f) + ((col_5 == i64_29) ? where_28 : 0.0f);
+                const float add_67 = ((col_5 == i64_41) ? where_40 : 0.0f) + (((col_5 == i64_35) ? where_34 : 0.0f) + add_65);
+                const float add_69 = ((col_5 == i64_53) ? where_52 : 0.0f) + (((col_5 == i64_47) ? where_46 : 0.0f) + add_67);
+                const float add_71 = ((col_5 == i64_62) ? g_values_0_2 : 0.0f) + (((col_5 == i64_59) ? where_58 : 0.0f) + add_69);
+                d_x_chunk[i_4] = add_71;
             }
             if (full_3) {
                 store_f32x4(&d_x[d_x_row + col_4], &d_x_chunk[0]);

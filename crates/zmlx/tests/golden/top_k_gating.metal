@@ -561,6 +561,7 @@ kernel void zmlx_top_k_gating_bf16(device const ushort* x [[buffer(0)]],
 }
 
 struct zmlx_top_k_gating_vjp_f32_args {
+    int cols;
     int rows;
     int x_row_stride_0;
     int g_weights_0_row_stride_0;
@@ -571,7 +572,6 @@ struct zmlx_top_k_gating_vjp_f32_args {
     int g_weights_5_row_stride_0;
     int g_weights_6_row_stride_0;
     int g_weights_7_row_stride_0;
-    int cols;
     int x_shift;
     int x_col;
 };
@@ -596,6 +596,14 @@ kernel void zmlx_top_k_gating_vjp_f32(device const float* x [[buffer(0)]],
     const int blocks = (int)groups_of_grid;
     threadgroup int found_9_of_warp[32];
     threadgroup uint found_col_9_of_warp[32];
+    const long cols = (long)args.cols;
+    const bool lt_77 = 7L < cols;
+    const bool lt_87 = 6L < cols;
+    const bool lt_95 = 5L < cols;
+    const bool lt_103 = 4L < cols;
+    const bool lt_111 = 3L < cols;
+    const bool lt_119 = 2L < cols;
+    const bool lt_136 = 1L < cols;
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
         const int g_weights_0_row = base * args.g_weights_0_row_stride_0;
@@ -840,32 +848,39 @@ kernel void zmlx_top_k_gating_vjp_f32(device const float* x [[buffer(0)]],
         const float fma_72 = metal::fma(g_weights_7_2, recip_39, mul_71);
         const float mul_73 = exp_30 * fma_72;
         const float neg_74 = -mul_73;
-        const long i64_76 = (long)argtop_54;
-        const float fma_80 = metal::fma(g_weights_6_2, recip_39, mul_71);
-        const float mul_81 = exp_27 * fma_80;
-        const long i64_82 = (long)argtop_53;
-        const float fma_85 = metal::fma(g_weights_5_2, recip_39, mul_71);
-        const float mul_86 = exp_24 * fma_85;
-        const long i64_87 = (long)argtop_52;
-        const float fma_90 = metal::fma(g_weights_4_2, recip_39, mul_71);
-        const float mul_91 = exp_21 * fma_90;
-        const long i64_92 = (long)argtop_51;
-        const float fma_95 = metal::fma(g_weights_3_2, recip_39, mul_71);
-        const float mul_96 = exp_18 * fma_95;
-        const long i64_97 = (long)argtop_50;
-        const float fma_100 = metal::fma(g_weights_2_2, recip_39, mul_71);
-        const float mul_101 = exp_15 * fma_100;
-        const long i64_102 = (long)argtop_49;
-        const float fma_105 = metal::fma(g_weights_1_2, recip_39, mul_71);
-        const float mul_106 = exp_12 * fma_105;
-        const float sub_107 = neg_74 - mul_81;
-        const float sub_108 = sub_107 - mul_86;
-        const float sub_109 = sub_108 - mul_91;
-        const float sub_110 = sub_109 - mul_96;
-        const float sub_111 = sub_110 - mul_101;
-        const float sub_112 = sub_111 - mul_106;
-        const long i64_113 = (long)argtop_47;
-        const long i64_116 = (long)argtop_48;
+        const float where_79 = lt_77 ? mul_73 : 0.0f;
+        const long i64_81 = (long)argtop_54;
+        const float fma_84 = metal::fma(g_weights_6_2, recip_39, mul_71);
+        const float mul_85 = exp_27 * fma_84;
+        const float where_88 = lt_87 ? mul_85 : 0.0f;
+        const long i64_89 = (long)argtop_53;
+        const float fma_92 = metal::fma(g_weights_5_2, recip_39, mul_71);
+        const float mul_93 = exp_24 * fma_92;
+        const float where_96 = lt_95 ? mul_93 : 0.0f;
+        const long i64_97 = (long)argtop_52;
+        const float fma_100 = metal::fma(g_weights_4_2, recip_39, mul_71);
+        const float mul_101 = exp_21 * fma_100;
+        const float where_104 = lt_103 ? mul_101 : 0.0f;
+        const long i64_105 = (long)argtop_51;
+        const float fma_108 = metal::fma(g_weights_3_2, recip_39, mul_71);
+        const float mul_109 = exp_18 * fma_108;
+        const float where_112 = lt_111 ? mul_109 : 0.0f;
+        const long i64_113 = (long)argtop_50;
+        const float fma_116 = metal::fma(g_weights_2_2, recip_39, mul_71);
+        const float mul_117 = exp_15 * fma_116;
+        const float where_120 = lt_119 ? mul_117 : 0.0f;
+        const long i64_121 = (long)argtop_49;
+        const float fma_124 = metal::fma(g_weights_1_2, recip_39, mul_71);
+        const float mul_125 = exp_12 * fma_124;
+        const float sub_126 = neg_74 - mul_85;
+        const float sub_127 = sub_126 - mul_93;
+        const float sub_128 = sub_127 - mul_101;
+        const float sub_129 = sub_128 - mul_109;
+        const float sub_130 = sub_129 - mul_117;
+        const float sub_131 = sub_130 - mul_125;
+        const long i64_132 = (long)argtop_47;
+        const float where_137 = lt_136 ? mul_125 : 0.0f;
+        const long i64_138 = (long)argtop_48;
 #pragma unroll
         for (int c_4 = 0; c_4 < 8; c_4++) {
             const int col_4 = ((lane + (c_4 * 128)) * 4) - shift;
@@ -874,11 +889,11 @@ kernel void zmlx_top_k_gating_vjp_f32(device const float* x [[buffer(0)]],
 #pragma unroll
             for (int i_4 = 0; i_4 < 4; i_4++) {
                 const long col_5 = (long)(col_4 + i_4);
-                const float add_119 = ((col_5 == i64_76) ? mul_73 : 0.0f) + ((col_5 == i64_82) ? mul_81 : 0.0f);
-                const float add_121 = ((col_5 == i64_92) ? mul_91 : 0.0f) + (((col_5 == i64_87) ? mul_86 : 0.0f) + add_119);
-                const float add_123 = ((col_5 == i64_102) ? mul_101 : 0.0f) + (((col_5 == i64_97) ? mul_96 : 0.0f) + add_121);
-                const float add_125 = ((col_5 == i64_116) ? mul_106 : 0.0f) + (((col_5 == i64_113) ? sub_112 : 0.0f) + add_123);
-                d_x_chunk[i_4] = add_125;
+                const float add_141 = ((col_5 == i64_81) ? where_79 : 0.0f) + ((col_5 == i64_89) ? where_88 : 0.0f);
+                const float add_143 = ((col_5 == i64_105) ? where_104 : 0.0f) + (((col_5 == i64_97) ? where_96 : 0.0f) + add_141);
+                const float add_145 = ((col_5 == i64_121) ? where_120 : 0.0f) + (((col_5 == i64_113) ? where_112 : 0.0f) + add_143);
+                const float add_147 = ((col_5 == i64_138) ? where_137 : 0.0f) + (((col_5 == i64_132) ? sub_131 : 0.0f) + add_145);
+                d_x_chunk[i_4] = add_147;
             }
             if (full_3) {
                 store_f32x4(&d_x[d_x_row + col_4], &d_x_chunk[0]);
