@@ -208,13 +208,18 @@ impl Op {
     }
 
     /// Declares an input that is a table: each row reads the row of it that `index` has for it, an integer of one value a
-    /// row. A table has rank 2, the rows and the axis (rank 1 if it is declared [`Op::row`] too). Rows that it has not are
+    /// row (the last input, if the formula does not name it). A table has rank 2, the rows and the axis (rank 1 if it is declared [`Op::row`] too). Rows that it has not are
     /// an error; on a GPU they are NaN (of integers 0), and [`crate::check`] tells. The gradient of a table is the sum, for
     /// each of its rows, over the rows that read it, added in their order.
     #[must_use]
     pub fn rows_by(self, table: &str, index: &str) -> Op {
         let by = index.to_string();
-        self.change_name("rows_by", index, |n| n.extent = n.extent.or(Some(Extent::ROW)))
+        let named = self.change(|b| {
+            b.formula.name(&by);
+            Ok(())
+        });
+        named
+            .change_name("rows_by", index, |n| n.extent = n.extent.or(Some(Extent::ROW)))
             .change_name("rows_by", table, |n| n.by = Some(by))
             .change(|b| {
                 b.rows = true;
