@@ -21,13 +21,13 @@ static inline int min_i32(int a, int b) {
     return a <= b ? a : b;
 }
 
-static inline void load_bf16x8(device const ushort* p, thread float* v) {
-    const uint4 t = *(device const uint4*)p;
-    const uint w[4] = {t.x, t.y, t.z, t.w};
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        v[i] = bf16_to_f32((ushort)(w[i / 2] >> (16 * (i % 2))));
-    }
+static inline float half_bf16(uint w, int i) {
+    return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
+}
+
+static inline uint put_bf16(uint w, int i, float x) {
+    const uint bits = f32_to_bf16(x);
+    return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;
 }
 
 static inline void load_f32x4(device const float* p, thread float* v) {
@@ -59,6 +59,14 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     t.z = v[2];
     t.w = v[3];
     *(device float4*)p = t;
+}
+
+static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
+    const uint4 t = *(device const uint4*)p;
+    w[0] = t.x;
+    w[1] = t.y;
+    w[2] = t.z;
+    w[3] = t.w;
 }
 
 struct zmlx_depthwise_conv_3x3_f32_args {
@@ -243,13 +251,13 @@ kernel void zmlx_depthwise_conv_3x3_bf16(device const ushort* s [[buffer(0)]],
     const int blocks = (int)groups_of_grid;
     const int total = args.rows * args.chunks;
     for (int first = (bid * 256) + tid; first < total; first += blocks * 256) {
-        float s_chunk[8];
-        float xl_chunk[8];
-        float xm_chunk[8];
-        float xr_chunk[8];
-        float l_chunk[8];
-        float m_chunk[8];
-        float r_chunk[8];
+        uint s_chunk[4];
+        uint xl_chunk[4];
+        uint xm_chunk[4];
+        uint xr_chunk[4];
+        uint l_chunk[4];
+        uint m_chunk[4];
+        uint r_chunk[4];
         const int row = (args.rows == 1) ? 0 : (first / args.chunks);
         const int s_row = row * args.s_row_stride_0;
         const int xl_row = row * args.xl_row_stride_0;
@@ -267,66 +275,66 @@ kernel void zmlx_depthwise_conv_3x3_bf16(device const ushort* s [[buffer(0)]],
         const int col = ((first - (row * args.chunks)) * 8) - shift;
         const bool full = (0 <= col) && ((col + 8) <= args.cols);
         if (full && s_vectors) {
-            load_bf16x8(&s[s_row + col], &s_chunk[0]);
+            copy_bf16x8(&s[s_row + col], &s_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i = 0; i < 8; i++) {
-                s_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(s[s_row + ((col + i) * args.s_col)]) : 0.0f;
+                s_chunk[i / 2] = put_bf16(s_chunk[i / 2], i & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(s[s_row + ((col + i) * args.s_col)]) : 0.0f);
             }
         }
         if (full && xl_vectors) {
-            load_bf16x8(&xl[xl_row + col], &xl_chunk[0]);
+            copy_bf16x8(&xl[xl_row + col], &xl_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i_2 = 0; i_2 < 8; i_2++) {
-                xl_chunk[i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? bf16_to_f32(xl[xl_row + ((col + i_2) * args.xl_col)]) : 0.0f;
+                xl_chunk[i_2 / 2] = put_bf16(xl_chunk[i_2 / 2], i_2 & 1, ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? bf16_to_f32(xl[xl_row + ((col + i_2) * args.xl_col)]) : 0.0f);
             }
         }
         if (full && xm_vectors) {
-            load_bf16x8(&xm[xm_row + col], &xm_chunk[0]);
+            copy_bf16x8(&xm[xm_row + col], &xm_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i_3 = 0; i_3 < 8; i_3++) {
-                xm_chunk[i_3] = ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) ? bf16_to_f32(xm[xm_row + ((col + i_3) * args.xm_col)]) : 0.0f;
+                xm_chunk[i_3 / 2] = put_bf16(xm_chunk[i_3 / 2], i_3 & 1, ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) ? bf16_to_f32(xm[xm_row + ((col + i_3) * args.xm_col)]) : 0.0f);
             }
         }
         if (full && xr_vectors) {
-            load_bf16x8(&xr[xr_row + col], &xr_chunk[0]);
+            copy_bf16x8(&xr[xr_row + col], &xr_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i_4 = 0; i_4 < 8; i_4++) {
-                xr_chunk[i_4] = ((0 <= (col + i_4)) && ((col + i_4) < args.cols)) ? bf16_to_f32(xr[xr_row + ((col + i_4) * args.xr_col)]) : 0.0f;
+                xr_chunk[i_4 / 2] = put_bf16(xr_chunk[i_4 / 2], i_4 & 1, ((0 <= (col + i_4)) && ((col + i_4) < args.cols)) ? bf16_to_f32(xr[xr_row + ((col + i_4) * args.xr_col)]) : 0.0f);
             }
         }
         if (full && l_vectors) {
-            load_bf16x8(&l[col], &l_chunk[0]);
+            copy_bf16x8(&l[col], &l_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i_5 = 0; i_5 < 8; i_5++) {
-                l_chunk[i_5] = ((0 <= (col + i_5)) && ((col + i_5) < args.cols)) ? bf16_to_f32(l[(col + i_5) * args.l_col]) : 0.0f;
+                l_chunk[i_5 / 2] = put_bf16(l_chunk[i_5 / 2], i_5 & 1, ((0 <= (col + i_5)) && ((col + i_5) < args.cols)) ? bf16_to_f32(l[(col + i_5) * args.l_col]) : 0.0f);
             }
         }
         if (full && m_vectors) {
-            load_bf16x8(&m[col], &m_chunk[0]);
+            copy_bf16x8(&m[col], &m_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i_6 = 0; i_6 < 8; i_6++) {
-                m_chunk[i_6] = ((0 <= (col + i_6)) && ((col + i_6) < args.cols)) ? bf16_to_f32(m[(col + i_6) * args.m_col]) : 0.0f;
+                m_chunk[i_6 / 2] = put_bf16(m_chunk[i_6 / 2], i_6 & 1, ((0 <= (col + i_6)) && ((col + i_6) < args.cols)) ? bf16_to_f32(m[(col + i_6) * args.m_col]) : 0.0f);
             }
         }
         if (full && r_vectors) {
-            load_bf16x8(&r[col], &r_chunk[0]);
+            copy_bf16x8(&r[col], &r_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i_7 = 0; i_7 < 8; i_7++) {
-                r_chunk[i_7] = ((0 <= (col + i_7)) && ((col + i_7) < args.cols)) ? bf16_to_f32(r[(col + i_7) * args.r_col]) : 0.0f;
+                r_chunk[i_7 / 2] = put_bf16(r_chunk[i_7 / 2], i_7 & 1, ((0 <= (col + i_7)) && ((col + i_7) < args.cols)) ? bf16_to_f32(r[(col + i_7) * args.r_col]) : 0.0f);
             }
         }
         float out_chunk[8];
 #pragma unroll
         for (int i_8 = 0; i_8 < 8; i_8++) {
-            const float add_10 = (s_chunk[i_8] + (xl_chunk[i_8] * l_chunk[i_8])) + (xm_chunk[i_8] * m_chunk[i_8]);
-            out_chunk[i_8] = add_10 + (xr_chunk[i_8] * r_chunk[i_8]);
+            const float add_10 = (half_bf16(s_chunk[i_8 / 2], i_8 & 1) + (half_bf16(xl_chunk[i_8 / 2], i_8 & 1) * half_bf16(l_chunk[i_8 / 2], i_8 & 1))) + (half_bf16(xm_chunk[i_8 / 2], i_8 & 1) * half_bf16(m_chunk[i_8 / 2], i_8 & 1));
+            out_chunk[i_8] = add_10 + (half_bf16(xr_chunk[i_8 / 2], i_8 & 1) * half_bf16(r_chunk[i_8 / 2], i_8 & 1));
         }
         if (full) {
             store_bf16x8(&out[out_row + col], &out_chunk[0]);

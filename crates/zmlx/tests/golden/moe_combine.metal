@@ -17,13 +17,13 @@ static inline uint pack_bf16(float low, float high) {
     return (uint)f32_to_bf16(low) | (uint)f32_to_bf16(high) << 16;
 }
 
-static inline void load_bf16x8(device const ushort* p, thread float* v) {
-    const uint4 t = *(device const uint4*)p;
-    const uint w[4] = {t.x, t.y, t.z, t.w};
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        v[i] = bf16_to_f32((ushort)(w[i / 2] >> (16 * (i % 2))));
-    }
+static inline float half_bf16(uint w, int i) {
+    return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
+}
+
+static inline uint put_bf16(uint w, int i, float x) {
+    const uint bits = f32_to_bf16(x);
+    return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;
 }
 
 static inline void load_f32x4(device const float* p, thread float* v) {
@@ -55,6 +55,14 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     t.z = v[2];
     t.w = v[3];
     *(device float4*)p = t;
+}
+
+static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
+    const uint4 t = *(device const uint4*)p;
+    w[0] = t.x;
+    w[1] = t.y;
+    w[2] = t.z;
+    w[3] = t.w;
 }
 
 struct zmlx_moe_combine_f32_args {
@@ -215,10 +223,10 @@ kernel void zmlx_moe_combine_bf16(device const ushort* x0 [[buffer(0)]],
     const int blocks = (int)groups_of_grid;
     const int total = args.rows * args.chunks;
     for (int first = (bid * 256) + tid; first < total; first += blocks * 256) {
-        float x0_chunk[8];
-        float x1_chunk[8];
-        float x2_chunk[8];
-        float x3_chunk[8];
+        uint x0_chunk[4];
+        uint x1_chunk[4];
+        uint x2_chunk[4];
+        uint x3_chunk[4];
         const int row = (args.rows == 1) ? 0 : (first / args.chunks);
         const int x0_row = row * args.x0_row_stride_0;
         const int x1_row = row * args.x1_row_stride_0;
@@ -241,42 +249,42 @@ kernel void zmlx_moe_combine_bf16(device const ushort* x0 [[buffer(0)]],
         const float w2_2 = bf16_to_f32(w2[w2_row]);
         const float w3_2 = bf16_to_f32(w3[w3_row]);
         if (full && x0_vectors) {
-            load_bf16x8(&x0[x0_row + col], &x0_chunk[0]);
+            copy_bf16x8(&x0[x0_row + col], &x0_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i = 0; i < 8; i++) {
-                x0_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x0[x0_row + ((col + i) * args.x0_col)]) : 0.0f;
+                x0_chunk[i / 2] = put_bf16(x0_chunk[i / 2], i & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(x0[x0_row + ((col + i) * args.x0_col)]) : 0.0f);
             }
         }
         if (full && x1_vectors) {
-            load_bf16x8(&x1[x1_row + col], &x1_chunk[0]);
+            copy_bf16x8(&x1[x1_row + col], &x1_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i_2 = 0; i_2 < 8; i_2++) {
-                x1_chunk[i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? bf16_to_f32(x1[x1_row + ((col + i_2) * args.x1_col)]) : 0.0f;
+                x1_chunk[i_2 / 2] = put_bf16(x1_chunk[i_2 / 2], i_2 & 1, ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? bf16_to_f32(x1[x1_row + ((col + i_2) * args.x1_col)]) : 0.0f);
             }
         }
         if (full && x2_vectors) {
-            load_bf16x8(&x2[x2_row + col], &x2_chunk[0]);
+            copy_bf16x8(&x2[x2_row + col], &x2_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i_3 = 0; i_3 < 8; i_3++) {
-                x2_chunk[i_3] = ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) ? bf16_to_f32(x2[x2_row + ((col + i_3) * args.x2_col)]) : 0.0f;
+                x2_chunk[i_3 / 2] = put_bf16(x2_chunk[i_3 / 2], i_3 & 1, ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) ? bf16_to_f32(x2[x2_row + ((col + i_3) * args.x2_col)]) : 0.0f);
             }
         }
         if (full && x3_vectors) {
-            load_bf16x8(&x3[x3_row + col], &x3_chunk[0]);
+            copy_bf16x8(&x3[x3_row + col], &x3_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i_4 = 0; i_4 < 8; i_4++) {
-                x3_chunk[i_4] = ((0 <= (col + i_4)) && ((col + i_4) < args.cols)) ? bf16_to_f32(x3[x3_row + ((col + i_4) * args.x3_col)]) : 0.0f;
+                x3_chunk[i_4 / 2] = put_bf16(x3_chunk[i_4 / 2], i_4 & 1, ((0 <= (col + i_4)) && ((col + i_4) < args.cols)) ? bf16_to_f32(x3[x3_row + ((col + i_4) * args.x3_col)]) : 0.0f);
             }
         }
         float out_chunk[8];
 #pragma unroll
         for (int i_5 = 0; i_5 < 8; i_5++) {
-            const float add_12 = ((x0_chunk[i_5] * w0_2) + (x1_chunk[i_5] * w1_2)) + (x2_chunk[i_5] * w2_2);
-            out_chunk[i_5] = add_12 + (x3_chunk[i_5] * w3_2);
+            const float add_12 = ((half_bf16(x0_chunk[i_5 / 2], i_5 & 1) * w0_2) + (half_bf16(x1_chunk[i_5 / 2], i_5 & 1) * w1_2)) + (half_bf16(x2_chunk[i_5 / 2], i_5 & 1) * w2_2);
+            out_chunk[i_5] = add_12 + (half_bf16(x3_chunk[i_5 / 2], i_5 & 1) * w3_2);
         }
         if (full) {
             store_bf16x8(&out[out_row + col], &out_chunk[0]);

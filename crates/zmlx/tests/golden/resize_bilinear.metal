@@ -17,13 +17,13 @@ static inline uint pack_bf16(float low, float high) {
     return (uint)f32_to_bf16(low) | (uint)f32_to_bf16(high) << 16;
 }
 
-static inline void load_bf16x8(device const ushort* p, thread float* v) {
-    const uint4 t = *(device const uint4*)p;
-    const uint w[4] = {t.x, t.y, t.z, t.w};
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        v[i] = bf16_to_f32((ushort)(w[i / 2] >> (16 * (i % 2))));
-    }
+static inline float half_bf16(uint w, int i) {
+    return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
+}
+
+static inline uint put_bf16(uint w, int i, float x) {
+    const uint bits = f32_to_bf16(x);
+    return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;
 }
 
 static inline void load_f32x4(device const float* p, thread float* v) {
@@ -55,6 +55,14 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     t.z = v[2];
     t.w = v[3];
     *(device float4*)p = t;
+}
+
+static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
+    const uint4 t = *(device const uint4*)p;
+    w[0] = t.x;
+    w[1] = t.y;
+    w[2] = t.z;
+    w[3] = t.w;
 }
 
 struct zmlx_resize_bilinear_f32_args {
@@ -256,10 +264,10 @@ kernel void zmlx_resize_bilinear_bf16(device const ushort* a [[buffer(0)]],
     const int blocks = (int)groups_of_grid;
     const int total = args.rows * args.chunks;
     for (int first = (bid * 256) + tid; first < total; first += blocks * 256) {
-        float a_chunk[8];
-        float b_chunk[8];
-        float c_chunk[8];
-        float d_chunk[8];
+        uint a_chunk[4];
+        uint b_chunk[4];
+        uint c_chunk[4];
+        uint d_chunk[4];
         const int row = (args.rows == 1) ? 0 : (first / args.chunks);
         const int at_a_row = row * args.at_a_row_stride_0;
         const int at_b_row = row * args.at_b_row_stride_0;
@@ -304,42 +312,42 @@ kernel void zmlx_resize_bilinear_bf16(device const ushort* a [[buffer(0)]],
         const float sub_7 = 1.0f - u_2;
         const float sub_11 = 1.0f - v_2;
         if (full && a_vectors) {
-            load_bf16x8(&a[a_row + col], &a_chunk[0]);
+            copy_bf16x8(&a[a_row + col], &a_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i = 0; i < 8; i++) {
-                a_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? (a_found ? bf16_to_f32(a[a_row + ((col + i) * args.a_col)]) : NAN) : 0.0f;
+                a_chunk[i / 2] = put_bf16(a_chunk[i / 2], i & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? (a_found ? bf16_to_f32(a[a_row + ((col + i) * args.a_col)]) : NAN) : 0.0f);
             }
         }
         if (full && b_vectors) {
-            load_bf16x8(&b[b_row + col], &b_chunk[0]);
+            copy_bf16x8(&b[b_row + col], &b_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i_2 = 0; i_2 < 8; i_2++) {
-                b_chunk[i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? (b_found ? bf16_to_f32(b[b_row + ((col + i_2) * args.b_col)]) : NAN) : 0.0f;
+                b_chunk[i_2 / 2] = put_bf16(b_chunk[i_2 / 2], i_2 & 1, ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? (b_found ? bf16_to_f32(b[b_row + ((col + i_2) * args.b_col)]) : NAN) : 0.0f);
             }
         }
         if (full && c_vectors) {
-            load_bf16x8(&c[c_row + col], &c_chunk[0]);
+            copy_bf16x8(&c[c_row + col], &c_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i_3 = 0; i_3 < 8; i_3++) {
-                c_chunk[i_3] = ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) ? (c_found ? bf16_to_f32(c[c_row + ((col + i_3) * args.c_col)]) : NAN) : 0.0f;
+                c_chunk[i_3 / 2] = put_bf16(c_chunk[i_3 / 2], i_3 & 1, ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) ? (c_found ? bf16_to_f32(c[c_row + ((col + i_3) * args.c_col)]) : NAN) : 0.0f);
             }
         }
         if (full && d_vectors) {
-            load_bf16x8(&d[d_row + col], &d_chunk[0]);
+            copy_bf16x8(&d[d_row + col], &d_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i_4 = 0; i_4 < 8; i_4++) {
-                d_chunk[i_4] = ((0 <= (col + i_4)) && ((col + i_4) < args.cols)) ? (d_found ? bf16_to_f32(d[d_row + ((col + i_4) * args.d_col)]) : NAN) : 0.0f;
+                d_chunk[i_4 / 2] = put_bf16(d_chunk[i_4 / 2], i_4 & 1, ((0 <= (col + i_4)) && ((col + i_4) < args.cols)) ? (d_found ? bf16_to_f32(d[d_row + ((col + i_4) * args.d_col)]) : NAN) : 0.0f);
             }
         }
         float out_chunk[8];
 #pragma unroll
         for (int i_5 = 0; i_5 < 8; i_5++) {
-            const float mul_12 = ((a_chunk[i_5] * sub_7) + (b_chunk[i_5] * u_2)) * sub_11;
-            const float mul_16 = v_2 * ((c_chunk[i_5] * sub_7) + (d_chunk[i_5] * u_2));
+            const float mul_12 = ((half_bf16(a_chunk[i_5 / 2], i_5 & 1) * sub_7) + (half_bf16(b_chunk[i_5 / 2], i_5 & 1) * u_2)) * sub_11;
+            const float mul_16 = v_2 * ((half_bf16(c_chunk[i_5 / 2], i_5 & 1) * sub_7) + (half_bf16(d_chunk[i_5 / 2], i_5 & 1) * u_2));
             out_chunk[i_5] = mul_12 + mul_16;
         }
         if (full) {

@@ -13,13 +13,13 @@ static inline ushort f32_to_bf16(float x) {
     return (ushort)((u + 32767 + ((u >> 16) & 1)) >> 16);
 }
 
-static inline void load_bf16x8(device const ushort* p, thread float* v) {
-    const uint4 t = *(device const uint4*)p;
-    const uint w[4] = {t.x, t.y, t.z, t.w};
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        v[i] = bf16_to_f32((ushort)(w[i / 2] >> (16 * (i % 2))));
-    }
+static inline float half_bf16(uint w, int i) {
+    return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
+}
+
+static inline uint put_bf16(uint w, int i, float x) {
+    const uint bits = f32_to_bf16(x);
+    return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;
 }
 
 static inline void load_f32x4(device const float* p, thread float* v) {
@@ -37,6 +37,14 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     t.z = v[2];
     t.w = v[3];
     *(device float4*)p = t;
+}
+
+static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
+    const uint4 t = *(device const uint4*)p;
+    w[0] = t.x;
+    w[1] = t.y;
+    w[2] = t.z;
+    w[3] = t.w;
 }
 
 struct zmlx_rope_interleaved_f32_args {
@@ -179,10 +187,10 @@ kernel void zmlx_rope_interleaved_bf16(device const ushort* a [[buffer(0)]],
     const int blocks = (int)groups_of_grid;
     const int total = args.rows * args.chunks;
     for (int first = (bid * 256) + tid; first < total; first += blocks * 256) {
-        float a_chunk[8];
-        float b_chunk[8];
-        float cos_chunk[8];
-        float sin_chunk[8];
+        uint a_chunk[4];
+        uint b_chunk[4];
+        uint cos_chunk[4];
+        uint sin_chunk[4];
         const int row = (args.rows == 1) ? 0 : (first / args.chunks);
         const int a_row = row * args.a_row_stride_0;
         const int b_row = row * args.b_row_stride_0;
@@ -198,43 +206,43 @@ kernel void zmlx_rope_interleaved_bf16(device const ushort* a [[buffer(0)]],
         const int col = ((first - (row * args.chunks)) * 8) - shift;
         const bool full = (0 <= col) && ((col + 8) <= args.cols);
         if (full && a_vectors) {
-            load_bf16x8(&a[a_row + col], &a_chunk[0]);
+            copy_bf16x8(&a[a_row + col], &a_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i = 0; i < 8; i++) {
-                a_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(a[a_row + ((col + i) * args.a_col)]) : 0.0f;
+                a_chunk[i / 2] = put_bf16(a_chunk[i / 2], i & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(a[a_row + ((col + i) * args.a_col)]) : 0.0f);
             }
         }
         if (full && b_vectors) {
-            load_bf16x8(&b[b_row + col], &b_chunk[0]);
+            copy_bf16x8(&b[b_row + col], &b_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i_2 = 0; i_2 < 8; i_2++) {
-                b_chunk[i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? bf16_to_f32(b[b_row + ((col + i_2) * args.b_col)]) : 0.0f;
+                b_chunk[i_2 / 2] = put_bf16(b_chunk[i_2 / 2], i_2 & 1, ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? bf16_to_f32(b[b_row + ((col + i_2) * args.b_col)]) : 0.0f);
             }
         }
         if (full && cos_vectors) {
-            load_bf16x8(&cos[cos_row + col], &cos_chunk[0]);
+            copy_bf16x8(&cos[cos_row + col], &cos_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i_3 = 0; i_3 < 8; i_3++) {
-                cos_chunk[i_3] = ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) ? bf16_to_f32(cos[cos_row + ((col + i_3) * args.cos_col)]) : 0.0f;
+                cos_chunk[i_3 / 2] = put_bf16(cos_chunk[i_3 / 2], i_3 & 1, ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) ? bf16_to_f32(cos[cos_row + ((col + i_3) * args.cos_col)]) : 0.0f);
             }
         }
         if (full && sin_vectors) {
-            load_bf16x8(&sin[sin_row + col], &sin_chunk[0]);
+            copy_bf16x8(&sin[sin_row + col], &sin_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i_4 = 0; i_4 < 8; i_4++) {
-                sin_chunk[i_4] = ((0 <= (col + i_4)) && ((col + i_4) < args.cols)) ? bf16_to_f32(sin[sin_row + ((col + i_4) * args.sin_col)]) : 0.0f;
+                sin_chunk[i_4 / 2] = put_bf16(sin_chunk[i_4 / 2], i_4 & 1, ((0 <= (col + i_4)) && ((col + i_4) < args.cols)) ? bf16_to_f32(sin[sin_row + ((col + i_4) * args.sin_col)]) : 0.0f);
             }
         }
         float out_0_chunk[8];
         float out_1_chunk[8];
 #pragma unroll
         for (int i_5 = 0; i_5 < 8; i_5++) {
-            const float sub_6 = (a_chunk[i_5] * cos_chunk[i_5]) - (b_chunk[i_5] * sin_chunk[i_5]);
-            const float add_9 = (a_chunk[i_5] * sin_chunk[i_5]) + (b_chunk[i_5] * cos_chunk[i_5]);
+            const float sub_6 = (half_bf16(a_chunk[i_5 / 2], i_5 & 1) * half_bf16(cos_chunk[i_5 / 2], i_5 & 1)) - (half_bf16(b_chunk[i_5 / 2], i_5 & 1) * half_bf16(sin_chunk[i_5 / 2], i_5 & 1));
+            const float add_9 = (half_bf16(a_chunk[i_5 / 2], i_5 & 1) * half_bf16(sin_chunk[i_5 / 2], i_5 & 1)) + (half_bf16(b_chunk[i_5 / 2], i_5 & 1) * half_bf16(cos_chunk[i_5 / 2], i_5 & 1));
             out_0_chunk[i_5] = sub_6;
             out_1_chunk[i_5] = add_9;
         }
