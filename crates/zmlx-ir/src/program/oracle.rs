@@ -367,7 +367,10 @@ impl Evaluator<'_> {
         }
         let (lo, hi) = to.int_range();
         let whole = |v: f64| if v.is_nan() { 0 } else { (v.trunc() as i64).clamp(lo, hi) };
-        int(whole(a.v), a.e == 0.0 || (whole(a.v - a.e) == whole(a.v + a.e) && a.e.is_finite()))
+        let y = whole(a.v);
+        let end = |v: f64| y.abs_diff(whole(v)) as f64;
+        let e = if a.e == 0.0 { 0.0 } else { end(a.v - a.e).max(end(a.v + a.e)) };
+        Num { e: if a.e.is_finite() { e } else { UNKNOWN }, ..int(y, true) }
     }
 
     fn reduce(&self, op: ReduceOp, from: DType, dtype: DType, v: &[Num]) -> Num {

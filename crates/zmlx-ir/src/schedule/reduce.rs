@@ -327,6 +327,7 @@ impl Lower<'_> {
         results
     }
 
+    /// The result of a reduction that has one.
     pub fn result(&mut self, acc: &Acc) -> Expr {
         match acc.join {
             Join::Arg(_) => {

@@ -6,8 +6,7 @@
 //! | weights | [.., k] | of x             | sum to 1, the largest first                                |
 //! | experts | [.., k] | u32              | k ≤ E, at most 64, of equal logits the lower; tests have k 8 |
 //! Cost: N elements moved.
-//! Source: softmax(x) renormalised over its k largest: exp(x_j − x_0) / Σ exp(x_i − x_0) over these, since what the others
-//! add to the softmax cancels.
+//! Source: softmax(x) renormalised over its k largest, which is the softmax of these: what the others add cancels.
 
 use crate::{
     Error, Op, Result, bridge,

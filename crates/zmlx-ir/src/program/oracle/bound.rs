@@ -6,7 +6,8 @@ use crate::{
     program::ReduceOp,
 };
 
-/// A value and the bound on its error; an integer whose bound is not 0 is not known.
+/// A value and the bound on its error. Integers whose bound is not 0 are not known: what follows from them by integer
+/// arithmetic has no bound, as a float or as a result they have theirs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Num {
     pub v: f64,

@@ -74,7 +74,7 @@ impl Lists {
                 (Some((_, col)), true) => T::of_integer(i64::from(*col)),
                 (Some((key, _)), false) => T::of_key(*key),
                 (None, true) => T::of_integer(0),
-                (None, false) if from.is_float() => T::of_key(f32::NEG_INFINITY.key().min(T::LOWEST)),
+                (None, false) if from.is_float() => T::of_key(T::LOWEST),
                 (None, false) => T::of_integer(from.int_range().0),
             };
         }
