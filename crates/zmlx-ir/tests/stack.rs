@@ -1,6 +1,9 @@
 //! Results of several columns: what formulas of them mean, and which are none.
 
-use zmlx_ir::{DType, Extent, Formula, Signature};
+use zmlx_ir::{
+    DType, Extent, Formula, Program, Signature,
+    program::oracle::{Data, Precision, evaluate, side_by_side},
+};
 
 fn parse(text: &str) -> Formula {
     Formula::parse(text).unwrap_or_else(|e| panic!("{e}"))
@@ -25,13 +28,33 @@ fn values_side_by_side_are_one_result() {
 }
 
 #[test]
-fn values_side_by_side_are_a_result_of_rows_alone() {
+fn elements_lie_side_by_side_or_in_turn() {
+    for (text, woven) in [("stack(x, max(x))", false), ("interleave(x, max(x))", true)] {
+        let formula = parse(text);
+        assert_eq!(parse(&formula.to_string()), formula, "{formula}");
+        let p = formula.bind("both", &Signature::uniform(1, DType::F32, Extent::ELEM)).unwrap();
+        assert_eq!(p.verify(), Ok(()));
+        let stored: Vec<_> = p.stored().map(|o| (o.extent, o.width, o.woven)).collect();
+        assert_eq!(stored, [(Extent::ELEM, 2, woven)]);
+        assert_eq!(Program::from_text(&p.to_string()).as_ref(), Ok(&p));
+        let x = Data::exact(vec![1.0, 2.0, 3.0, 6.0, 5.0, 4.0]);
+        let got = evaluate(&p, 2, 3, &[x], &[], Precision::Exact).unwrap();
+        let expected = match woven {
+            false => [1.0, 2.0, 3.0, 3.0, 3.0, 3.0, 6.0, 5.0, 4.0, 6.0, 6.0, 6.0],
+            true => [1.0, 3.0, 2.0, 3.0, 3.0, 3.0, 6.0, 6.0, 5.0, 6.0, 4.0, 6.0],
+        };
+        let got = side_by_side(&p, 3, &got);
+        assert_eq!((0..12).map(|i| got[0].get(i)).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
+fn values_side_by_side_are_a_result_and_no_operand() {
     let error = |text| {
         let sig = Signature::uniform(1, DType::F32, Extent::ELEM);
         parse(text).bind("", &sig).expect_err("no result").to_string()
     };
     assert!(error("top_k(x, 2) + 1").contains("values side by side are a result, and no operand"));
-    assert!(error("stack(x, sum(x))").contains("one of these varies along it"));
     let refused = |text| Formula::parse(text).expect_err("no rank").to_string();
     assert!(refused("top_k(x, 0)").contains("top_k takes a number of ranks from 1 to 64 written as a number"));
     assert!(refused("argtop_k(x, k)").contains("argtop_k takes a number of ranks from 1 to 64"));

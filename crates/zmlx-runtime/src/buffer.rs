@@ -3,7 +3,7 @@
 use crate::Pool;
 use half::{bf16, f16};
 use smallvec::SmallVec;
-use zmlx_ir::{DType, Scalar};
+use zmlx_ir::{DType, Scalar, program::Table};
 
 macro_rules! buffers {
     ($($variant:ident($t:ty)),*) => {
@@ -73,6 +73,8 @@ pub struct View<'a> {
     pub row_strides: &'a [usize],
     /// Stride of the column, in elements.
     pub col_stride: usize,
+    /// Of a table: its row for `row` takes the place of `Σ index(row)ᵢ·row_strides[i]`.
+    pub table: Option<Table>,
 }
 
 /// Everything that changes from call to call. Outputs are fresh contiguous buffers of `extent.len(rows, cols)`.

@@ -69,10 +69,12 @@ impl Op {
     /// As `run`, the axis being the last and not kept.
     fn run_last(&self, inputs: &[&Tensor]) -> Result<(Few<Tensor>, &Forward)> {
         let tracked = !self.body.no_grad && inputs.iter().any(|t| t.track_op() && t.dtype().is_float());
-        let (geometry, key) = self.layout(inputs, &[])?;
-        let forward = self.body.specials().forward(&key)?;
-        let backward = if tracked { self.backward_of(inputs, forward, &geometry)? } else { None };
-        let raws = self.launch(forward.compiled()?, &geometry, inputs)?;
+        let (forward, raws, backward) = self.with_parts(inputs, |all| {
+            let (geometry, key) = self.layout(all, &[])?;
+            let forward = self.body.specials().forward(&key)?;
+            let backward = if tracked { self.backward_of(inputs, forward, &geometry)? } else { None };
+            Ok((forward, self.launch(forward.compiled()?, &geometry, all)?, backward))
+        })?;
         self.body.usage.count();
         let tensors = match backward {
             None => raws.into_iter().map(|(storage, shape)| bridge::tensor(storage, shape)).collect(),
@@ -87,23 +89,28 @@ impl Op {
     pub(crate) fn forward_program(&self, inputs: &[&Tensor]) -> Result<Arc<Program>> {
         let (moved, _) = self.move_inputs(inputs)?;
         let moved: Few<&Tensor> = moved.iter().collect();
-        let (_, key) = self.layout(&moved, &[])?;
+        let (_, key) = self.with_parts(&moved, |all| self.layout(all, &[]))?;
         Ok(self.body.specials().forward(&key)?.program.clone())
     }
 
     /// Lays the inputs, and cotangents of results (Row or not) if there are any, over rows × cols.
     pub(crate) fn layout(&self, inputs: &[&Tensor], cotangents: &[(&Tensor, bool)]) -> Result<(Geometry, Key)> {
         let b = &*self.body;
-        self.check(inputs)?;
+        self.check_ranks(inputs)?;
+        let read = if b.has_tables() { self.rows_read(inputs)? } else { Few::new() };
         let given = inputs.iter().zip(&b.inputs).map(|(t, i)| (*t, i.declared == Some(Extent::ROW)));
         let given = given.chain(cotangents.iter().copied());
-        let all: Few<Shaped<'_>> = given.map(|(t, row)| Shaped::of(t.layout(), row)).collect();
-        let geometry = lay_out(&all, b.rows).map_err(|misfit| {
+        let shaped = given.enumerate().map(|(k, (t, row))| Shaped::of(t.layout(), row).of_rows(read.get(k)));
+        let all: Few<Shaped<'_>> = shaped.collect();
+        let mut geometry = lay_out(&all, b.rows).map_err(|misfit| {
             let name = |k: usize| b.inputs.get(k).map_or("a cotangent", |i| &i.name);
             let with = format!("one that broadcasts with {} {:?}", name(misfit.with), all[misfit.with].dims);
             let expected = misfit.expected.map_or(with.clone(), |e| format!("{e:?} or {with}"));
             Error::shape(&b.name, name(misfit.input), expected, all[misfit.input].dims)
         })?;
+        for (place, read) in geometry.places.iter_mut().zip(&read) {
+            place.table = read.table;
+        }
         let mut key = Key::new();
         for ((t, place), i) in inputs.iter().zip(&geometry.places).zip(&b.inputs) {
             let dtype = bridge::dtype_of(&b.name, &i.name, t.dtype())?;
@@ -112,14 +119,20 @@ impl Op {
         Ok((geometry, key))
     }
 
-    /// Number and rank of the inputs.
-    fn check(&self, inputs: &[&Tensor]) -> Result<()> {
+    /// Number of the tensors given.
+    pub(crate) fn check(&self, inputs: &[&Tensor]) -> Result<()> {
         let b = &*self.body;
         self.ready()?;
-        if inputs.len() != b.inputs.len() {
-            let expected = format!("{} ({})", b.inputs.len(), self.inputs().join(" "));
+        if inputs.len() != b.given.len() {
+            let expected = format!("{} ({})", b.given.len(), self.inputs().join(" "));
             return Err(Error::argument(&b.name, "number of inputs", expected, inputs.len()));
         }
+        Ok(())
+    }
+
+    /// Rank of the inputs.
+    fn check_ranks(&self, inputs: &[&Tensor]) -> Result<()> {
+        let b = &*self.body;
         let wrong = inputs.iter().zip(&b.inputs).find(|(t, i)| i.declared == Some(Extent::COL) && t.rank() > 1);
         match wrong {
             Some((t, i)) => Err(Error::shape(&b.name, &i.name, "one of rank 1 (it is declared col)", t.dims())),
@@ -152,6 +165,9 @@ impl Op {
     pub(crate) fn move_inputs(&self, inputs: &[&Tensor]) -> Result<(Few<Tensor>, Moved)> {
         let b = &*self.body;
         self.check(inputs)?;
+        if !b.has_parts() {
+            self.check_ranks(inputs)?;
+        }
         let row = |k: usize| b.inputs[k].declared == Some(Extent::ROW);
         let rank = inputs.iter().enumerate().map(|(k, t)| t.rank() + usize::from(row(k))).max().unwrap_or(0);
         let at = if b.axis < 0 { b.axis + rank as isize } else { b.axis };

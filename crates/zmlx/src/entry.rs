@@ -15,6 +15,8 @@ pub enum ArgShape {
     Col,
     /// `[..]`: one value a row.
     Row,
+    /// `[V, C]`: a table, of which each row reads the row that this argument has for it.
+    Table(&'static str),
 }
 
 /// What an argument holds in tests and benchmarks.
@@ -30,7 +32,14 @@ pub enum Values {
     Column,
     /// u8 of any bits.
     Byte,
+    /// u32 rows of a table: 0 ≤ index < V.
+    Place,
+    /// i64 fractions of a turn, of 2⁻⁶⁴ each.
+    Turns,
 }
+
+/// Rows of tables in tests.
+pub const TABLE_ROWS: usize = 5;
 
 impl Values {
     /// One of them, for rows of `cols` columns, from numbers in [0, 1).
@@ -39,6 +48,8 @@ impl Values {
             Values::Range(lo, hi) => lo + (hi - lo) * unit(),
             Values::Mask => f64::from(unit() < 0.7),
             Values::Column => (unit() * cols as f64).floor(),
+            Values::Place => (unit() * TABLE_ROWS as f64).floor(),
+            Values::Turns => (unit() - 0.5) * 2f64.powi(64),
             Values::Byte => (unit() * 256.0).floor(),
             Values::Normal(sigma) => {
                 let (u, v) = (unit().max(1e-300), unit());
@@ -67,6 +78,18 @@ impl Arg {
     /// A float argument `[C]` of standard normal values.
     pub const fn col(name: &'static str) -> Arg {
         Arg { name, shape: ArgShape::Col, values: Values::Normal(1.0) }
+    }
+    /// A float table `[V, C]` whose rows this argument finds.
+    pub const fn table(name: &'static str, by: &'static str) -> Arg {
+        Arg { name, shape: ArgShape::Table(by), values: Values::Normal(1.0) }
+    }
+    /// One row of a table for each row.
+    pub const fn place(name: &'static str) -> Arg {
+        Arg { name, shape: ArgShape::Row, values: Values::Place }
+    }
+    /// A float argument `[..]` of standard normal values: one a row.
+    pub const fn row(name: &'static str) -> Arg {
+        Arg { name, shape: ArgShape::Row, values: Values::Normal(1.0) }
     }
     /// The same argument with other values.
     pub const fn of(self, values: Values) -> Arg {
@@ -117,12 +140,7 @@ pub struct Entry {
 impl Entry {
     /// The formula, its names in the order of the arguments.
     pub fn parsed(&self) -> Result<Formula> {
-        let mut formula = Formula::default();
-        for name in self.args.iter().map(|a| a.name).chain(self.uniforms.iter().map(|u| u.0)) {
-            formula.name(name);
-        }
-        formula.outs = formula.parse_into(self.formula, &[])?;
-        Ok(formula)
+        with_names(self.args.iter().map(|a| a.name).chain(self.uniforms.iter().map(|u| u.0)), self.formula)
     }
 
     /// The operation, built at its first use.
@@ -136,6 +154,11 @@ impl Entry {
         }
         for arg in self.args.iter().filter(|a| a.shape == ArgShape::Row) {
             op = op.row(arg.name);
+        }
+        for arg in self.args {
+            if let ArgShape::Table(by) = arg.shape {
+                op = op.rows_by(arg.name, by);
+            }
         }
         if let Gradient::None(_) = self.gradient {
             op = op.no_grad();
@@ -171,6 +194,16 @@ impl Entry {
     pub fn floor_bytes(&self, elems: usize, dtype: DType) -> f64 {
         self.moves * elems as f64 * dtype.size_bytes() as f64
     }
+}
+
+/// A formula whose inputs come in this order; it need not read them all.
+pub fn with_names<'n>(names: impl IntoIterator<Item = &'n str>, text: &str) -> Result<Formula> {
+    let mut formula = Formula::default();
+    for name in names {
+        formula.name(name);
+    }
+    formula.outs = formula.parse_into(text, &[])?;
+    Ok(formula)
 }
 
 /// A float launch argument, for fallbacks.

@@ -6,7 +6,10 @@
 
 use candle_core::{Layout, Shape};
 use smallvec::SmallVec;
-use zmlx_ir::{Extent, program::Stored};
+use zmlx_ir::{
+    Extent,
+    program::{Stored, Table},
+};
 
 /// Dimensions or strides; most tensors have no more than this many.
 pub type Dims = SmallVec<[usize; 6]>;
@@ -30,10 +33,29 @@ impl<'a> Shaped<'a> {
     }
 }
 
-impl Shaped<'_> {
+/// How a table is read: the shape of the rows that an index finds, and strides that are 0 along them.
+#[derive(Clone, Debug, Default)]
+pub struct Read {
+    pub dims: Dims,
+    pub strides: Dims,
+    pub table: Option<Table>,
+}
+
+impl<'a> Shaped<'a> {
     /// Its rank with the axis that it lacks.
     fn rank(&self) -> usize {
         self.dims.len() + usize::from(self.row)
+    }
+
+    /// As it is read, if that is by rows of a table.
+    pub fn of_rows(self, read: Option<&'a Read>) -> Shaped<'a>
+    where
+        Self: 'a,
+    {
+        match read.filter(|read| read.table.is_some()) {
+            None => self,
+            Some(Read { dims, strides, .. }) => Shaped { dims, strides, contiguous: false, ..self },
+        }
     }
 
     /// Size and stride along axis `a` of `rank`, aligned at the right; None where it has no such axis.
@@ -55,13 +77,15 @@ pub struct Place {
     pub named: Extent,
     /// It has some of the row axes and lacks others: its gradient is summed once more.
     pub partial: bool,
+    /// It is a table.
+    pub table: Option<Table>,
 }
 
 impl Place {
     /// Elements that lie flat, as columns of one row.
     pub fn flat(offset: usize) -> Place {
         let (row_strides, extent) = (Dims::new(), Extent::ELEM);
-        Place { offset, row_strides, col_stride: 1, extent, named: extent, partial: false }
+        Place { offset, row_strides, col_stride: 1, extent, named: extent, partial: false, table: None }
     }
 }
 
@@ -114,6 +138,7 @@ fn all_alike(inputs: &[Shaped<'_>], rows: bool) -> Option<Geometry> {
         extent: Extent::ELEM,
         named: Extent::ELEM,
         partial: false,
+        table: None,
     };
     let places = inputs.iter().map(place).collect();
     Some(Geometry { shape: Dims::from_slice(dims), row_dims, cols, places, first_col })
@@ -181,6 +206,7 @@ fn lay_out_any(inputs: &[Shaped<'_>], rows: bool) -> Result<Geometry, Misfit> {
             partial: groups.iter().any(has) && !groups.iter().all(has),
             extent,
             named,
+            table: None,
         }
     };
     Ok(Geometry {
@@ -245,7 +271,8 @@ impl Geometry {
         match (o.extent == Extent::ROW, o.stacked) {
             (true, false) => Shape::from(self.row_shape()),
             (true, true) => Shape::from([self.row_shape(), &[o.width]].concat()),
-            (false, _) => Shape::from(&self.shape[..]),
+            (false, true) => Shape::from([self.row_shape(), &[o.width * self.cols]].concat()),
+            (false, false) => Shape::from(&self.shape[..]),
         }
     }
 

@@ -20,6 +20,17 @@ fn float_results(p: &Program) -> u64 {
     bits(p.stored().enumerate().filter(|(_, o)| o.dtype.is_float()).map(|(k, _)| k))
 }
 
+/// The value of this number of those side by side in a tensor; a view (of values in turn, if the tensor is contiguous).
+fn beside(t: &Tensor, o: Stored, k: usize) -> candle_core::Result<Tensor> {
+    let (last, all) = (t.rank() - 1, t.dims()[t.rank() - 1]);
+    let cols = all / o.width;
+    match (o.extent == Extent::ROW, o.woven) {
+        (true, _) => t.get_on_dim(last, k),
+        (false, false) => t.narrow(last, k * cols, cols),
+        (false, true) => t.reshape([&t.dims()[..last], &[cols, o.width]].concat())?.get_on_dim(last + 1, k),
+    }
+}
+
 impl Op {
     /// The tracked inputs and what candle's tape calls for them; None where no result is of floats. A gradient that
     /// does not exist is told here, not in `backward()`.
@@ -35,7 +46,7 @@ impl Op {
         }
         let tracked = |k: &usize| inputs[*k].track_op() && inputs[*k].dtype().is_float();
         let slots: Few<usize> = (0..inputs.len()).filter(tracked).collect();
-        self.parts(forward, geometry, &slots, cotangents)?;
+        self.parts_of(forward, geometry, &self.spread(&slots), cotangents)?;
         let op = self.clone();
         let kept: Vec<Tensor> = inputs.iter().map(|t| t.detach()).collect();
         let wrt = slots.clone();
@@ -47,19 +58,20 @@ impl Op {
         Ok(Some((slots, Box::new(backward))))
     }
 
-    fn parts<'a>(&self, forward: &'a Forward, g: &Geometry, wrt: &[usize], cotangents: u64) -> Result<&'a [Part]> {
-        let partial = bits(wrt.iter().copied().filter(|k| g.places[*k].partial));
+    fn parts_of<'a>(&self, forward: &'a Forward, g: &Geometry, wrt: &[usize], cotangents: u64) -> Result<&'a [Part]> {
+        let summed = |k: &usize| g.places[*k].partial || g.places[*k].table.is_some();
+        let partial = bits(wrt.iter().copied().filter(summed));
         let wanted = Wanted { inputs: bits(wrt.iter().copied()), cotangents, partial };
-        self.body.specials().backward(forward, wanted)
+        self.body.specials().backward(forward, wanted, &self.body.given)
     }
 
     pub(crate) fn backward_programs(&self, inputs: &[&Tensor]) -> Result<Vec<Arc<Program>>> {
         let (moved, _) = self.move_inputs(inputs)?;
         let moved: Few<&Tensor> = moved.iter().collect();
-        let (geometry, key) = self.layout(&moved, &[])?;
+        let (geometry, key) = self.with_parts(&moved, |all| self.layout(all, &[]))?;
         let forward = self.body.specials().forward(&key)?;
         let floats: Few<usize> = (0..inputs.len()).filter(|k| inputs[*k].dtype().is_float()).collect();
-        let parts = self.parts(forward, &geometry, &floats, float_results(&forward.program))?;
+        let parts = self.parts_of(forward, &geometry, &self.spread(&floats), float_results(&forward.program))?;
         Ok(parts.iter().map(|p| p.compiled.program.clone()).collect())
     }
 
@@ -99,6 +111,19 @@ impl Op {
 
     /// Gradients of some inputs from the cotangents of results (None: zero), the axis being the last and not kept.
     fn gradients(&self, inputs: &[&Tensor], cotangents: &[Option<&Tensor>], wrt: &[usize]) -> Result<Vec<Tensor>> {
+        self.check(inputs)?;
+        self.with_parts(inputs, |all| self.gradients_of(inputs, all, cotangents, wrt))
+    }
+
+    /// The same, `all` being the inputs with parts in the place of what they are parts of.
+    fn gradients_of(
+        &self,
+        given: &[&Tensor],
+        inputs: &[&Tensor],
+        cotangents: &[Option<&Tensor>],
+        wrt: &[usize],
+    ) -> Result<Vec<Tensor>> {
+        let whole = given;
         let (plain, key) = self.layout(inputs, &[])?;
         let program = &self.body.specials().forward(&key)?.program;
         let mut there = 0;
@@ -109,8 +134,8 @@ impl Op {
         }
         let of_results = || cotangents.iter().zip(program.stored()).filter(|(_, o)| o.dtype.is_float());
         // one for each value of those side by side
-        let apart = of_results().filter(|(_, o)| o.stacked).filter_map(|(c, o)| Some((c.as_ref()?.detach(), o.width)));
-        let apart = apart.flat_map(|(c, width)| (0..width).map(move |k| c.get_on_dim(c.rank() - 1, k)));
+        let apart = of_results().filter(|(_, o)| o.stacked).filter_map(|(c, o)| Some((c.as_ref()?.detach(), o)));
+        let apart = apart.flat_map(|(c, o)| (0..o.width).map(move |k| beside(&c, o, k)));
         let apart: Vec<Tensor> = apart.collect::<candle_core::Result<_>>()?;
         let mut columns = apart.iter();
         let mut given: Few<(&Tensor, bool)> = Few::new();
@@ -118,26 +143,32 @@ impl Op {
             match c {
                 None => {}
                 Some(c) if !o.stacked => given.push((c, o.extent == Extent::ROW)),
-                Some(_) => given.extend(columns.by_ref().take(o.width).map(|c| (c, true))),
+                Some(_) => given.extend(columns.by_ref().take(o.width).map(|c| (c, o.extent == Extent::ROW))),
             }
         }
         if given.is_empty() || plain.shape.contains(&0) {
-            return wrt.iter().map(|k| Ok(inputs[*k].zeros_like()?)).collect();
+            return wrt.iter().map(|k| Ok(whole[*k].zeros_like()?)).collect();
         }
         // cotangents may lie otherwise than the inputs, so that other axes merge
         let (geometry, key) = self.layout(inputs, &given)?;
         let forward = self.body.specials().forward(&key)?;
         let all: Few<&Tensor> = inputs.iter().copied().chain(given.iter().map(|(c, _)| *c)).collect();
         let mut found: Few<(usize, Tensor)> = Few::new();
-        for part in self.parts(forward, &geometry, wrt, there)? {
+        for part in self.parts_of(forward, &geometry, &self.spread(wrt), there)? {
             let raws = self.launch(&part.compiled, &geometry, &all)?;
-            for ((storage, _), k) in raws.into_iter().zip(&part.slots) {
-                found.push((*k, self.shape_gradient(storage, &geometry, *k, inputs[*k])?));
+            let sizes = part.compiled.program.tensors().map(<[_]>::len);
+            let firsts = sizes.scan(0, |at, n| Some(std::mem::replace(at, *at + n)));
+            for (((storage, shape), o), first) in raws.into_iter().zip(part.compiled.program.stored()).zip(firsts) {
+                let k = part.slots[first];
+                let gradient = match o.stacked {
+                    true => bridge::tensor(storage, shape),
+                    false => self.shape_gradient(storage, &geometry, k, inputs)?,
+                };
+                found.push((k, gradient));
             }
         }
-        let gradient = |k: &usize| found.iter().find(|(slot, _)| slot == k).map(|(_, t)| t.clone());
-        let missing = || Error::internal("a gradient was not computed");
-        wrt.iter().map(|k| gradient(k).ok_or_else(missing)).collect()
+        let found = |k: usize| found.iter().find(|(slot, _)| *slot == k).map(|(_, t)| t);
+        wrt.iter().map(|k| self.join(*k, whole[*k], found)).collect()
     }
 
     fn check_cotangent(&self, c: &Tensor, k: usize, o: Stored, g: &Geometry) -> Result<()> {
@@ -153,23 +184,27 @@ impl Op {
     }
 
     /// A gradient buffer in the shape of its input: summed over axes that the input lacks and its extent has.
-    fn shape_gradient(&self, storage: Storage, g: &Geometry, k: usize, input: &Tensor) -> Result<Tensor> {
-        if !g.places[k].partial {
-            return Ok(bridge::tensor(storage, input.shape()));
+    fn shape_gradient(&self, storage: Storage, g: &Geometry, k: usize, inputs: &[&Tensor]) -> Result<Tensor> {
+        let (place, input) = (&g.places[k], inputs[k]);
+        let read =
+            if place.table.is_some() { self.rows_read(inputs)?.swap_remove(k).dims } else { input.dims().into() };
+        if !place.partial {
+            return self.add_to_table(k, input, inputs, &bridge::tensor(storage, &read[..]));
         }
         let row = self.body.inputs[k].declared == Some(Extent::ROW);
         let mut dims = g.gradient_dims(k);
         if row {
             dims.pop();
         }
-        let first = dims.len() - input.rank();
+        let first = dims.len() - read.len();
         let mut t = bridge::tensor(storage, &dims[..]);
         for (a, d) in dims.iter().enumerate() {
-            let own = if a < first { 1 } else { input.dims()[a - first] };
+            let own = if a < first { 1 } else { read[a - first] };
             if own != *d {
                 t = t.sum_keepdim(a)?;
             }
         }
-        Ok(t.reshape(input.shape())?.to_dtype(input.dtype())?)
+        let t = self.add_to_table(k, input, inputs, &t.reshape(&read[..])?)?;
+        Ok(t.to_dtype(input.dtype())?)
     }
 }

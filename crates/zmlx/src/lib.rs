@@ -9,9 +9,11 @@ mod geometry;
 mod gradient;
 mod inputs;
 mod op;
+mod parts;
 mod raw;
 mod reduce;
 mod specialise;
+mod tables;
 
 #[doc(hidden)]
 #[path = "jit.rs"]
@@ -21,8 +23,11 @@ pub mod bench;
 pub mod catalog;
 pub mod entry;
 pub mod harness;
+#[doc(hidden)]
+pub mod order;
 pub mod profile;
 pub mod registry;
+pub mod rotary;
 pub mod stats;
 pub mod testing;
 pub mod tune;

@@ -5,6 +5,7 @@ use crate::{
     Error, Result,
     error::Mistake,
     inputs::Inputs,
+    parts::{self, Parts},
     registry,
     specialise::{Override, Specials, check_override},
     tune::Tuning,
@@ -23,6 +24,8 @@ pub(crate) struct Input {
     pub name: String,
     /// Declared to be Row or Col.
     pub declared: Option<Extent>,
+    /// Declared to be a table, whose rows this input finds.
+    pub by: Option<usize>,
 }
 
 /// Everything about an operation but the values of its launch arguments.
@@ -39,8 +42,11 @@ pub(crate) struct Body {
     /// A mistake in a setting, kept for the first use.
     mistake: Option<Mistake>,
     pub usage: Arc<registry::Usage>,
+    pub parts: Vec<Parts>,
     // what follows is made of the above
     pub inputs: Vec<Input>,
+    /// What a call gives: the inputs, or one tensor for several.
+    pub given: Vec<Parts>,
     uniforms: Vec<String>,
     specials: OnceLock<Arc<Specials>>,
 }
@@ -51,7 +57,17 @@ impl Body {
     }
 
     pub fn specials(&self) -> &Specials {
-        self.specials.get_or_init(|| Specials::of(&self.name, &self.formula, self.rows, &self.overrides))
+        self.specials.get_or_init(|| Specials::of(&self.name, &self.formula, self.rows, &self.overrides, &self.parts))
+    }
+
+    /// Is an input a table?
+    pub fn has_tables(&self) -> bool {
+        self.inputs.iter().any(|i| i.by.is_some())
+    }
+
+    /// Is a tensor given for several inputs?
+    pub fn has_parts(&self) -> bool {
+        !self.parts.is_empty()
     }
 }
 
@@ -81,7 +97,9 @@ impl Op {
             overrides: vec![],
             mistake: None,
             usage: Arc::default(),
+            parts: vec![],
             inputs: vec![],
+            given: vec![],
             uniforms: vec![],
             specials: OnceLock::new(),
         })
@@ -89,8 +107,11 @@ impl Op {
 
     fn assemble(mut body: Body) -> Op {
         let names = &body.formula.names;
-        let tensors = names.iter().filter(|n| n.uniform.is_none());
-        body.inputs = tensors.map(|n| Input { name: n.name.clone(), declared: n.extent }).collect();
+        let tensors: Vec<&Name> = names.iter().filter(|n| n.uniform.is_none()).collect();
+        let slot = |by: &String| tensors.iter().position(|n| n.name == *by);
+        let input = |n: &&Name| Input { name: n.name.clone(), declared: n.extent, by: n.by.as_ref().and_then(slot) };
+        body.inputs = tensors.iter().map(input).collect();
+        body.given = parts::given(&body.inputs, &body.parts);
         body.uniforms = names.iter().filter(|n| n.uniform.is_some()).map(|n| n.name.clone()).collect();
         let uniforms = names.iter().filter_map(|n| n.uniform).collect();
         body.specials = OnceLock::new();
@@ -186,6 +207,43 @@ impl Op {
         self.change_name("col", name, |n| n.extent = Some(Extent::COL))
     }
 
+    /// Declares an input that is a table: each row reads the row of it that `index` has for it, an integer of one value a
+    /// row (the last input, if the formula does not name it). A table has rank 2, the rows and the axis (rank 1 if it is declared [`Op::row`] too). Rows that it has not are
+    /// an error; on a GPU they are NaN (of integers 0), and [`crate::check`] tells. The gradient of a table is the sum, for
+    /// each of its rows, over the rows that read it, added in their order.
+    #[must_use]
+    pub fn rows_by(self, table: &str, index: &str) -> Op {
+        let by = index.to_string();
+        let named = self.change(|b| {
+            b.formula.name(&by);
+            Ok(())
+        });
+        named
+            .change_name("rows_by", index, |n| n.extent = n.extent.or(Some(Extent::ROW)))
+            .change_name("rows_by", table, |n| n.by = Some(by))
+            .change(|b| {
+                b.rows = true;
+                Ok(())
+            })
+    }
+
+    /// Declares that these inputs, neighbours in the order of [`Op::inputs`], are given as one tensor `name`, whose rows hold
+    /// them side by side: the columns of each in its turn (`in_turn`: their first columns, then their second, and on). So
+    /// the halves or pairs of a row are read where they lie, and the gradient of `name` is made in one piece.
+    #[must_use]
+    pub fn parts(self, name: &str, inputs: &[&str], in_turn: bool) -> Op {
+        let own: Vec<String> = self.body.inputs.iter().map(|i| i.name.clone()).collect();
+        self.change(|b| {
+            let slot = own.windows(inputs.len().max(1)).position(|w| w == inputs).ok_or_else(|| {
+                let expected = format!("neighbours among the inputs ({})", own.join(" "));
+                Mistake::Argument(format!("parts {name}"), expected, inputs.join(" "))
+            })?;
+            b.parts.push(Parts { name: name.into(), slot, count: inputs.len(), woven: in_turn });
+            b.rows = true;
+            Ok(())
+        })
+    }
+
     /// The axis that row functions run along (default: the last; negative counts from the end).
     #[must_use]
     pub fn axis(self, axis: isize) -> Op {
@@ -242,6 +300,12 @@ impl Op {
         let b = &*self.body;
         match &b.mistake {
             Some(mistake) => Err(mistake.error(&b.name)),
+            None if b.has_tables() && (b.axis != -1 || b.keepdim) => {
+                Err(Error::argument(&b.name, "axis", "the last one, as that of a table is", b.axis))
+            }
+            None if b.has_parts() && (b.axis != -1 || b.keepdim) => {
+                Err(Error::argument(&b.name, "axis", "the last one, along which parts lie", b.axis))
+            }
             None if (1..=MAX_INPUTS).contains(&b.inputs.len()) => Ok(()),
             None => {
                 let expected = format!("between 1 and {MAX_INPUTS} tensor inputs");
@@ -277,7 +341,7 @@ impl Op {
 
     /// Names of the tensor inputs, in the order of `call`.
     pub fn inputs(&self) -> Vec<&str> {
-        self.body.inputs.iter().map(|i| i.name.as_str()).collect()
+        self.body.given.iter().map(|g| g.name.as_str()).collect()
     }
 
     /// Names of the results, in the order of `call_all`.
@@ -340,7 +404,7 @@ impl Op {
         inputs.with(|inputs| {
             let mut slots = vec![];
             for name in wrt {
-                let slot = self.body.inputs.iter().position(|i| i.name == *name);
+                let slot = self.body.given.iter().position(|g| g.name == *name);
                 let unknown = || Error::argument(op, "wrt", format!("one of {}", self.inputs().join(" ")), name);
                 let slot = slot.ok_or_else(unknown)?;
                 if let Some(t) = inputs.get(slot)
@@ -374,10 +438,11 @@ impl Op {
 /// Names that index another one: integers.
 fn indices(formula: &Formula) -> Vec<&str> {
     let kind = |id: zmlx_ir::program::Id| formula.terms()[id.index()].kind;
+    let tables = formula.names.iter().filter_map(|n| n.by.as_deref());
     let picks = formula.terms().iter().filter(|t| matches!(t.kind, Kind::Pick(_)));
     let names = picks.filter_map(|t| match kind(*t.args.first()?) {
         Kind::Input(slot) => formula.names.get(slot as usize).map(|n| n.name.as_str()),
         _ => None,
     });
-    names.collect()
+    names.chain(tables).collect()
 }

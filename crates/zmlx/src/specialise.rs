@@ -5,6 +5,7 @@ use crate::{
     Error, Result,
     bridge::{self, Kernels},
     error::Mistake,
+    parts::Parts,
     stats,
 };
 use smallvec::SmallVec;
@@ -104,8 +105,8 @@ const SHARED_LIMIT: usize = 1024;
 
 impl Specials {
     /// Those of this formula and these settings.
-    pub fn of(name: &str, formula: &Formula, rows: bool, overrides: &[Override]) -> Arc<Specials> {
-        let identity = identity(name, formula, rows, overrides);
+    pub fn of(name: &str, formula: &Formula, rows: bool, overrides: &[Override], parts: &[Parts]) -> Arc<Specials> {
+        let identity = format!("{}|{parts:?}", identity(name, formula, rows, overrides));
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = shared.get(&identity) {
             return found.clone();
@@ -174,7 +175,7 @@ impl Specials {
 
     /// The Programs of a backward pass: the derived one, then one for each overridden input. Each reads the forward
     /// inputs and then the cotangents that are there.
-    pub fn backward<'a>(&self, forward: &'a Forward, wanted: Wanted) -> Result<&'a [Part]> {
+    pub fn backward<'a>(&self, forward: &'a Forward, wanted: Wanted, given: &[Parts]) -> Result<&'a [Part]> {
         if let Some((_, found)) = forward.backward.iter().find(|(w, _)| *w == wanted) {
             stats::count_hit();
             return Ok(found);
@@ -202,6 +203,7 @@ impl Specials {
                     out.dtype = DType::F32;
                 }
             }
+            given.iter().for_each(|g| g.join(&mut program, &slots, wanted.partial));
             parts.push(Part { compiled: Compiled::new(Arc::new(program))?, slots });
         }
         let (_, parts) = forward.backward.find_or_add((wanted, parts), |(w, _)| *w == wanted);
@@ -295,7 +297,7 @@ pub fn check_override(formula: &Formula, o: &Override) -> std::result::Result<bo
 
 fn identity(name: &str, formula: &Formula, rows: bool, overrides: &[Override]) -> String {
     let kind = |s: zmlx_ir::Scalar| matches!(s, zmlx_ir::Scalar::Int(_));
-    let names: Vec<_> = formula.names.iter().map(|n| (&n.name, n.uniform.map(kind))).collect();
+    let names: Vec<_> = formula.names.iter().map(|n| (&n.name, n.uniform.map(kind), &n.by)).collect();
     let folds: Vec<String> =
         formula.folds.iter().map(|f| format!("{:?} {} {}", f.init.to_bits(), f.update, f.combine)).collect();
     format!("{name}|{rows}|{names:?}|{:?}|{:?}|{folds:?}|{overrides:?}", formula.terms(), formula.outs)

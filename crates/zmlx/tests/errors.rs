@@ -134,3 +134,27 @@ fn a_raw_kernel_runs_its_closure_and_nothing_else() -> candle_core::Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn tables_and_parts_that_do_not_fit_are_errors() -> Result<()> {
+    let error = |op: &Op, inputs: &[Tensor]| op.call(inputs).expect_err("a mistake").to_string();
+    let find = rowwise("x + table")?.name("find").rows_by("table", "ids");
+    let (x, ids) = (zeros(&[3, 8]), Tensor::zeros(3, candle_core::DType::U32, &candle_core::Device::Cpu)?);
+    let of = |table: &[usize]| error(&find, &[x.clone(), zeros(table), ids.clone()]);
+    assert_eq!(of(&[8]), "find: table has shape [8], expected one of rank 2, a table whose rows ids finds");
+    assert_eq!(of(&[0, 8]), "find: table has shape [0, 8], expected rows, as its index has elements");
+    assert!(of(&[4, 7]).contains("table has shape"), "{}", of(&[4, 7]));
+    let float = error(&find, &[x.clone(), zeros(&[4, 8]), zeros(&[3])]);
+    assert!(float.contains("rows of 'table' are found by one integer a row, and 'ids' is f32, row"), "{float}");
+    let last = error(&find.clone().axis(0), &[x.clone(), zeros(&[4, 8]), ids]);
+    assert_eq!(last, "find: axis, expected the last one, as that of a table is, got 0");
+    let three = rowwise("stack(b, a, c)")?.name("three");
+    let turned = three.clone().parts("x", &["b", "a", "c"], false);
+    assert_eq!(
+        error(&turned, std::slice::from_ref(&x)),
+        "three: x has shape [3, 8], expected a last dimension of a multiple of 3, the parts side by side"
+    );
+    let apart = error(&three.parts("x", &["b", "c"], false), &[x]);
+    assert_eq!(apart, "three: parts x, expected neighbours among the inputs (b a c), got b c");
+    Ok(())
+}

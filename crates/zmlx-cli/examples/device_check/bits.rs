@@ -35,7 +35,7 @@ pub fn print(device: &Device) -> Outcome {
 /// Waves that are the same in every process.
 fn input(arg: &Arg, k: usize, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
     let dims = match arg.shape {
-        ArgShape::Full => vec![ROWS, COLS],
+        ArgShape::Full | ArgShape::Table(_) => vec![ROWS, COLS],
         ArgShape::Col => vec![COLS],
         ArgShape::Row => vec![ROWS],
     };
@@ -46,7 +46,9 @@ fn input(arg: &Arg, k: usize, dtype: DType, device: &Device) -> candle_core::Res
         Values::Normal(_) => wave.to_dtype(dtype),
         Values::Range(lo, hi) => wave.affine((hi - lo) / 2.0, (hi + lo) / 2.0)?.to_dtype(dtype),
         Values::Mask => wave.ge(-0.4f32),
+        Values::Turns => wave.affine(2f64.powi(62), 0.0)?.to_dtype(DType::I64),
         Values::Byte => wave.affine(127.5, 127.5)?.to_dtype(DType::U8),
+        Values::Place => wave.affine((ROWS - 1) as f64 / 2.0, (ROWS - 1) as f64 / 2.0)?.to_dtype(DType::U32),
         Values::Column => wave.affine((COLS - 1) as f64 / 2.0, (COLS - 1) as f64 / 2.0)?.to_dtype(DType::U32),
     }
 }

@@ -6,6 +6,7 @@
 
 mod bits;
 mod host;
+mod index;
 
 use candle_core::{D, DType, Device, Tensor};
 use zmlx::{Grid, RawKernel, rowwise};
@@ -36,6 +37,8 @@ fn main() -> Outcome {
     host::first(&device)?;
     by_hand(&device)?;
     out_of_range(&device)?;
+    index::check(&device)?;
+    index::times(&device)?;
     bits::print(&device)?;
     host::calls(&device)
 }

@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
-use zmlx::entry::{ArgShape, Entry, Values};
+use zmlx::entry::{Arg, ArgShape, Entry, Values};
 
 /// What a tensor is made of.
 #[derive(Clone, Debug)]
@@ -38,12 +38,21 @@ impl Seeded {
     /// The arguments of an entry, its floats of this dtype, with seeds from 1 on.
     pub fn of(entry: &Entry, rows: usize, cols: usize, dtype: DType) -> Vec<Seeded> {
         let shape = |s: ArgShape| match s {
-            ArgShape::Full => vec![rows, cols],
+            // a table of as many rows as read it
+            ArgShape::Full | ArgShape::Table(_) => vec![rows, cols],
             ArgShape::Col => vec![cols],
             ArgShape::Row => vec![rows],
         };
         let arguments = entry.args.iter().zip(1..);
-        arguments.map(|(a, seed)| Seeded { values: a.values, shape: shape(a.shape), seed, cols, dtype }).collect()
+        let range = |values| if values == Values::Place { rows } else { cols };
+        let made = |(a, seed): (&Arg, u32)| Seeded {
+            values: a.values,
+            shape: shape(a.shape),
+            seed,
+            cols: range(a.values),
+            dtype,
+        };
+        arguments.map(made).collect()
     }
 
     /// As the peer reads it.
@@ -52,7 +61,8 @@ impl Seeded {
             Values::Normal(sigma) => ("normal", 0.0, sigma),
             Values::Range(lo, hi) => ("range", lo, hi),
             Values::Mask => ("mask", 0.0, 1.0),
-            Values::Column => ("column", 0.0, self.cols as f64),
+            Values::Column | Values::Place => ("column", 0.0, self.cols as f64),
+            Values::Turns => ("turns", 0.0, 1.0),
             Values::Byte => ("byte", 0.0, 256.0),
         };
         json!({
@@ -73,8 +83,12 @@ impl Seeded {
                 Tensor::from_vec(self.fill(value), shape, device)?.to_dtype(dtype)
             }
             Values::Mask => Tensor::from_vec(self.fill(|i| u8::from(unit(hash(i, seed)) < 0.7)), shape, device),
+            Values::Turns => {
+                let value = |i| i64::from(hash(i, seed)) << 32;
+                Tensor::from_vec(self.fill(value), shape, device)
+            }
             Values::Byte => Tensor::from_vec(self.fill(|i| (hash(i, seed) >> 24) as u8), shape, device),
-            Values::Column => {
+            Values::Column | Values::Place => {
                 let value = |i| ((u64::from(hash(i, seed)) * cols) >> 32) as u32;
                 Tensor::from_vec(self.fill(value), shape, device)
             }

@@ -38,6 +38,7 @@ fn shape(arg: &Arg) -> &'static str {
         ArgShape::Full => "[.., C]",
         ArgShape::Col => "[C]",
         ArgShape::Row => "[..]",
+        ArgShape::Table(_) => "[V, C]",
     }
 }
 

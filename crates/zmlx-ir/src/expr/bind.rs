@@ -8,7 +8,7 @@ use super::{Formula, FormulaError, Out, Scalar, Term};
 use crate::{
     DType, Op,
     op::{Class, Value as OpValue},
-    program::{Extent, Fold, Id, Kind, Program, ReduceOp},
+    program::{Extent, Fold, Id, Input, Kind, Program, ReduceOp},
 };
 
 type Result<T> = std::result::Result<T, FormulaError>;
@@ -59,11 +59,14 @@ impl Formula {
                 (None, None) => unreachable!("invariant: as many inputs as were counted"),
             });
         }
+        for n in self.names.iter().filter(|n| n.by.is_some() && n.uniform.is_none()) {
+            tables(&mut program, n)?;
+        }
         let lone_int = !sig.inputs.is_empty() && sig.inputs.iter().all(|i| !i.0.is_float());
         let values = vec![None; self.terms.len()];
         let mut binder = Binder { formula: self, program, sig, names, float, lone_int, values };
         let live = self.live(0, &self.outs);
-        let values = |t: &Term| t.kind != Kind::Stack;
+        let values = |t: &Term| !matches!(t.kind, Kind::Stack | Kind::Weave);
         for (i, term) in self.terms.iter().enumerate().filter(|(i, t)| live[*i] && values(t)) {
             let value = binder.term(term).map_err(|e| self.place(e, Id(i as u32)))?;
             binder.values[i] = Some(value);
@@ -93,6 +96,7 @@ impl Formula {
                 Kind::Scan(_) => ("runs along", "scan"),
                 Kind::Pick(_) => ("reads along", "index"),
                 Kind::Stack => ("holds values of", "stack"),
+                Kind::Weave => ("holds values of", "interleave"),
                 _ => continue,
             };
             let span = self.spans.get(i).map(|s| s.start as usize..s.end as usize);
@@ -217,7 +221,7 @@ impl Binder<'_> {
                         };
                         self.program.rand(seed)
                     }
-                    Kind::Uniform(_) | Kind::Const(_) | Kind::Op(_) | Kind::Stack => {
+                    Kind::Uniform(_) | Kind::Const(_) | Kind::Op(_) | Kind::Stack | Kind::Weave => {
                         return Err(FormulaError::new("a formula has no such term"));
                     }
                 })
@@ -383,20 +387,22 @@ impl Binder<'_> {
     /// An output for a result, or one for each of its columns.
     fn result(&mut self, out: &Out) -> Result<()> {
         let term = &self.formula.terms[out.term.index()];
-        if term.kind != Kind::Stack {
+        if !matches!(term.kind, Kind::Stack | Kind::Weave) {
             return self.output(&out.name, out.term, out.dtype);
         }
+        let mut extent = Extent::ROW;
         let first = self.program.outputs.len();
         for (k, value) in term.args.iter().enumerate() {
             self.output(&format!("{}.{k}", out.name), *value, out.dtype)?;
+            if self.value(*value)?.extent.has_cols() {
+                extent = Extent::ELEM;
+            }
         }
         let columns = &self.program.outputs[first..];
-        if columns.iter().any(|o| self.program.node(o.node).extent.has_cols()) {
-            return Err(FormulaError::new("values side by side are one a row, and one of these varies along it"));
-        }
+        let woven = term.kind == Kind::Weave && extent == Extent::ELEM;
         let dtype = columns.iter().map(|o| o.dtype).reduce(|a, b| if a == b { a } else { a.promote(b) });
         for (k, o) in self.program.outputs[first..].iter_mut().enumerate() {
-            (o.dtype, o.extent, o.column) = (dtype.unwrap_or(o.dtype), Extent::ROW, Some(k as u32));
+            (o.dtype, o.extent, o.column, o.woven) = (dtype.unwrap_or(o.dtype), extent, Some(k as u32), woven);
         }
         Ok(())
     }
@@ -436,6 +442,24 @@ impl Binder<'_> {
             },
         }
     }
+}
+
+/// Says by which input the rows of a table are found.
+fn tables(program: &mut Program, table: &super::Name) -> Result<()> {
+    let (name, by) = (&table.name, table.by.as_deref().unwrap_or_default());
+    let slot = |name: &str| program.inputs.iter().position(|i| i.name == name);
+    let Some(at) = slot(by) else {
+        return Err(FormulaError::new(format!("rows of '{name}' are to be found by '{by}', which is no input")));
+    };
+    let Input { dtype, extent, .. } = program.inputs[at];
+    if dtype.is_float() || extent != Extent::ROW {
+        let what = format!("rows of '{name}' are found by one integer a row, and '{by}' is {dtype}, {}", extent.name());
+        return Err(FormulaError::new(what));
+    }
+    if let Some(k) = slot(name) {
+        program.inputs[k].by = Some(at as u32);
+    }
+    Ok(())
 }
 
 /// The same pointwise Program with f64 for f32.

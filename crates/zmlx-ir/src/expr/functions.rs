@@ -37,6 +37,8 @@ enum Build {
     FirstRanks(fn(u8) -> ReduceOp),
     /// Values of a row side by side.
     Stack,
+    /// As `Stack`, element by element in turn.
+    Weave,
 }
 
 /// The table of functions. `min` and `max` have two rows: of one argument they reduce, of more they do not.
@@ -79,7 +81,7 @@ const fn alias(aliases: &'static [&'static str], f: Function) -> Function {
 /// The largest arity of functions that take any number of arguments.
 const MANY: usize = usize::MAX;
 
-static FUNCTIONS: [Function; 63] = [
+static FUNCTIONS: [Function; 64] = [
     alias(&["fabs"], op(Op::Abs, "abs", 1, "absolute value")),
     op(Op::Sign, "sign", 1, "-1, 0 or 1"),
     op(Op::Floor, "floor", 1, "largest whole number not above x"),
@@ -150,7 +152,20 @@ static FUNCTIONS: [Function; 63] = [
         "result of k columns: the k largest of the row, the largest first",
     ),
     ranked("argtop_k", Build::FirstRanks(ReduceOp::ArgTop), "result of k columns: the columns of top_k(x, k)"),
-    row("stack", (1, MANY), true, Build::Stack, "result of a column for each argument, one value a row"),
+    row(
+        "stack",
+        (1, MANY),
+        true,
+        Build::Stack,
+        "result of the arguments side by side: the columns of each in its turn",
+    ),
+    row(
+        "interleave",
+        (1, MANY),
+        true,
+        Build::Weave,
+        "result of the arguments' first columns, then their second, and on",
+    ),
     row_made("logsumexp", log_sum_exp, "log(sum(exp(x))) without overflow"),
     row_made("softmax", softmax, "exp(x - max(x)) / sum(exp(x - max(x)))"),
     row_made("log_softmax", log_softmax, "log(softmax(x)) without overflow"),
@@ -226,6 +241,7 @@ impl Function {
                 f.push(Kind::Stack, ranks)
             }
             Build::Stack => f.push(Kind::Stack, args.to_vec()),
+            Build::Weave => f.push(Kind::Weave, args.to_vec()),
         })
     }
 

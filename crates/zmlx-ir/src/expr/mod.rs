@@ -18,7 +18,7 @@ mod value;
 pub use bind::Signature;
 pub use error::FormulaError;
 pub use functions::{Function, functions};
-pub use trace::{Expr, fail, stack, trace};
+pub use trace::{Expr, fail, interleave, stack, trace};
 
 use crate::{
     DType,
@@ -35,6 +35,8 @@ pub struct Name {
     pub uniform: Option<Scalar>,
     /// Declared extent (`.row("t")`); otherwise it follows from the shape at the call.
     pub extent: Option<Extent>,
+    /// Declared as a table: the name whose integers, one a row, say which row of it each row reads (`.rows_by("x", "at")`).
+    pub by: Option<String>,
 }
 
 /// The value of a launch argument.
@@ -138,7 +140,7 @@ impl Formula {
         let slot = match self.names.iter().position(|n| n.name == name) {
             Some(slot) => slot,
             None => {
-                self.names.push(Name { name: name.into(), uniform: None, extent: None });
+                self.names.push(Name { name: name.into(), uniform: None, extent: None, by: None });
                 self.names.len() - 1
             }
         };
@@ -154,7 +156,7 @@ impl Formula {
     pub fn uses_rows(&self) -> bool {
         self.terms.iter().any(|t| {
             use Kind::*;
-            matches!(t.kind, Reduce(..) | Fold(_) | Scan(_) | Pick(_) | Index(_) | Stack)
+            matches!(t.kind, Reduce(..) | Fold(_) | Scan(_) | Pick(_) | Index(_) | Stack | Weave)
         })
     }
 }

@@ -192,6 +192,7 @@ impl Printer<'_> {
             }
             (Kind::Reduce(op, _), args) => self.call(op.name(), args),
             (Kind::Stack, args) => self.call("stack", args),
+            (Kind::Weave, args) => self.call("interleave", args),
             (Kind::Scan(scan), args) => {
                 let name = ["cumsum", "cumprod", "cummax", "affine"][match scan.op {
                     ScanOp::Sum => 0,

@@ -140,9 +140,14 @@ pub fn select(condition: impl Into<Expr>, a: impl Into<Expr>, b: impl Into<Expr>
     op(Op::Select, &[condition.into(), a.into(), b.into()])
 }
 
-/// A result of a column for each of these values of a row.
+/// A result of these values side by side: the columns of each in its turn; a value of a row has one.
 pub fn stack(values: &[Expr]) -> Expr {
     Expr::call("stack", values)
+}
+
+/// A result of the first columns of these values, then the second ones, and on.
+pub fn interleave(values: &[Expr]) -> Expr {
+    Expr::call("interleave", values)
 }
 
 impl Expr {

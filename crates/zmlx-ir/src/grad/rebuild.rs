@@ -9,6 +9,7 @@ use crate::{
 pub(super) fn rebuild(program: &Program, mut change: impl FnMut(&mut Program, Id, &[Id]) -> Option<Id>) -> Program {
     let mut copy = Program::new(program.name.clone());
     let inputs: Vec<Id> = program.inputs.iter().map(|i| copy.input(i.name.clone(), i.dtype, i.extent)).collect();
+    copy.inputs.clone_from(&program.inputs);
     let uniforms: Vec<Id> = program.uniforms.iter().map(|u| copy.uniform(u.name.clone(), u.dtype)).collect();
     let mut map: Vec<Id> = Vec::with_capacity(program.nodes().len());
     for id in program.ids() {
@@ -26,7 +27,7 @@ pub(super) fn rebuild(program: &Program, mut change: impl FnMut(&mut Program, Id
             Kind::Scan(scan) => copy.scan(scan, &args),
             Kind::Pick(slot) => copy.pick(slot, args[0]),
             Kind::Rand => copy.rand(args[0]),
-            Kind::Expand | Kind::Stack => copy.expand(args[0]),
+            Kind::Expand | Kind::Stack | Kind::Weave => copy.expand(args[0]),
         });
         map.push(new);
     }

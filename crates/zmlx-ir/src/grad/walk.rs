@@ -188,7 +188,13 @@ impl Walk {
                 self.picked[slot as usize].push(part);
             }
             Kind::Fold(_) => return Err(GradError::at(&self.program, id, fold::NO_GRADIENT).into()),
-            Kind::Uniform(_) | Kind::Const(_) | Kind::Int(_) | Kind::Index(_) | Kind::Rand | Kind::Stack => {}
+            Kind::Uniform(_)
+            | Kind::Const(_)
+            | Kind::Int(_)
+            | Kind::Index(_)
+            | Kind::Rand
+            | Kind::Stack
+            | Kind::Weave => {}
         }
         Ok(())
     }

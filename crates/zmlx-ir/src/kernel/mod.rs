@@ -104,6 +104,10 @@ pub enum Role {
     RowStride(u32, u8),
     /// Stride of input `slot` along the columns, in elements; 0 if it has none.
     ColStride(u32),
+    /// Rows of the table that input `slot` is.
+    TableRows(u32),
+    /// Elements between these rows.
+    TablePitch(u32),
     /// Elements of input `slot` between the last address before its first element that is a multiple of 16 bytes, and
     /// that element.
     Shift(u32),

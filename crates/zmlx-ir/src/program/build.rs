@@ -12,7 +12,7 @@ impl Program {
 
     /// Adds a tensor input and gives its value.
     pub fn input(&mut self, name: impl Into<String>, dtype: DType, extent: Extent) -> Id {
-        self.inputs.push(Input { name: name.into(), dtype, extent });
+        self.inputs.push(Input { name: name.into(), dtype, extent, by: None });
         let slot = self.inputs.len() as u32 - 1;
         self.push(Kind::Input(slot), vec![], dtype.compute(), extent)
     }
@@ -29,7 +29,7 @@ impl Program {
     pub fn output(&mut self, name: impl Into<String>, node: Id, dtype: DType) {
         let node = if dtype == DType::Bool { self.cast(node, dtype) } else { node };
         let extent = self.node(node).extent;
-        self.outputs.push(Output { name: name.into(), node, dtype, extent, column: None });
+        self.outputs.push(Output { name: name.into(), node, dtype, extent, column: None, woven: false });
     }
 
     /// The value of an existing input.

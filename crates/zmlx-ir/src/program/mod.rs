@@ -287,6 +287,8 @@ pub enum Kind {
     Expand,
     /// The arguments side by side, a result of a Formula and nothing else: a Program has an [`Output`] for each.
     Stack,
+    /// As `Stack`, but element by element in turn.
+    Weave,
 }
 
 /// One value.
@@ -311,6 +313,19 @@ pub struct Input {
     pub dtype: DType,
     /// Extent of the view.
     pub extent: Extent,
+    /// It is a table: row r of the view is the row of it that this input, an integer of extent Row, has for r.
+    pub by: Option<u32>,
+}
+
+/// What a launch says of a table beside its view, whose row strides are not looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// The input that finds its rows.
+    pub by: usize,
+    /// Elements between its rows.
+    pub pitch: usize,
+    /// How many it has.
+    pub rows: usize,
 }
 
 /// A launch argument: a new value never recompiles.
@@ -333,20 +348,32 @@ pub struct Output {
     pub dtype: DType,
     /// Extent of the view; contains the node's, which is repeated over the rest.
     pub extent: Extent,
-    /// Its column in a tensor of values side by side: outputs that follow one another from column 0 on. These are of extent
-    /// Row and of one type.
+    /// Its number in a tensor of values side by side: outputs that follow one another from number 0 on. These are of one
+    /// type, and all of extent Row or all of Elem. A row of the tensor holds the columns of number 0, then those of number
+    /// 1 and so on (a value of extent Row has one).
     pub column: Option<u32>,
+    /// In such a tensor: the first column of each, then the second of each and so on.
+    pub woven: bool,
 }
 
-/// Where an output lies: in a column of a tensor. A tensor of one output has one column.
+/// Where an output lies: in a tensor of one, or of several side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column {
     /// Which of the tensors.
     pub tensor: usize,
-    /// Which of its columns.
+    /// Its number there.
     pub column: usize,
-    /// How many it has.
+    /// How many there are.
     pub width: usize,
+    /// Do they lie element by element in turn?
+    pub woven: bool,
+}
+
+impl Column {
+    /// Place in a row of the tensor of the output's first element, and from there to the next, for rows of so many columns.
+    pub fn lies(self, cols: usize) -> (usize, usize) {
+        if self.woven { (self.column, self.width) } else { (self.column * cols, 1) }
+    }
 }
 
 /// A tensor of one output, or of several side by side.
@@ -360,6 +387,8 @@ pub struct Stored {
     pub width: usize,
     /// Do they lie side by side, though it may be only one?
     pub stacked: bool,
+    /// Element by element in turn?
+    pub woven: bool,
 }
 
 impl Stored {
@@ -431,8 +460,8 @@ impl Program {
     /// The memory of its outputs.
     pub fn stored(&self) -> impl Iterator<Item = Stored> + Clone {
         self.tensors().map(|group| {
-            let Output { dtype, extent, column, .. } = group[0];
-            Stored { dtype, extent, width: group.len(), stacked: column.is_some() }
+            let Output { dtype, extent, column, woven, .. } = group[0];
+            Stored { dtype, extent, width: group.len(), stacked: column.is_some(), woven }
         })
     }
 
@@ -444,8 +473,8 @@ impl Program {
     /// Where each output lies.
     pub fn columns(&self) -> Vec<Column> {
         let of = |(tensor, group): (usize, &[Output])| {
-            let width = group.len();
-            (0..width).map(move |column| Column { tensor, column, width })
+            let (width, woven) = (group.len(), group[0].woven);
+            (0..width).map(move |column| Column { tensor, column, width, woven })
         };
         self.tensors().enumerate().flat_map(of).collect()
     }

@@ -43,7 +43,7 @@ impl Program {
         let with = |rows: bool| self.outputs.iter().filter(move |o| o.extent.has_rows() == rows).cloned();
         let made = shared.iter().map(|id| {
             let Node { dtype, extent, .. } = *self.node(*id);
-            Output { name: format!("row_{}", id.0), node: *id, dtype, extent, column: None }
+            Output { name: format!("row_{}", id.0), node: *id, dtype, extent, column: None, woven: false }
         });
         let first = Program { outputs: with(true).chain(made).collect(), ..self.clone() }.compact();
         let second = Program { outputs: with(false).collect(), ..self.clone() }.second_part(shared);
@@ -54,7 +54,7 @@ impl Program {
     pub(crate) fn cut(&self, values: &[Id]) -> (Program, Program) {
         let made = values.iter().map(|id| {
             let Node { dtype, extent, .. } = *self.node(*id);
-            Output { name: format!("once_{}", id.0), node: *id, dtype, extent, column: None }
+            Output { name: format!("once_{}", id.0), node: *id, dtype, extent, column: None, woven: false }
         });
         let first = Program { outputs: made.collect(), ..self.clone() }.compact();
         (first, self.second_part(values))
@@ -77,7 +77,14 @@ impl Program {
     fn first_part(&self, shared: &[Id]) -> (Program, Vec<usize>, bool) {
         let outputs = shared.iter().map(|id| {
             let Node { dtype, extent, .. } = *self.node(*id);
-            Output { name: format!("once_{}", id.0), node: *id, dtype, extent: extent.union(Extent::ROW), column: None }
+            Output {
+                name: format!("once_{}", id.0),
+                node: *id,
+                dtype,
+                extent: extent.union(Extent::ROW),
+                column: None,
+                woven: false,
+            }
         });
         let whole = Program { outputs: outputs.collect(), ..self.clone() };
         let live = whole.live();
@@ -120,7 +127,7 @@ impl Program {
         for (i, node) in self.nodes.iter().enumerate() {
             map[i] = if let Ok(k) = shared.binary_search(&Id(i as u32)) {
                 let slot = (self.inputs.len() + k) as u32;
-                p.inputs.push(Input { name: format!("once_{i}"), dtype: node.dtype, extent: node.extent });
+                p.inputs.push(Input { name: format!("once_{i}"), dtype: node.dtype, extent: node.extent, by: None });
                 p.push(Kind::Input(slot), vec![], node.dtype, node.extent)
             } else {
                 let args = node.args.iter().map(|a| map[a.index()]).collect();

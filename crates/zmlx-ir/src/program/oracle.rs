@@ -107,16 +107,22 @@ pub fn evaluate(
     run(p, rows, cols, inputs, uniforms, (precision == Precision::Exact, p.is_half()))
 }
 
-/// What `evaluate` gives as memory has it: of outputs side by side, one after the other row by row.
-pub fn side_by_side(p: &Program, outputs: &[Data]) -> Vec<Data> {
+/// What `evaluate` gives for rows of so many columns as memory has it: of outputs side by side, one after the other row by
+/// row, or in turn.
+pub fn side_by_side(p: &Program, cols: usize, outputs: &[Data]) -> Vec<Data> {
     let mut columns = outputs.iter();
     let of = |group: &[Output]| {
         let columns: Vec<&Data> = columns.by_ref().take(group.len()).collect();
         if let [only] = columns[..] {
             return only.clone();
         }
-        let rows = columns.first().map_or(0, |c| c.len());
-        let places = || (0..rows).flat_map(|row| columns.iter().map(move |c| (*c, row)));
+        // stretches of each that follow one another
+        let stretch = if group[0].extent.has_cols() && !group[0].woven { cols.max(1) } else { 1 };
+        let starts = (0..columns.first().map_or(0, |c| c.len())).step_by(stretch);
+        let places = || {
+            let each = |start: usize| columns.iter().flat_map(move |c| (start..start + stretch).map(move |i| (*c, i)));
+            starts.clone().flat_map(each)
+        };
         let error = |data: &Data, row: usize| match data {
             Data::Float { error, .. } => error[row],
             Data::Int(_) => 0.0,
@@ -282,7 +288,7 @@ impl Evaluator<'_> {
                 let value = philox::rand_unit(seed.i, (r * self.cols + c) as u64);
                 float(f64::from(value), if seed.e == 0.0 { 0.0 } else { 1.0 })
             }),
-            Kind::Expand | Kind::Stack => self.each(extent, |r, c| self.at(arg(0), r, c)),
+            Kind::Expand | Kind::Stack | Kind::Weave => self.each(extent, |r, c| self.at(arg(0), r, c)),
         })
     }
 

@@ -144,10 +144,26 @@ impl Maker {
             let id = self.p.input(format!("x{k}"), dtype, extent);
             self.values.push(id);
         }
+        if self.r.chance(1, 5) {
+            self.tables();
+        }
         for k in 0..self.r.pick(&[0, 0, 0, 1, 2]) {
             let dtype = if self.r.chance(1, 4) { DType::I64 } else { self.float_type() };
             let id = self.p.uniform(format!("u{k}"), dtype);
             self.values.push(id);
+        }
+    }
+
+    /// An integer a row, by which rows of some inputs are found.
+    fn tables(&mut self) {
+        let dtype = self.r.pick(&[DType::U8, DType::I16, DType::I32, DType::U32, DType::I64]);
+        let id = self.p.input("at", dtype, Extent::ROW);
+        self.values.push(id);
+        let by = self.p.inputs.len() - 1;
+        for k in 0..by {
+            if self.p.inputs[k].extent.has_rows() && self.r.chance(1, 2) {
+                self.p.inputs[k].by = Some(by as u32);
+            }
         }
     }
 
@@ -463,9 +479,11 @@ impl Maker {
         }
     }
 
-    /// Values of a row, side by side.
+    /// Values of a row, or of elements, side by side.
     fn stack(&mut self) {
-        let all: Vec<Id> = self.values.iter().copied().filter(|v| !self.p.node(*v).extent.has_cols()).collect();
+        let extent = self.r.pick(&[Extent::ROW, Extent::ELEM]);
+        let woven = extent == Extent::ELEM && self.r.chance(1, 2);
+        let all: Vec<Id> = self.values.iter().copied().filter(|v| extent.contains(self.p.node(*v).extent)).collect();
         if all.is_empty() {
             return;
         }
@@ -478,7 +496,7 @@ impl Maker {
             };
             self.p.output(format!("s.{k}"), node, dtype);
             if let Some(o) = self.p.outputs.last_mut() {
-                (o.extent, o.column) = (Extent::ROW, Some(k as u32));
+                (o.extent, o.column, o.woven) = (extent, Some(k as u32), woven);
             }
         }
     }

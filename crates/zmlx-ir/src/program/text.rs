@@ -16,7 +16,8 @@ impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "program {}", if self.name.is_empty() { "_" } else { &self.name })?;
         for i in &self.inputs {
-            writeln!(f, "input {}: {} {:?}", i.name, i.dtype, i.extent)?;
+            let by = i.by.map_or(String::new(), |k| format!(" by {k}"));
+            writeln!(f, "input {}: {} {:?}{by}", i.name, i.dtype, i.extent)?;
         }
         for u in &self.uniforms {
             writeln!(f, "uniform {}: {}", u.name, u.dtype)?;
@@ -36,7 +37,8 @@ impl fmt::Display for Program {
             writeln!(f, "{id:?}: {} {:?} = {}", node.dtype, node.extent, self.line(id))?;
         }
         for o in &self.outputs {
-            let column = o.column.map_or(String::new(), |k| format!(" column {k}"));
+            let woven = if o.woven { " woven" } else { "" };
+            let column = o.column.map_or(String::new(), |k| format!(" column {k}{woven}"));
             writeln!(f, "output {}: {} {:?} = {:?}{column}", o.name, o.dtype, o.extent, o.node)?;
         }
         Ok(())
@@ -102,6 +104,7 @@ impl Program {
             Kind::Rand => "rand".to_string(),
             Kind::Expand => "expand".to_string(),
             Kind::Stack => "stack".to_string(),
+            Kind::Weave => "interleave".to_string(),
         };
         for a in &node.args {
             // writing to a String cannot fail
@@ -138,14 +141,21 @@ fn read(lines: &[&str], at: &mut usize, part: bool) -> Result<Program, String> {
                 let extent = words.get(3).and_then(|e| Extent::from_name(e));
                 match first {
                     "uniform" => p.uniforms.push(Uniform { name, dtype }),
-                    "input" => p.inputs.push(Input { name, dtype, extent: extent.ok_or_else(wrong)? }),
+                    "input" => {
+                        let by = match words.get(4..6) {
+                            Some(["by", k]) => Some(k.parse().map_err(|_| wrong())?),
+                            _ => None,
+                        };
+                        p.inputs.push(Input { name, dtype, extent: extent.ok_or_else(wrong)?, by });
+                    }
                     _ => {
                         let node = words.get(5).and_then(|w| read_id(w)).ok_or_else(wrong)?;
                         let column = match words.get(6..8) {
                             Some(["column", k]) => Some(k.parse().map_err(|_| wrong())?),
                             _ => None,
                         };
-                        p.outputs.push(Output { name, dtype, extent: extent.ok_or_else(wrong)?, node, column });
+                        let (extent, woven) = (extent.ok_or_else(wrong)?, words.get(8) == Some(&"woven"));
+                        p.outputs.push(Output { name, dtype, extent, node, column, woven });
                     }
                 }
             }
@@ -229,6 +239,8 @@ mod tests {
         let mut p = Program::new("all");
         let x = p.input("x", DType::BF16, Extent::ELEM);
         let t = p.input("t", DType::U32, Extent::ROW);
+        p.input("table", DType::F16, Extent::ELEM);
+        p.inputs[2].by = Some(1);
         let eps = p.uniform("eps", DType::F32);
         let k = p.constant(DType::F32, f64::NEG_INFINITY);
         let m = p.op(Op::Max, &[x, k]);
@@ -245,6 +257,7 @@ mod tests {
         p.output("c.0", top, DType::F32);
         p.output("c.1", top, DType::F32);
         (p.outputs[2].column, p.outputs[3].column) = (Some(0), Some(1));
+        p.outputs[2..4].iter_mut().for_each(|o| o.woven = true);
         p.output("d", at, DType::U32);
         let text = p.to_string();
         assert_eq!(Program::from_text(&text), Ok(p), "{text}");

@@ -38,11 +38,23 @@ impl Program {
             return Err(faults); // the rest takes sound nodes for granted
         }
         let late = self.check_late(&mut faults);
-        let alike = |group: &[Output]| group.iter().all(|o| o.extent == Extent::ROW && o.dtype == group[0].dtype);
+        let alike = |group: &[Output]| {
+            let Output { dtype, extent, woven, .. } = group[0];
+            let same = |o: &Output| o.extent == extent && o.dtype == dtype && o.woven == woven;
+            matches!(extent, Extent::ROW | Extent::ELEM) && group.iter().all(same)
+        };
         if self.tensors().any(|group| group[0].column.is_some() && !alike(group))
             || self.columns().iter().zip(&self.outputs).any(|(c, o)| o.column.is_some_and(|k| k as usize != c.column))
         {
-            faults.push(Fault { node: None, message: "outputs side by side are of one type and of extent row".into() });
+            let message = "outputs side by side are of one type and extent, row or elem".into();
+            faults.push(Fault { node: None, message });
+        }
+        for (i, by) in self.inputs.iter().filter_map(|i| i.by.map(|by| (i, by))) {
+            let finds = |by: &Input| !by.dtype.is_float() && by.extent == Extent::ROW && by.by.is_none();
+            if !i.extent.has_rows() || !self.inputs.get(by as usize).is_some_and(finds) {
+                let message = format!("rows of {} are found by other than one integer a row", i.name);
+                faults.push(Fault { node: None, message });
+            }
         }
         for o in &self.outputs {
             let wrong = if o.node.index() >= self.nodes.len() {
@@ -145,7 +157,7 @@ impl Program {
                 expect(args[0].dtype == node.dtype, "an expansion changes no type")?;
                 extent(Extent::ELEM)
             }
-            Kind::Stack => Err("only a Formula has values side by side".into()),
+            Kind::Stack | Kind::Weave => Err("only a Formula has values side by side".into()),
         }
     }
 

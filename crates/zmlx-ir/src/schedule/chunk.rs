@@ -1,6 +1,7 @@
 //! One chunk of a row: read, computed element by element into whatever takes the values, and written.
 
 use super::{
+    Strategy,
     emit::*,
     lane::{Site, select},
     lower::Lower,
@@ -60,21 +61,20 @@ pub(super) struct Chunk {
 /// Arrays for so many chunks of each input that is read, by slot.
 pub(super) fn input_arrays(s: &mut Lower<'_>, work: &Work, chunks: u32) -> Vec<(usize, Id, VarId)> {
     let needed = s.needed(&work.roots);
-    let mut arrays = vec![];
     let p = s.p;
-    for id in p.ids().filter(|i| needed[i.index()]) {
-        let node = p.node(id);
-        if let Kind::Input(slot) = node.kind
-            && node.extent.has_cols()
-            && s.held[id.index()].is_none()
-        {
-            let slot = slot as usize;
-            let name = format!("{}_chunk", s.p.inputs[slot].name);
-            let dtype = if chunks > 1 { s.tensors[slot].held(s.cfg.vector) } else { node.dtype };
-            arrays.push((slot, id, s.e.array(&name, dtype, s.cfg.vector * chunks)));
-        }
-    }
-    arrays
+    let read = p.ids().filter(|i| needed[i.index()]).filter_map(|id| match p.node(id).kind {
+        Kind::Input(slot) if p.node(id).extent.has_cols() && s.held[id.index()].is_none() => Some((id, slot as usize)),
+        _ => None,
+    });
+    let read: Vec<(Id, usize)> = read.collect();
+    // a load that widens is waited for before the next one: 8 inputs of bf16 took 340 us where their bytes take 210 (H100)
+    let packed = chunks > 1 || (s.cfg.strategy == Strategy::Elementwise && read.len() > 1);
+    let array = |(id, slot): (Id, usize)| {
+        let name = format!("{}_chunk", p.inputs[slot].name);
+        let dtype = if packed { s.tensors[slot].held(s.cfg.vector) } else { p.node(id).dtype };
+        (slot, id, s.e.array(&name, dtype, s.cfg.vector * chunks))
+    };
+    read.into_iter().map(array).collect()
 }
 
 /// Reads a chunk of each of these inputs into elements `first ..` of its array.

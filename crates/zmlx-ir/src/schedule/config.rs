@@ -82,8 +82,9 @@ pub(super) struct Facts {
     pub scans: bool,
     /// Ranks that are wanted of values of a row: of the one of which most are.
     pub ranks: u32,
-    /// Columns of the widest tensor of values of a row.
+    /// Columns of the widest tensor of values of a row, and values side by side in that of elements.
     width: u64,
+    pub beside: u64,
     /// Walking along a row, is it read once, though exponentials of it are summed?
     pub one_pass: bool,
     pub elementwise: bool,
@@ -109,7 +110,8 @@ impl Facts {
                 Kind::Input(k) if n.extent == Extent::ELEM || (n.extent == Extent::COL && sums > 0) => {
                     let of_elements = n.extent == Extent::ELEM;
                     inputs += u32::from(of_elements);
-                    elem_inputs |= u64::from(of_elements).checked_shl(k).unwrap_or(0);
+                    let leads = of_elements && p.inputs[k as usize].by.is_none();
+                    elem_inputs |= u64::from(leads).checked_shl(k).unwrap_or(0);
                     let packed = matches!(p.inputs[k as usize].dtype, DType::F16 | DType::BF16);
                     let own = if packed { 2 } else { size };
                     bytes += own;
@@ -127,7 +129,8 @@ impl Facts {
             stages,
             scans: scans > 0,
             ranks: p.ranks() as u32,
-            width: p.tensors().map(|group| group.len() as u64).max().unwrap_or(0),
+            width: width(p, Extent::ROW).unwrap_or(0),
+            beside: width(p, Extent::ELEM).unwrap_or(1),
             one_pass: scans == 0 && sums == 0 && is_one_pass(p),
             sums,
             inputs,
@@ -140,6 +143,11 @@ impl Facts {
             leads: if sums == 0 && p.outputs.iter().all(|o| o.extent != Extent::ELEM) { elem_inputs } else { 0 },
         }
     }
+}
+
+/// Outputs in the widest tensor of outputs of this extent.
+fn width(p: &Program, extent: Extent) -> Option<u64> {
+    p.tensors().filter(|group| group[0].extent == extent).map(|group| group.len() as u64).max()
 }
 
 /// Elements that are 16 bytes of the widest tensor of elements (of columns, if no tensor has elements).
@@ -198,7 +206,7 @@ impl Chooser {
             cluster: 1,
             aside: false,
             dims: dims.clamp(1, ROW_DIMS) as u32,
-            wide: elements.max(rows.saturating_mul(cols.max(f.width))) >= WIDE,
+            wide: elements.max(rows.saturating_mul(f.width.max(cols.saturating_mul(f.beside)))) >= WIDE,
         };
         if f.elementwise {
             // several loads under way, once all processors have enough to do without

@@ -71,9 +71,13 @@ pub(super) fn lower(part: &Part<'_>, cfg: &Config, name: &str) -> Step {
     Step { flat, ..s.finish(Grid::Chunks { block: threads * chunks, vector }) }
 }
 
-/// Does an element depend on its place in memory alone? Random numbers do.
+/// Does an element depend on its place in memory alone, and lies there in the results? Random numbers do.
 fn is_flat(s: &Lower<'_>) -> bool {
     let flat = |kind: Kind| !matches!(kind, Kind::Index(_) | Kind::Pick(_));
     let of_elements = |e: Extent| e == Extent::ELEM || e == Extent::UNIFORM;
-    s.p.ids().filter(|i| s.live[i.index()]).all(|i| flat(s.p.node(i).kind) && of_elements(s.p.node(i).extent))
+    let beside = s.p.tensors().any(|group| group.len() > 1);
+    let tables = s.p.inputs.iter().any(|i| i.by.is_some());
+    !beside
+        && !tables
+        && s.p.ids().filter(|i| s.live[i.index()]).all(|i| flat(s.p.node(i).kind) && of_elements(s.p.node(i).extent))
 }

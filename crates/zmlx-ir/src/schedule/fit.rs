@@ -77,7 +77,8 @@ impl Schedule {
             return Err(("blocks of a cluster", g.device.cluster.into(), cluster.into()));
         }
         if !self.wide {
-            let elements = g.elements();
+            let beside = g.rows().saturating_mul(g.cols as u64).saturating_mul(self.beside);
+            let elements = g.elements().max(beside);
             if elements >= WIDE {
                 return Err(("elements", WIDE - 1, elements));
             }
@@ -115,7 +116,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_a_schedule_is_refused() {
-        let strides = [Strides { rows: &[100, 10], col: 1, shift: 0 }];
+        let strides = [Strides { rows: &[100, 10], col: 1, shift: 0, table: None }];
         let g = |row_dims| geometry(row_dims, 10, &strides);
         assert_eq!(doubled(2).admits(&g(&[3, 10])), Ok(()));
         assert_eq!(doubled(1).admits(&g(&[3, 10])), Err(("dimensions of the rows", 1, 2)));
@@ -126,7 +127,7 @@ mod tests {
     fn a_cluster_larger_than_those_of_the_device_is_refused() {
         let p = of_rows("softmax(x)");
         let device = Device { cluster: 4, ..Device::default() };
-        let strides = [Strides { rows: &[131_072], col: 1, shift: 0 }];
+        let strides = [Strides { rows: &[131_072], col: 1, shift: 0, table: None }];
         let g = Geometry { device, ..geometry(&[8], 131_072, &strides) };
         let four = Chooser::of(&p).choose(&g);
         assert_eq!(four.cluster, 4);
@@ -142,7 +143,7 @@ mod tests {
         assert_eq!(held.strategy, Strategy::Resident);
         let schedule = schedule(&p, &held).expect("a schedule");
         let most = (held.row_threads * held.chunks * held.vector) as usize;
-        let strides = [Strides { rows: &[4096], col: 1, shift: 0 }];
+        let strides = [Strides { rows: &[4096], col: 1, shift: 0, table: None }];
         assert_eq!(schedule.admits(&geometry(&[8], most, &strides)), Ok(()));
         let (chunks, needed) = ((most / 4) as u64, (most / 4 + 1) as u64);
         assert_eq!(schedule.admits(&geometry(&[8], most + 4, &strides)), Err(("chunks of a row", chunks, needed)));
@@ -152,7 +153,7 @@ mod tests {
     fn a_row_that_starts_off_a_boundary_has_room_for_a_chunk_more() {
         let p = of_rows("sum(x)");
         for (shift, pitch) in [(0, 4096), (3, 4096), (0, 4097)] {
-            let strides = [Strides { rows: &[pitch], col: 1, shift }];
+            let strides = [Strides { rows: &[pitch], col: 1, shift, table: None }];
             let g = geometry(&[8], 4096, &strides);
             let config = Chooser::of(&p).choose(&g);
             assert_eq!(config.strategy, Strategy::Resident);

@@ -118,12 +118,14 @@ impl Lower<'_> {
                 Expr::Rand(Box::new((seed, index)))
             }
             // a reduction's value is known before anyone asks for it
-            Kind::Expand | Kind::Reduce(..) | Kind::Fold(_) | Kind::Scan(_) | Kind::Stack => first(&mut args),
+            Kind::Expand | Kind::Reduce(..) | Kind::Fold(_) | Kind::Scan(_) | Kind::Stack | Kind::Weave => {
+                first(&mut args)
+            }
         }
     }
 
     /// Sets the flag that somebody reads later, where a condition does not hold. All write the same, so nobody waits.
-    fn report_unless(&mut self, condition: Expr) {
+    pub fn report_unless(&mut self, condition: Expr) {
         let flag = self.flag.unwrap_or_else(|| self.buffer("flag", Source::Flag, DType::U32, true));
         self.flag = Some(flag);
         let set = Stmt::Store(flag, self.e.at(0), Expr::Int(DType::U32, 1));

@@ -2,7 +2,7 @@
 //! allocated, so that it may stand on the hot path.
 
 use super::{Device, Grid, Schedule, Size, Source, Step};
-use crate::{DType, Scalar, kernel::Role};
+use crate::{DType, Scalar, kernel::Role, program::Table};
 
 /// Strides of an input, in elements.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +13,8 @@ pub struct Strides<'a> {
     pub col: usize,
     /// Address of the first element modulo 16 bytes, in elements.
     pub shift: usize,
+    /// Of a table.
+    pub table: Option<Table>,
 }
 
 /// Everything that changes from launch to launch, but for the addresses.
@@ -42,14 +44,15 @@ impl Geometry<'_> {
         let far = |s: &Strides<'_>| {
             let rows = self.row_dims.iter().zip(s.rows).map(|(d, s)| d.saturating_sub(1).saturating_mul(*s));
             let cols = self.cols.saturating_sub(1).saturating_mul(s.col);
-            rows.fold(cols, usize::saturating_add) as u64
+            let table = s.table.map_or(0, |t| t.rows.saturating_sub(1).saturating_mul(t.pitch));
+            rows.fold(cols, usize::saturating_add).max(table.saturating_add(cols)) as u64
         };
         let all = self.rows().saturating_mul(self.cols as u64);
         self.inputs.iter().map(far).fold(all, u64::max)
     }
 
     fn input(&self, slot: u32) -> Strides<'_> {
-        self.inputs.get(slot as usize).copied().unwrap_or(Strides { rows: &[], col: 0, shift: 0 })
+        self.inputs.get(slot as usize).copied().unwrap_or(Strides { rows: &[], col: 0, shift: 0, table: None })
     }
 
     /// Dimension `d` of `dims`: missing outer ones are 1.
@@ -153,6 +156,8 @@ impl Schedule {
                 // the stride of a single column may be any
                 Role::ColStride(_) if flat => int(1),
                 Role::ColStride(slot) => int(g.input(slot).col),
+                Role::TableRows(slot) => int(g.input(slot).table.map_or(0, |t| t.rows)),
+                Role::TablePitch(slot) => int(g.input(slot).table.map_or(0, |t| t.pitch)),
                 Role::Shift(slot) => int(g.input(slot).shift),
                 Role::Uniform(slot) => g.uniforms.get(slot as usize).copied().unwrap_or(Scalar::Int(0)),
                 role => int(size.field(role, g.rows(), parts, blocks).unwrap_or(0) as usize),
@@ -201,7 +206,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_launch_of_nothing_has_one_block_and_no_divisor_of_zero() {
-        let (s, strides) = (doubled(2), [Strides { rows: &[0, 0], col: 1, shift: 0 }]);
+        let (s, strides) = (doubled(2), [Strides { rows: &[0, 0], col: 1, shift: 0, table: None }]);
         let g = Geometry {
             row_dims: &[0, 3],
             cols: 0,

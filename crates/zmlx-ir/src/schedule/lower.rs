@@ -97,15 +97,20 @@ impl<'p> Lower<'p> {
     /// Makes all inputs that are read, and the outputs for which `writes` holds, buffers of the kernel.
     pub fn bind(&mut self, reads: &dyn Fn(&Self, Id) -> bool, writes: &dyn Fn(usize) -> bool) {
         let p = self.p;
-        for (slot, i) in p.inputs.iter().enumerate() {
-            let reads = p.ids().any(|id| {
+        let reads = |s: &Self, slot: usize| {
+            p.ids().any(|id| {
                 let (Kind::Input(k) | Kind::Pick(k)) = p.node(id).kind else { return false };
-                k as usize == slot && self.live[id.index()] && reads(self, id)
-            });
+                k as usize == slot && s.live[id.index()] && reads(s, id)
+            })
+        };
+        for (slot, i) in p.inputs.iter().enumerate() {
+            let mut tables = p.inputs.iter().enumerate().filter(|(_, table)| table.by == Some(slot as u32));
+            let reads = reads(self, slot) || tables.any(|(table, _)| reads(self, table));
             let source = self.part.inputs[slot];
             let buffer = if reads { self.buffer(&i.name, source, i.dtype, false) } else { u32::MAX };
-            self.tensors.push(Tensor::new(&i.name, source, buffer, i.dtype, i.extent));
+            self.tensors.push(Tensor::new(&i.name, source, buffer, i.dtype, i.extent).found_by(i.by));
         }
+        let columns = p.columns();
         for (slot, o) in p.outputs.iter().enumerate() {
             let source = self.part.outputs[slot];
             let buffer = match self.tensors.last() {
@@ -117,7 +122,7 @@ impl<'p> Lower<'p> {
                 }
                 _ => u32::MAX,
             };
-            self.tensors.push(Tensor::new(&o.name, source, buffer, o.dtype, o.extent));
+            self.tensors.push(Tensor::new(&o.name, source, buffer, o.dtype, o.extent).beside(columns[slot]));
         }
         // what is not read or written takes no part; its name stays
         for t in self.tensors.iter_mut().filter(|t| t.buffer == u32::MAX) {
@@ -129,9 +134,10 @@ impl<'p> Lower<'p> {
     pub fn choose_lead(&mut self) {
         let inputs = self.p.inputs.len();
         let elems = |t: &usize| self.tensors[*t].extent == Extent::ELEM;
-        let output = (inputs..self.tensors.len()).find(elems);
+        let output = (inputs..self.tensors.len()).find(|t| elems(t) && !self.tensors[*t].is_woven());
         let width = |t: &usize| (self.tensors[*t].dtype.size_bytes(), usize::MAX - t);
-        self.lead = output.or((0..inputs).filter(elems).max_by_key(width));
+        let in_order = |t: &usize| self.tensors[*t].by.is_none();
+        self.lead = output.or((0..inputs).filter(elems).filter(in_order).max_by_key(width));
     }
 
     /// A buffer of the kernel that is this memory.

@@ -73,6 +73,8 @@ pub struct Schedule {
     pub wide: bool,
     /// What registers hold of a row.
     held: Option<fit::Held>,
+    /// Most values of elements that lie side by side in a tensor.
+    beside: u64,
 }
 
 /// One launch.
@@ -134,7 +136,8 @@ pub fn schedule(program: &Program, config: &Config) -> Result<Schedule, Unsuppor
     let mut parts = parts::Parts::default();
     parts.whole(program, config)?;
     let (dims, wide, held) = (config.dims, config.wide, config.held(program));
-    let schedule = Schedule { dims, wide, held, ..parts.finish() };
+    let beside = Chooser::of(program).facts.beside;
+    let schedule = Schedule { dims, wide, held, beside, ..parts.finish() };
     match schedule.faults().first() {
         None => Ok(schedule),
         Some(fault) => Err(Unsupported {

@@ -217,7 +217,7 @@ mod tests {
         for p in programs() {
             let sizes = [(64, 4096, 0), (1000, 37, 0), (3, 1024, 1), (4, 1, 0), (2, 70_001, 0), (9, 131_072, 0)];
             for (rows, cols, shift) in sizes {
-                let strides = vec![Strides { rows: &[131_072], col: 1, shift }; p.inputs.len()];
+                let strides = vec![Strides { rows: &[131_072], col: 1, shift, table: None }; p.inputs.len()];
                 let row_dims = [rows];
                 let device = Device { processors: 132, shared: 232_448, cluster: 8 };
                 let g = Geometry { row_dims: &row_dims, cols, inputs: &strides, uniforms: &[], device };
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn candidates_near_the_choice_of_the_heuristic_come_first() {
         let p = &programs()[9]; // softmax of f32
-        let strides = [Strides { rows: &[4096], col: 1, shift: 0 }];
+        let strides = [Strides { rows: &[4096], col: 1, shift: 0, table: None }];
         let g = Geometry { row_dims: &[4096], cols: 4096, inputs: &strides, uniforms: &[], device: Device::default() };
         let all = Chooser::of(p).candidates(&g);
         let distances: Vec<u32> = all.iter().map(|c| c.distance(&all[0])).collect();
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn the_text_of_a_config_reads_back_and_no_other_text_does() {
         for p in programs() {
-            let strides = vec![Strides { rows: &[512], col: 1, shift: 0 }; p.inputs.len()];
+            let strides = vec![Strides { rows: &[512], col: 1, shift: 0, table: None }; p.inputs.len()];
             let device = Device { processors: 132, shared: 232_448, cluster: 8 };
             let g = Geometry { row_dims: &[512], cols: 512, inputs: &strides, uniforms: &[], device };
             for c in Chooser::of(&p).candidates(&g) {

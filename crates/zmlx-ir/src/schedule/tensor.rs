@@ -2,8 +2,9 @@
 
 use super::{Source, emit::*, lower::Lower};
 use crate::{
-    DType, Extent,
+    DType, Extent, Op,
     kernel::{Arith, Expr, Place, Role, Stmt, VECTOR_BYTES, VarId},
+    program::Column,
 };
 
 /// An input or output of the Program being lowered.
@@ -14,6 +15,11 @@ pub(super) struct Tensor {
     pub buffer: u32,
     pub dtype: DType,
     pub extent: Extent,
+    /// Of an output beside others.
+    side: Option<Column>,
+    /// Of a table: the tensor that finds its rows, and whether it found one for the row being worked on.
+    pub by: Option<usize>,
+    found: Option<Expr>,
     /// First element of the row being worked on.
     row: Option<Expr>,
     /// Do the chunks of that row lie on boundaries, with contiguous columns?
@@ -24,7 +30,26 @@ pub(super) struct Tensor {
 
 impl Tensor {
     pub fn new(name: &str, source: Source, buffer: u32, dtype: DType, extent: Extent) -> Tensor {
-        Tensor { name: name.into(), source, buffer, dtype, extent, row: None, vectors: None, fixed: false }
+        let (side, by, found) = (None, None, None);
+        let (row, vectors, fixed) = (None, None, false);
+        Tensor { name: name.into(), source, buffer, dtype, extent, side, by, found, row, vectors, fixed }
+    }
+
+    /// A table, if it is one.
+    pub fn found_by(self, by: Option<u32>) -> Tensor {
+        let by = by.filter(|_| self.buffer != u32::MAX).map(|by| by as usize);
+        Tensor { by, ..self }
+    }
+
+    /// An output that lies so beside others.
+    pub fn beside(self, side: Column) -> Tensor {
+        let others = side.width > 1 && self.extent.has_cols();
+        Tensor { side: others.then_some(side), ..self }
+    }
+
+    /// Is it an output whose elements do not follow one another?
+    pub fn is_woven(&self) -> bool {
+        self.side.is_some_and(|side| side.woven)
     }
 
     /// The type of an array that holds so many elements of it at a time: 16-bit floats are packed.
@@ -53,7 +78,7 @@ impl Lower<'_> {
         let name = format!("{}_col", self.tensors[t].name);
         match self.slot(t) {
             Some(slot) => self.e.index_field(&name, Role::ColStride(slot)),
-            None => self.e.at(1),
+            None => self.e.at(self.tensors[t].side.filter(|s| s.woven).map_or(1, |s| s.width as u32)),
         }
     }
 
@@ -69,8 +94,8 @@ impl Lower<'_> {
     pub fn find_row(&mut self, row: &Expr) {
         let dims = self.decompose(row);
         for t in 0..self.tensors.len() {
-            let Tensor { extent, ref name, fixed, .. } = self.tensors[t];
-            if fixed {
+            let Tensor { extent, ref name, fixed, by, .. } = self.tensors[t];
+            if fixed || by.is_some() {
                 continue;
             }
             let name = format!("{name}_row");
@@ -86,13 +111,51 @@ impl Lower<'_> {
                 }
                 None if extent.has_cols() => {
                     let cols = self.cols();
-                    mul(row.clone(), cols)
+                    match self.tensors[t].side {
+                        None => mul(row.clone(), cols),
+                        Some(Column { column, width, woven, .. }) => {
+                            let pitch = mul(cols.clone(), self.e.at(width as u32));
+                            let first = self.e.at(column as u32);
+                            add(mul(row.clone(), pitch), if woven { first } else { mul(cols, first) })
+                        }
+                    }
                 }
                 None => row.clone(),
             };
             self.tensors[t].row = Some(self.e.named(&name, offset));
         }
+        for t in 0..self.tensors.len() {
+            self.find_row_of_table(t);
+        }
         self.find_shift();
+    }
+
+    /// Looks the row of a table up. One that is not there is reported, and read as NaN (of integers 0).
+    fn find_row_of_table(&mut self, t: usize) {
+        let (Some(by), Some(slot)) = (self.tensors[t].by, self.slot(t)) else { return };
+        let name = self.tensors[t].name.clone();
+        let index = self.load_one(by, int(0));
+        let index = if self.e.kernel.dtype(&index) == DType::I64 { index } else { op(Op::Cast(DType::I64), [index]) };
+        let index = self.e.named(&format!("{name}_index"), index);
+        let rows = self.e.index_field(&format!("{name}_rows"), Role::TableRows(slot));
+        let rows = self.e.as_value(rows);
+        let zero = Expr::Int(DType::I64, 0);
+        let found = and(arith(Arith::Le, zero.clone(), index.clone()), lt(index.clone(), rows));
+        let found = self.e.named(&format!("{name}_found"), found);
+        self.report_unless(found.clone());
+        let pitch = self.e.index_field(&format!("{name}_pitch"), Role::TablePitch(slot));
+        let at = self.e.narrow(pick(found.clone(), index, zero));
+        self.tensors[t].row = Some(self.e.named(&format!("{name}_row"), mul(at, pitch)));
+        self.tensors[t].found = Some(found);
+    }
+
+    /// A value of the row being worked on, if the tensor has that row.
+    fn if_found(&self, t: usize, value: Expr) -> Expr {
+        let dtype = self.tensors[t].dtype.compute();
+        match self.tensors[t].found.clone() {
+            None => value,
+            Some(found) => pick(found, value, constant(dtype, if dtype.is_float() { f64::NAN } else { 0.0 })),
+        }
     }
 
     /// Finds the tensors of columns, which every row reads alike: rows start on chunks.
@@ -144,7 +207,7 @@ impl Lower<'_> {
     fn find_vectors(&mut self, t: usize) {
         let tensor = &self.tensors[t];
         let lanes = tensor.lanes(self.cfg.vector);
-        if !tensor.extent.has_cols() || lanes == 1 {
+        if !tensor.extent.has_cols() || lanes == 1 || tensor.is_woven() {
             self.tensors[t].vectors = None;
             return;
         }
@@ -160,6 +223,9 @@ impl Lower<'_> {
         if self.slot(t).is_some() {
             let stride = self.col_stride(t);
             fits = and(fits, equal(stride, self.e.at(1)));
+        }
+        if let Some(found) = self.tensors[t].found.clone() {
+            fits = and(found, fits);
         }
         let name = format!("{}_vectors", self.tensors[t].name);
         self.tensors[t].vectors = Some(self.e.named(&name, fits));
@@ -207,7 +273,8 @@ impl Lower<'_> {
             let at = add(col.clone(), s.e.widen(v.clone()));
             let inside = s.inside(at.clone());
             let element = s.element(t, at);
-            let value = pick(inside, Expr::Load(buffer, Box::new(element)), constant(dtype.compute(), 0.0));
+            let value = s.if_found(t, Expr::Load(buffer, Box::new(element)));
+            let value = pick(inside, value, constant(dtype.compute(), 0.0));
             s.e.push(Stmt::Set(Place::Lane(var, add(first, v)), value));
         });
         let slow = self.e.close();
@@ -289,6 +356,6 @@ impl Lower<'_> {
     /// One element: of a row, of a column, or the only one.
     pub fn load_one(&mut self, t: usize, col: Expr) -> Expr {
         let at = self.element(t, col);
-        Expr::Load(self.tensors[t].buffer, Box::new(at))
+        self.if_found(t, Expr::Load(self.tensors[t].buffer, Box::new(at)))
     }
 }

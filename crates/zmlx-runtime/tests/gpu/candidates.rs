@@ -18,7 +18,7 @@ use zmlx_runtime::Buffer;
 fn with_geometry<R>(case: &Case, f: impl FnOnce(&Geometry<'_>) -> R) -> R {
     fn stride(t: &crate::case::Tensor) -> Strides<'_> {
         let size = t.buffer.as_slice().dtype().size_bytes();
-        Strides { rows: &t.row_strides, col: t.col_stride, shift: t.offset * size % 16 / size }
+        Strides { rows: &t.row_strides, col: t.col_stride, shift: t.offset * size % 16 / size, table: t.table }
     }
     let inputs: Vec<Strides<'_>> = case.tensors.iter().map(stride).collect();
     let device = Device { processors: 3, shared: 232_448, cluster: 4 };

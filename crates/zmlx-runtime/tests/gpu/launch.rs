@@ -85,7 +85,7 @@ pub fn run(unit: &Unit, schedule: &Schedule, case: &Case, order: Order) -> Resul
         .iter()
         .map(|t| {
             let size = t.buffer.as_slice().dtype().size_bytes();
-            Strides { rows: &t.row_strides, col: t.col_stride, shift: t.offset * size % 16 / size }
+            Strides { rows: &t.row_strides, col: t.col_stride, shift: t.offset * size % 16 / size, table: t.table }
         })
         .collect();
     let geometry = Geometry {

@@ -69,7 +69,7 @@ fn check(dialect: Dialect) {
             let made = schedule(&p, &cfg).expect("a schedule");
             let unit = compile(dialect, &[&made]).unwrap_or_else(|e| panic!("{e}"));
             let x = Buffer::F32(rows.concat());
-            let x = Tensor { buffer: x, offset: 0, row_strides: vec![COLS], col_stride: 1 };
+            let x = Tensor { buffer: x, offset: 0, row_strides: vec![COLS], col_stride: 1, table: None };
             let case =
                 Case { program: p.clone(), row_dims: vec![rows.len()], cols: COLS, tensors: vec![x], uniforms: vec![] };
             let got = run(&unit, &made, &case, Order::Random(3)).unwrap_or_else(|e| panic!("{e}"));
@@ -88,7 +88,7 @@ fn check(dialect: Dialect) {
     let cfg = Config { strategy: Strategy::Looped, row_threads: 8, threads: 64, chunks: 1, cluster: 1, ..picked };
     let made = schedule(&p, &cfg).expect("a schedule");
     let unit = compile(dialect, &[&made]).unwrap_or_else(|e| panic!("{e}"));
-    let x = Tensor { buffer: Buffer::F32(vec![]), offset: 0, row_strides: vec![0], col_stride: 1 };
+    let x = Tensor { buffer: Buffer::F32(vec![]), offset: 0, row_strides: vec![0], col_stride: 1, table: None };
     let case = Case { program: p, row_dims: vec![2], cols: 0, tensors: vec![x], uniforms: vec![] };
     let got = run(&unit, &made, &case, Order::Random(3)).unwrap_or_else(|e| panic!("{e}"));
     let both = |v: f32| Buffer::F32(vec![v; 2]);

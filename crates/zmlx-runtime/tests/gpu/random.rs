@@ -24,7 +24,8 @@ fn config(dialect: Dialect, p: &Program, case: &Case, r: &mut Random) -> Config 
     let picked = Config::pick(
         p,
         rows,
-        cols,
+        // rows that start off a boundary take a chunk more, as an odd number of columns does
+        cols | 1,
         case.row_dims.len(),
         rows * cols * 4,
         Device { processors: 3, ..Device::default() },

@@ -95,7 +95,8 @@ fn second_spellings_are_as_exact_as_stated_on_every_16_bit_number() {
         for ((op, p), schedule) in ops.iter().zip(&programs).zip(&schedules) {
             let text = c_like::print(&schedule.steps[0].kernel, &CUDA).expect("text");
             assert!(text.contains(&format!("{}_half_f32(", op.name())), "{text}");
-            let x = Tensor { buffer: buffer.clone(), offset: 0, row_strides: vec![1 << 16], col_stride: 1 };
+            let x =
+                Tensor { buffer: buffer.clone(), offset: 0, row_strides: vec![1 << 16], col_stride: 1, table: None };
             let case =
                 Case { program: p.clone(), row_dims: vec![1], cols: 1 << 16, tensors: vec![x], uniforms: vec![] };
             let got = run(&unit, schedule, &case, Order::Forward).unwrap_or_else(|e| panic!("{e}"));
@@ -118,8 +119,8 @@ fn a_quotient_by_every_16_bit_number_is_as_exact_as_stated() {
     let schedule = spelled(&p, a.len() as u64);
     let unit = compile(Dialect::Cuda, &[&schedule]).unwrap_or_else(|e| panic!("{e}"));
     let tensors = vec![
-        Tensor { buffer: Buffer::BF16(a.clone()), offset: 0, row_strides: vec![1], col_stride: 0 },
-        Tensor { buffer, offset: 0, row_strides: vec![0], col_stride: 1 },
+        Tensor { buffer: Buffer::BF16(a.clone()), offset: 0, row_strides: vec![1], col_stride: 0, table: None },
+        Tensor { buffer, offset: 0, row_strides: vec![0], col_stride: 1, table: None },
     ];
     let case = Case { program: p, row_dims: vec![a.len()], cols: 1 << 16, tensors, uniforms: vec![] };
     let got = run(&unit, &schedule, &case, Order::Forward).unwrap_or_else(|e| panic!("{e}"));

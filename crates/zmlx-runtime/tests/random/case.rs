@@ -4,6 +4,7 @@ use half::{bf16, f16};
 use zmlx_ir::{
     DType, Program, Scalar,
     program::{
+        Table,
         oracle::{self, Data, Precision},
         random::Random,
     },
@@ -16,6 +17,7 @@ pub struct Tensor {
     pub offset: usize,
     pub row_strides: Vec<usize>,
     pub col_stride: usize,
+    pub table: Option<Table>,
 }
 
 /// A Program with everything that a launch takes.
@@ -61,6 +63,9 @@ pub fn small_shape(r: &mut Random) -> (usize, usize) {
     let most = if cols > 50 { 4000 / cols + 1 } else { 40 };
     (r.below(most.min(41) + 1), cols)
 }
+
+/// Rows of tables.
+const TABLE_ROWS: usize = 6;
 
 impl Case {
     /// A launch of this many rows and columns; `wild` for values at the edges of their types.
@@ -119,7 +124,17 @@ impl Case {
             (false, true) => (vec![0; self.row_dims.len()], col_stride),
             (false, false) => (vec![0; self.row_dims.len()], 0),
         };
-        Tensor { buffer: buffer(input.dtype, len, wild, r), offset, row_strides, col_stride }
+        let by = |k: usize| self.program.inputs.iter().any(|i| i.by == Some(k as u32));
+        let mut t = Tensor { buffer: buffer(input.dtype, len, wild, r), offset, row_strides, col_stride, table: None };
+        if by(slot) {
+            t.buffer = indices(input.dtype, len, r);
+        }
+        if let Some(by) = input.by {
+            let pitch = col_stride * cols.saturating_sub(1) + 1 + r.below(3);
+            t.table = Some(Table { by: by as usize, pitch, rows: TABLE_ROWS });
+            t.buffer = buffer(input.dtype, offset + TABLE_ROWS * pitch, wild, r);
+        }
+        t
     }
 
     /// The elements of an input, dense, as the oracle reads them.
@@ -128,8 +143,14 @@ impl Case {
         let rows = if extent.has_rows() { self.rows() } else { 1 };
         let cols = if extent.has_cols() { self.cols } else { 1 };
         let mut places = Vec::with_capacity(rows * cols);
+        let index = t.table.map(|table| self.data(table.by));
         for row in 0..rows {
             let (mut at, mut rest) = (t.offset, row);
+            if let (Some(table), Some(index)) = (t.table, &index) {
+                let start = t.offset + index.get(row) as usize * table.pitch;
+                places.extend((0..cols).map(|col| start + col * t.col_stride));
+                continue;
+            }
             for (dim, stride) in self.row_dims.iter().zip(&t.row_strides).rev() {
                 // without rows there may still be columns
                 at += rest % dim.max(&1) * stride;
@@ -142,7 +163,13 @@ impl Case {
 
     pub fn run(&self, kernel: &cpu::Kernel, pool: &dyn Pool) -> Result<Buffers, Error> {
         fn view(t: &Tensor) -> View<'_> {
-            View { data: t.buffer.as_slice(), offset: t.offset, row_strides: &t.row_strides, col_stride: t.col_stride }
+            View {
+                data: t.buffer.as_slice(),
+                offset: t.offset,
+                row_strides: &t.row_strides,
+                col_stride: t.col_stride,
+                table: t.table,
+            }
         }
         let inputs: Vec<View<'_>> = self.tensors.iter().map(view).collect();
         let (row_dims, cols, uniforms) = (&self.row_dims[..], self.cols, &self.uniforms[..]);
@@ -153,7 +180,7 @@ impl Case {
         let data: Vec<Data> = (0..self.tensors.len()).map(|k| self.data(k)).collect();
         let (p, rows, cols) = (&self.program, self.rows(), self.cols);
         let outputs = oracle::evaluate(p, rows, cols, &data, &self.uniforms, Precision::Bounded)?;
-        Ok(oracle::side_by_side(p, &outputs))
+        Ok(oracle::side_by_side(p, self.cols, &outputs))
     }
 
     /// Compares the executor with the oracle.
@@ -261,6 +288,18 @@ pub fn bits(buffer: &Buffer) -> Vec<u64> {
         Buffer::BF16(v) => v.iter().map(|x| u64::from(x.to_bits())).collect(),
         Buffer::F32(v) => v.iter().map(|x| u64::from(x.to_bits())).collect(),
         Buffer::F64(v) => v.iter().map(|x| x.to_bits()).collect(),
+    }
+}
+
+/// Rows of a table.
+fn indices(dtype: DType, len: usize, r: &mut Random) -> Buffer {
+    let all: Vec<i64> = (0..len).map(|_| r.below(TABLE_ROWS) as i64).collect();
+    match dtype {
+        DType::U8 => Buffer::U8(all.iter().map(|v| *v as u8).collect()),
+        DType::I16 => Buffer::I16(all.iter().map(|v| *v as i16).collect()),
+        DType::I32 => Buffer::I32(all.iter().map(|v| *v as i32).collect()),
+        DType::U32 => Buffer::U32(all.iter().map(|v| *v as u32).collect()),
+        _ => Buffer::I64(all),
     }
 }
 

@@ -186,6 +186,7 @@ impl Kernels {
                 address: start + (place.offset * input.dtype.size_bytes()) as u64,
                 row_strides: &place.row_strides,
                 col_stride: place.col_stride,
+                table: place.table,
             });
         }
         let rows = call.row_dims.iter().product();

@@ -137,7 +137,13 @@ impl Kernels {
         let buffers = match kernel.run_few(&parts, call.uniforms, call.cols) {
             Some(buffers) => buffers,
             None => {
-                let views = parts.iter().map(|data| View { data: *data, offset: 0, row_strides: &[], col_stride: 1 });
+                let views = parts.iter().map(|data| View {
+                    data: *data,
+                    offset: 0,
+                    row_strides: &[],
+                    col_stride: 1,
+                    table: None,
+                });
                 let views: SmallVec<[View<'_>; 4]> = views.collect();
                 let (cols, uniforms, pool) = (call.cols, call.uniforms, &CandlePool);
                 kernel.run(&Launch { row_dims: &[], cols, inputs: &views, uniforms, pool })?
@@ -172,6 +178,7 @@ impl Kernels {
                 offset: place.offset,
                 row_strides: &place.row_strides,
                 col_stride: place.col_stride,
+                table: place.table,
             });
         }
         let (row_dims, cols, uniforms) = (call.row_dims, call.cols, call.uniforms);

@@ -79,6 +79,7 @@ impl Kernels {
                 offset: place.offset * input.dtype.size_bytes(),
                 row_strides: &place.row_strides,
                 col_stride: place.col_stride,
+                table: place.table,
             });
         }
         let rows = call.row_dims.iter().product();

@@ -20,7 +20,7 @@ pub static ENTRY: Entry = Entry {
     name: "bias_gelu",
     summary: "gelu(x + b)",
     formula: "gelu(x + b)",
-    zmlx: &["fused.bias_gelu_tanh"],
+    zmlx: &["fused.bias_gelu_tanh", "linear.fused_linear_bias_gelu"],
     args: &[Arg::full("x"), Arg::col("b")],
     uniforms: &[],
     fallback: |t, _| {
@@ -35,4 +35,9 @@ pub static ENTRY: Entry = Entry {
 /// gelu(x + b), the bias `b` along the last dimension, gelu in its tanh form.
 pub fn bias_gelu(x: &Tensor, b: &Tensor) -> Result<Tensor> {
     ENTRY.run1(&[x, b], &[])
+}
+
+/// gelu(x·wᵀ + b), the tanh form: candle's matrix product, then this kernel. `x` is `[.., K]`, `w` `[N, K]`, `b` `[N]`.
+pub fn linear_bias_gelu(x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Tensor> {
+    bias_gelu(&super::bias_silu::linear(x, w)?, b)
 }

@@ -18,6 +18,7 @@ pub mod cummax;
 pub mod cumprod;
 pub mod cumsum;
 pub mod depth_gate_sigmoid;
+pub mod depthwise_conv_3x3;
 pub mod dequantize_fp8_e4m3;
 pub mod dequantize_fp8_e5m2;
 pub mod dequantize_int4;
@@ -27,6 +28,7 @@ pub mod dequantize_silu_int8;
 pub mod dropout;
 pub mod elu;
 pub mod exp;
+pub mod gather_add;
 pub mod geglu;
 pub mod gelu;
 pub mod gelu_erf;
@@ -44,15 +46,22 @@ pub mod max;
 pub mod mean;
 pub mod min;
 pub mod mish;
+pub mod moe_combine;
+pub mod moe_dispatch;
 pub mod mul;
 pub mod pack_bits;
 pub mod recurrent_step;
 pub mod relu;
 pub mod relu2;
+pub mod resize_bilinear;
 pub mod rms_norm;
 pub mod rms_norm_dropout;
 pub mod rms_norm_no_weight;
 pub mod rms_norm_residual;
+pub mod rope;
+pub mod rope_interleaved;
+pub mod rope_positions;
+pub mod rope_turns;
 pub mod scale_mask_softmax;
 pub mod sgd_step;
 pub mod sigmoid;
@@ -89,6 +98,7 @@ pub static ENTRIES: &[&Entry] = &[
     &cumprod::ENTRY,
     &cumsum::ENTRY,
     &depth_gate_sigmoid::ENTRY,
+    &depthwise_conv_3x3::ENTRY,
     &dequantize_fp8_e4m3::ENTRY,
     &dequantize_fp8_e5m2::ENTRY,
     &dequantize_int4::ENTRY,
@@ -98,6 +108,7 @@ pub static ENTRIES: &[&Entry] = &[
     &dropout::ENTRY,
     &elu::ENTRY,
     &exp::ENTRY,
+    &gather_add::ENTRY,
     &geglu::ENTRY,
     &gelu::ENTRY,
     &gelu_erf::ENTRY,
@@ -115,15 +126,22 @@ pub static ENTRIES: &[&Entry] = &[
     &mean::ENTRY,
     &min::ENTRY,
     &mish::ENTRY,
+    &moe_combine::ENTRY,
+    &moe_dispatch::ENTRY,
     &mul::ENTRY,
     &pack_bits::ENTRY,
     &recurrent_step::ENTRY,
     &relu::ENTRY,
     &relu2::ENTRY,
+    &resize_bilinear::ENTRY,
     &rms_norm::ENTRY,
     &rms_norm_dropout::ENTRY,
     &rms_norm_no_weight::ENTRY,
     &rms_norm_residual::ENTRY,
+    &rope::ENTRY,
+    &rope_interleaved::ENTRY,
+    &rope_positions::ENTRY,
+    &rope_turns::ENTRY,
     &scale_mask_softmax::ENTRY,
     &sgd_step::ENTRY,
     &sigmoid::ENTRY,

@@ -21,7 +21,7 @@ pub static ENTRY: Entry = Entry {
     name: "rms_norm",
     summary: "x * rsqrt(mean(x * x) + eps) * w",
     formula: "x * rsqrt(mean(x * x) + eps) * w",
-    zmlx: &["norms.rmsnorm", "norms.rmsnorm_grad"],
+    zmlx: &["norms.rmsnorm", "norms.rmsnorm_grad", "linear.fused_linear_rmsnorm"],
     args: &[Arg::full("x"), Arg::col("w")],
     uniforms: &[("eps", Scalar::Float(1e-5))],
     fallback: |t, u| {
@@ -36,4 +36,9 @@ pub static ENTRY: Entry = Entry {
 /// RMSNorm over the last dimension, with weight `w` and `eps` in units of x².
 pub fn rms_norm(x: &Tensor, w: &Tensor, eps: f64) -> Result<Tensor> {
     ENTRY.run1(&[x, w], &[eps.into()])
+}
+
+/// RMSNorm of x·wᵀ with weight `gamma`: candle's matrix product, then this kernel. `x` is `[.., K]`, `w` `[N, K]`.
+pub fn linear_rms_norm(x: &Tensor, w: &Tensor, gamma: &Tensor, eps: f64) -> Result<Tensor> {
+    rms_norm(&super::bias_silu::linear(x, w)?, gamma, eps)
 }

@@ -4,13 +4,13 @@
 use super::{Report, arg_dtype};
 use crate::{
     Result, bridge,
-    entry::{Arg, ArgShape, Entry, Values},
+    entry::{Arg, ArgShape, Entry, TABLE_ROWS, Values},
 };
 use candle_core::{Device, Tensor, Var};
 use zmlx_ir::{
     DType, Program, Scalar,
     program::{
-        Uniform,
+        Stored, Uniform,
         oracle::{Data, Precision, evaluate, side_by_side},
     },
 };
@@ -51,6 +51,7 @@ fn arg_shape(arg: &Arg, shape: &[usize]) -> Vec<usize> {
         ArgShape::Full => shape.to_vec(),
         ArgShape::Col => shape[shape.len() - 1..].to_vec(),
         ArgShape::Row => shape[..shape.len() - 1].to_vec(),
+        ArgShape::Table(_) => vec![TABLE_ROWS, shape[shape.len() - 1]],
     }
 }
 
@@ -99,6 +100,13 @@ fn give(
 
 pub fn data(values: &[f64], dtype: DType) -> Data {
     if dtype.is_float() { Data::exact(values.to_vec()) } else { Data::Int(values.iter().map(|v| *v as i64).collect()) }
+}
+
+/// The value of this number of those side by side in a tensor, for rows of so many columns.
+pub fn beside(values: &[f64], o: Stored, cols: usize, k: usize) -> Vec<f64> {
+    let own = if o.extent.has_cols() { cols } else { 1 };
+    let place = |i: usize| i / own * own * o.width + if o.woven { i % own * o.width + k } else { k * own + i % own };
+    (0..values.len() / o.width).map(|i| values[place(i)]).collect()
 }
 
 pub fn flat(t: &Tensor) -> Result<Vec<f64>> {
@@ -167,6 +175,28 @@ fn same_bits(report: &mut Report, what: &str, first: &[Tensor], again: &[Tensor]
     Ok(())
 }
 
+/// Of an argument that is a table: the row of it that each row reads.
+fn found(arg: &Arg, entry: &Entry, given: &[Given]) -> Option<Vec<usize>> {
+    let ArgShape::Table(by) = arg.shape else { return None };
+    let by = entry.args.iter().position(|a| a.name == by)?;
+    Some(given[by].values.iter().map(|v| *v as usize).collect())
+}
+
+/// The rows that were read of a table, added to its rows.
+fn added(read: &Data, places: &[usize], cols: usize) -> Data {
+    let (mut value, mut error) = (vec![0.0; TABLE_ROWS * cols], vec![0.0; TABLE_ROWS * cols]);
+    let Data::Float { value: v, error: e } = read else { return read.clone() };
+    for (row, place) in places.iter().enumerate() {
+        for c in 0..cols {
+            let (from, to) = (row * cols + c, place * cols + c);
+            value[to] += v[from];
+            // the sum is made in f32, and rounded with each addition
+            error[to] += e[from] + f64::from(f32::EPSILON) * (value[to].abs() + v[from].abs());
+        }
+    }
+    Data::Float { value, error }
+}
+
 /// Runs it and puts into the report what came.
 pub fn check(
     entry: &Entry,
@@ -183,8 +213,14 @@ pub fn check(
     let given: Vec<Given> =
         entry.args.iter().map(|a| give(a, shape, dtype, memory, random, device)).collect::<Result<_>>()?;
     let tensors: Vec<&Tensor> = given.iter().map(|g| &g.tensor).collect();
-    let mut inputs: Vec<Data> =
-        entry.args.iter().zip(&given).map(|(a, g)| data(&g.values, arg_dtype(a, dtype))).collect();
+    // the oracle reads a table as the rows that are found
+    let places: Vec<Option<Vec<usize>>> = entry.args.iter().map(|a| found(a, entry, &given)).collect();
+    let read = |(g, places): (&Given, &Option<Vec<usize>>)| match places {
+        None => g.values.clone(),
+        Some(places) => places.iter().flat_map(|p| &g.values[p * cols..(p + 1) * cols]).copied().collect(),
+    };
+    let read = given.iter().zip(&places).map(read);
+    let mut inputs: Vec<Data> = entry.args.iter().zip(read).map(|(a, v)| data(&v, arg_dtype(a, dtype))).collect();
     if entry.args.iter().any(|a| a.values == Values::Column) && cols == 0 {
         return Ok(()); // there is no column to point at
     }
@@ -194,7 +230,7 @@ pub fn check(
     let uniforms: Vec<Scalar> = entry.uniforms.iter().map(|u| u.1).collect();
     let oracle = |p: &Program, inputs: &[Data]| {
         evaluate(p, rows, cols, inputs, &scalars(p, entry), Precision::Bounded)
-            .map(|outputs| side_by_side(p, &outputs))
+            .map(|outputs| side_by_side(p, cols, &outputs))
             .map_err(|e| crate::Error::internal(&e.to_string()))
     };
     // values: against the oracle, and plain candle in f64 within the same bound
@@ -239,10 +275,15 @@ pub fn check(
     let grads = run()?;
     same_bits(report, "gradient", &grads, &run()?)?;
     for (c, o) in cotangents.iter().zip(program.stored()).filter(|(_, o)| o.dtype.is_float()) {
-        let column = |k: usize| c.values.iter().skip(k).step_by(o.width).copied().collect::<Vec<f64>>();
-        inputs.extend((0..o.width).map(|k| data(&column(k), o.dtype)));
+        inputs.extend((0..o.width).map(|k| data(&beside(&c.values, o, cols, k), o.dtype)));
     }
-    let want = oracle(backward, &inputs)?;
+    let mut want = oracle(backward, &inputs)?;
+    let floats = entry.args.iter().zip(&places).filter(|(a, _)| a.is_float());
+    for (w, (_, places)) in want.iter_mut().zip(floats) {
+        if let Some(places) = places {
+            *w = added(w, places, cols);
+        }
+    }
     let mut worst = 0f64;
     for ((g, w), o) in grads.iter().zip(&want).zip(&backward.outputs) {
         worst = worst.max(compare(report, &o.name, &flat(g)?, w));

@@ -90,14 +90,15 @@ impl Report {
 fn arg_dtype(arg: &Arg, dtype: DType) -> DType {
     match arg.values {
         Values::Mask | Values::Byte => DType::U8,
-        Values::Column => DType::U32,
+        Values::Column | Values::Place => DType::U32,
+        Values::Turns => DType::I64,
         _ => dtype,
     }
 }
 
 fn extent(arg: &Arg) -> Extent {
     match arg.shape {
-        ArgShape::Full => Extent::ELEM,
+        ArgShape::Full | ArgShape::Table(_) => Extent::ELEM,
         ArgShape::Col => Extent::COL,
         ArgShape::Row => Extent::ROW,
     }
@@ -111,6 +112,10 @@ fn extent(arg: &Arg) -> Extent {
 pub fn programs(entry: &Entry, dtype: DType) -> Result<(Program, Option<Program>)> {
     let mut formula = entry.parsed()?;
     for name in &mut formula.names {
+        name.by = entry.args.iter().find(|a| a.name == name.name).and_then(|a| match a.shape {
+            ArgShape::Table(by) => Some(by.into()),
+            _ => None,
+        });
         name.uniform = entry.uniforms.iter().find(|u| u.0 == name.name).map(|u| u.1);
     }
     let inputs = entry.args.iter().map(|a| (arg_dtype(a, dtype), extent(a))).collect();

@@ -8,7 +8,10 @@ use crate::{
 use candle_core::Tensor;
 use zmlx_ir::{
     DType, Program,
-    program::oracle::{Data, Precision, evaluate, side_by_side},
+    program::{
+        Stored,
+        oracle::{Data, Precision, evaluate, side_by_side},
+    },
 };
 
 /// Compares these rows of results (or, with cotangents, of gradients) with the oracle's. None if they are right.
@@ -27,7 +30,7 @@ pub fn sampled(
         return Err(Error::argument(entry.name, "rows beside the oracle", "arguments that have rows", "one without"));
     }
     let (forward, backward) = programs(entry, dtype)?;
-    let widths: Vec<usize> = forward.stored().map(|o| o.width).collect();
+    let results: Vec<Stored> = forward.stored().collect();
     let program: Program = match (cotangents, backward) {
         (None, _) => forward,
         (Some(_), Some(backward)) => backward,
@@ -39,17 +42,14 @@ pub fn sampled(
     for &row in rows {
         let part = |t: &Tensor| -> Result<Vec<f64>> { case::flat(&t.narrow(0, row, 1)?) };
         let mut values: Vec<Vec<f64>> = inputs.iter().map(|t| part(t)).collect::<Result<_>>()?;
-        for (t, width) in cotangents.into_iter().flatten().zip(&widths) {
-            match width {
-                1 => values.push(part(t)?),
-                // one row of values side by side
-                _ => values.extend(part(t)?.into_iter().map(|v| vec![v])),
-            }
+        for (t, o) in cotangents.into_iter().flatten().zip(&results) {
+            let row = part(t)?;
+            values.extend((0..o.width).map(|k| case::beside(&row, *o, cols, k)));
         }
         let data: Vec<Data> = values.iter().zip(&program.inputs).map(|(v, i)| case::data(v, i.dtype)).collect();
         let want = evaluate(&program, 1, cols, &data, &uniforms, Precision::Bounded)
             .map_err(|e| Error::internal(&e.to_string()))?;
-        let want = side_by_side(&program, &want);
+        let want = side_by_side(&program, cols, &want);
         for (k, (g, w)) in got.iter().zip(&want).enumerate() {
             case::compare(&mut report, &format!("result {k}, row {row}"), &part(g)?, w);
         }

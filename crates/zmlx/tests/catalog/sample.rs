@@ -2,8 +2,11 @@
 
 use crate::case::{Case, Tensor};
 use half::{bf16, f16};
-use zmlx::entry::{Entry, Values};
-use zmlx_ir::{DType, Extent, Program, Scalar, program::random::Random};
+use zmlx::entry::{Entry, TABLE_ROWS, Values};
+use zmlx_ir::{
+    DType, Extent, Program, Scalar,
+    program::{Table, random::Random},
+};
 use zmlx_runtime::Buffer;
 
 /// How inputs lie in memory.
@@ -40,10 +43,21 @@ pub fn sample(entry: &Entry, program: Program, shape: Shape, r: &mut Random) -> 
         .map(|(k, input)| {
             // behind the arguments come cotangents
             let values = entry.args.get(k).map_or(Values::Normal(1.0), |a| a.values);
-            tensor(input.dtype, input.extent, values, shape, r)
+            match input.by {
+                None => tensor(input.dtype, input.extent, values, shape, r),
+                Some(by) => table(input.dtype, by as usize, values, cols, r),
+            }
         })
         .collect();
     Case { program, row_dims: row_dims.to_vec(), cols, tensors, uniforms }
+}
+
+/// Rows with a gap between them.
+fn table(dtype: DType, by: usize, values: Values, cols: usize, r: &mut Random) -> Tensor {
+    let pitch = cols + cols % 2 * 3;
+    let all = (0..TABLE_ROWS * pitch).map(|_| values.draw(cols, &mut || r.unit()));
+    let table = Some(Table { by, pitch, rows: TABLE_ROWS });
+    Tensor { buffer: buffer(dtype, all), offset: 0, row_strides: vec![], col_stride: 1, table }
 }
 
 fn tensor(dtype: DType, extent: Extent, values: Values, (row_dims, cols, memory): Shape, r: &mut Random) -> Tensor {
@@ -64,13 +78,14 @@ fn tensor(dtype: DType, extent: Extent, values: Values, (row_dims, cols, memory)
     let last: usize = row_strides.iter().zip(row_dims).map(|(s, d)| s * (d - 1)).sum();
     let len = offset + last + (width - 1) * col + 1;
     let all = (0..len).map(|_| values.draw(cols, &mut || r.unit()));
-    Tensor { buffer: buffer(dtype, all), offset, row_strides, col_stride: col }
+    Tensor { buffer: buffer(dtype, all), offset, row_strides, col_stride: col, table: None }
 }
 
 fn buffer(dtype: DType, values: impl Iterator<Item = f64>) -> Buffer {
     match dtype {
         DType::U8 => Buffer::U8(values.map(|v| v as u8).collect()),
         DType::U32 => Buffer::U32(values.map(|v| v as u32).collect()),
+        DType::I64 => Buffer::I64(values.map(|v| v as i64).collect()),
         DType::F16 => Buffer::F16(values.map(f16::from_f64).collect()),
         DType::BF16 => Buffer::BF16(values.map(bf16::from_f64).collect()),
         DType::F32 => Buffer::F32(values.map(|v| v as f32).collect()),

@@ -17,13 +17,13 @@ static inline uint pack_bf16(float low, float high) {
     return (uint)f32_to_bf16(low) | (uint)f32_to_bf16(high) << 16;
 }
 
-static inline void load_bf16x8(device const ushort* p, thread float* v) {
-    const uint4 t = *(device const uint4*)p;
-    const uint w[4] = {t.x, t.y, t.z, t.w};
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        v[i] = bf16_to_f32((ushort)(w[i / 2] >> (16 * (i % 2))));
-    }
+static inline float half_bf16(uint w, int i) {
+    return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
+}
+
+static inline uint put_bf16(uint w, int i, float x) {
+    const uint bits = f32_to_bf16(x);
+    return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;
 }
 
 static inline void load_f32x4(device const float* p, thread float* v) {
@@ -55,6 +55,14 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     t.z = v[2];
     t.w = v[3];
     *(device float4*)p = t;
+}
+
+static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
+    const uint4 t = *(device const uint4*)p;
+    w[0] = t.x;
+    w[1] = t.y;
+    w[2] = t.z;
+    w[3] = t.w;
 }
 
 struct zmlx_adamw_step_f32_args {
@@ -241,10 +249,10 @@ kernel void zmlx_adamw_step_bf16(device const ushort* p [[buffer(0)]],
     const int blocks = (int)groups_of_grid;
     const int total = args.rows * args.chunks;
     for (int first = (bid * 256) + tid; first < total; first += blocks * 256) {
-        float p_chunk[8];
-        float g_chunk[8];
-        float m0_chunk[8];
-        float v0_chunk[8];
+        uint p_chunk[4];
+        uint g_chunk[4];
+        uint m0_chunk[4];
+        uint v0_chunk[4];
         const int row = (args.rows == 1) ? 0 : (first / args.chunks);
         const int p_row = row * args.p_row_stride_0;
         const int g_row = row * args.g_row_stride_0;
@@ -263,35 +271,35 @@ kernel void zmlx_adamw_step_bf16(device const ushort* p [[buffer(0)]],
         const int col = ((first - (row * args.chunks)) * 8) - shift;
         const bool full = (0 <= col) && ((col + 8) <= args.cols);
         if (full && p_vectors) {
-            load_bf16x8(&p[p_row + col], &p_chunk[0]);
+            copy_bf16x8(&p[p_row + col], &p_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i = 0; i < 8; i++) {
-                p_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(p[p_row + ((col + i) * args.p_col)]) : 0.0f;
+                p_chunk[i / 2] = put_bf16(p_chunk[i / 2], i & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(p[p_row + ((col + i) * args.p_col)]) : 0.0f);
             }
         }
         if (full && g_vectors) {
-            load_bf16x8(&g[g_row + col], &g_chunk[0]);
+            copy_bf16x8(&g[g_row + col], &g_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i_2 = 0; i_2 < 8; i_2++) {
-                g_chunk[i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? bf16_to_f32(g[g_row + ((col + i_2) * args.g_col)]) : 0.0f;
+                g_chunk[i_2 / 2] = put_bf16(g_chunk[i_2 / 2], i_2 & 1, ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? bf16_to_f32(g[g_row + ((col + i_2) * args.g_col)]) : 0.0f);
             }
         }
         if (full && m0_vectors) {
-            load_bf16x8(&m0[m0_row + col], &m0_chunk[0]);
+            copy_bf16x8(&m0[m0_row + col], &m0_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i_3 = 0; i_3 < 8; i_3++) {
-                m0_chunk[i_3] = ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) ? bf16_to_f32(m0[m0_row + ((col + i_3) * args.m0_col)]) : 0.0f;
+                m0_chunk[i_3 / 2] = put_bf16(m0_chunk[i_3 / 2], i_3 & 1, ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) ? bf16_to_f32(m0[m0_row + ((col + i_3) * args.m0_col)]) : 0.0f);
             }
         }
         if (full && v0_vectors) {
-            load_bf16x8(&v0[v0_row + col], &v0_chunk[0]);
+            copy_bf16x8(&v0[v0_row + col], &v0_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i_4 = 0; i_4 < 8; i_4++) {
-                v0_chunk[i_4] = ((0 <= (col + i_4)) && ((col + i_4) < args.cols)) ? bf16_to_f32(v0[v0_row + ((col + i_4) * args.v0_col)]) : 0.0f;
+                v0_chunk[i_4 / 2] = put_bf16(v0_chunk[i_4 / 2], i_4 & 1, ((0 <= (col + i_4)) && ((col + i_4) < args.cols)) ? bf16_to_f32(v0[v0_row + ((col + i_4) * args.v0_col)]) : 0.0f);
             }
         }
         float param_chunk[8];
@@ -299,9 +307,9 @@ kernel void zmlx_adamw_step_bf16(device const ushort* p [[buffer(0)]],
         float v1_chunk[8];
 #pragma unroll
         for (int i_5 = 0; i_5 < 8; i_5++) {
-            const float add_14 = (m0_chunk[i_5] * args.beta1) + (g_chunk[i_5] * args.rest1);
-            const float add_18 = (v0_chunk[i_5] * args.beta2) + (g_chunk[i_5] * (g_chunk[i_5] * args.rest2));
-            const float sub_25 = (p_chunk[i_5] * args.keep) - ((args.rate * add_14) / (args.eps + (args.root * metal::precise::sqrt(add_18))));
+            const float add_14 = (half_bf16(m0_chunk[i_5 / 2], i_5 & 1) * args.beta1) + (half_bf16(g_chunk[i_5 / 2], i_5 & 1) * args.rest1);
+            const float add_18 = (half_bf16(v0_chunk[i_5 / 2], i_5 & 1) * args.beta2) + (half_bf16(g_chunk[i_5 / 2], i_5 & 1) * (half_bf16(g_chunk[i_5 / 2], i_5 & 1) * args.rest2));
+            const float sub_25 = (half_bf16(p_chunk[i_5 / 2], i_5 & 1) * args.keep) - ((args.rate * add_14) / (args.eps + (args.root * metal::precise::sqrt(add_18))));
             param_chunk[i_5] = sub_25;
             m1_chunk[i_5] = add_14;
             v1_chunk[i_5] = add_18;

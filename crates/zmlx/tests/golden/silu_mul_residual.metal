@@ -23,13 +23,13 @@ static inline float sigmoid_f32(float x) {
     return x >= 0.0f ? r : e * r;
 }
 
-static inline void load_bf16x8(device const ushort* p, thread float* v) {
-    const uint4 t = *(device const uint4*)p;
-    const uint w[4] = {t.x, t.y, t.z, t.w};
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        v[i] = bf16_to_f32((ushort)(w[i / 2] >> (16 * (i % 2))));
-    }
+static inline float half_bf16(uint w, int i) {
+    return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
+}
+
+static inline uint put_bf16(uint w, int i, float x) {
+    const uint bits = f32_to_bf16(x);
+    return i != 0 ? (w & 65535u) | (bits << 16) : (w & 4294901760u) | bits;
 }
 
 static inline void load_f32x4(device const float* p, thread float* v) {
@@ -61,6 +61,14 @@ static inline void store_f32x4(device float* p, const thread float* v) {
     t.z = v[2];
     t.w = v[3];
     *(device float4*)p = t;
+}
+
+static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
+    const uint4 t = *(device const uint4*)p;
+    w[0] = t.x;
+    w[1] = t.y;
+    w[2] = t.z;
+    w[3] = t.w;
 }
 
 struct zmlx_silu_mul_residual_f32_args {
@@ -178,9 +186,9 @@ kernel void zmlx_silu_mul_residual_bf16(device const ushort* gate [[buffer(0)]],
     const int blocks = (int)groups_of_grid;
     const int total = args.rows * args.chunks;
     for (int first = (bid * 256) + tid; first < total; first += blocks * 256) {
-        float gate_chunk[8];
-        float up_chunk[8];
-        float r_chunk[8];
+        uint gate_chunk[4];
+        uint up_chunk[4];
+        uint r_chunk[4];
         const int row = (args.rows == 1) ? 0 : (first / args.chunks);
         const int gate_row = row * args.gate_row_stride_0;
         const int up_row = row * args.up_row_stride_0;
@@ -193,33 +201,33 @@ kernel void zmlx_silu_mul_residual_bf16(device const ushort* gate [[buffer(0)]],
         const int col = ((first - (row * args.chunks)) * 8) - shift;
         const bool full = (0 <= col) && ((col + 8) <= args.cols);
         if (full && gate_vectors) {
-            load_bf16x8(&gate[gate_row + col], &gate_chunk[0]);
+            copy_bf16x8(&gate[gate_row + col], &gate_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i = 0; i < 8; i++) {
-                gate_chunk[i] = ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(gate[gate_row + ((col + i) * args.gate_col)]) : 0.0f;
+                gate_chunk[i / 2] = put_bf16(gate_chunk[i / 2], i & 1, ((0 <= (col + i)) && ((col + i) < args.cols)) ? bf16_to_f32(gate[gate_row + ((col + i) * args.gate_col)]) : 0.0f);
             }
         }
         if (full && up_vectors) {
-            load_bf16x8(&up[up_row + col], &up_chunk[0]);
+            copy_bf16x8(&up[up_row + col], &up_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i_2 = 0; i_2 < 8; i_2++) {
-                up_chunk[i_2] = ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? bf16_to_f32(up[up_row + ((col + i_2) * args.up_col)]) : 0.0f;
+                up_chunk[i_2 / 2] = put_bf16(up_chunk[i_2 / 2], i_2 & 1, ((0 <= (col + i_2)) && ((col + i_2) < args.cols)) ? bf16_to_f32(up[up_row + ((col + i_2) * args.up_col)]) : 0.0f);
             }
         }
         if (full && r_vectors) {
-            load_bf16x8(&r[r_row + col], &r_chunk[0]);
+            copy_bf16x8(&r[r_row + col], &r_chunk[0 / 2]);
         } else {
 #pragma unroll
             for (int i_3 = 0; i_3 < 8; i_3++) {
-                r_chunk[i_3] = ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) ? bf16_to_f32(r[r_row + ((col + i_3) * args.r_col)]) : 0.0f;
+                r_chunk[i_3 / 2] = put_bf16(r_chunk[i_3 / 2], i_3 & 1, ((0 <= (col + i_3)) && ((col + i_3) < args.cols)) ? bf16_to_f32(r[r_row + ((col + i_3) * args.r_col)]) : 0.0f);
             }
         }
         float out_chunk[8];
 #pragma unroll
         for (int i_4 = 0; i_4 < 8; i_4++) {
-            const float add_6 = r_chunk[i_4] + (up_chunk[i_4] * (gate_chunk[i_4] * sigmoid_f32(gate_chunk[i_4])));
+            const float add_6 = half_bf16(r_chunk[i_4 / 2], i_4 & 1) + (half_bf16(up_chunk[i_4 / 2], i_4 & 1) * (half_bf16(gate_chunk[i_4 / 2], i_4 & 1) * sigmoid_f32(half_bf16(gate_chunk[i_4 / 2], i_4 & 1))));
             out_chunk[i_4] = add_6;
         }
         if (full) {

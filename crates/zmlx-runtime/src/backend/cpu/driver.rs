@@ -349,7 +349,7 @@ impl Run<'_> {
         }
         let windows = self.addresses.iter().zip(&self.kernel.outputs).map(|(a, o)| {
             let range = match (o.extent.has_rows(), o.extent.has_cols()) {
-                (true, true) => range.start * cols..range.end * cols,
+                (true, true) => range.start * cols * o.width..range.end * cols * o.width,
                 (true, false) => range.start * o.width..range.end * o.width,
                 _ => 0..0,
             };

@@ -382,10 +382,18 @@ impl<'w> Env<'_, 'w> {
                 }
                 self.outputs[slot as usize] = window;
             }),
-            Step::StoreColumn { slot, dtype, src, column, width } => with_lane!(dtype, T => {
-                let rows = d.lanes();
+            Step::StoreBeside { slot, dtype, src, side } => with_lane!(dtype, T => {
                 let mut window = std::mem::replace(&mut self.outputs[slot as usize], Window::U8(&mut []));
-                memory::store_column(&mut window, column, width, rows, self.src::<T>(src, d));
+                let src = self.src::<T>(src, d);
+                if let Domain::Tile { row, rows, col, width } = d {
+                    let (first, step) = side.lies(self.cols);
+                    for r in 0..rows {
+                        let start = (row + r) * side.width * self.cols + first + col * step;
+                        memory::store_strided(&mut window, start, step, width, src.part(r * width, width));
+                    }
+                } else {
+                    memory::store_strided(&mut window, side.column, side.width, d.lanes(), src);
+                }
                 self.outputs[slot as usize] = window;
             }),
         }

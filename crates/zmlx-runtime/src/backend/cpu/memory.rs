@@ -14,6 +14,9 @@ use zmlx_ir::DType;
 /// First element of a row of a view.
 fn row_start(launch: &Launch<'_>, slot: usize, mut row: usize) -> usize {
     let view = &launch.inputs[slot];
+    if let Some(table) = view.table {
+        return view.offset + found(launch, table.by, row) as usize * table.pitch;
+    }
     if let [stride] = view.row_strides {
         return view.offset + row * stride;
     }
@@ -29,6 +32,11 @@ fn row_start(launch: &Launch<'_>, slot: usize, mut row: usize) -> usize {
     at
 }
 
+/// The row of a table that input `by` finds for a row.
+pub fn found(launch: &Launch<'_>, by: usize, row: usize) -> i64 {
+    i64::read(launch.inputs[by].data, row_start(launch, by, row))
+}
+
 /// Where the lanes of a domain lie side by side, if they do.
 pub fn flat_range(launch: &Launch<'_>, slot: usize, first_row: usize, d: Domain) -> Option<Range<usize>> {
     let view = &launch.inputs[slot];
@@ -37,6 +45,9 @@ pub fn flat_range(launch: &Launch<'_>, slot: usize, first_row: usize, d: Domain)
         return None;
     }
     if rows > 1 {
+        if view.table.is_some() {
+            return None;
+        }
         // whole rows that follow each other: the innermost row stride is the width and the outer ones continue it
         let mut expected = width;
         for (dim, stride) in launch.row_dims.iter().zip(view.row_strides).rev() {
@@ -190,41 +201,34 @@ pub fn store<T: Arith + ToMemory>(window: &mut Window<'_>, range: Range<usize>, 
     }
 }
 
-/// Converts lanes into a column of a window that has so many.
-pub fn store_column<T: Arith + ToMemory>(
+/// Converts so many lanes into places of a window that are `step` apart.
+pub fn store_strided<T: Arith + ToMemory>(
     window: &mut Window<'_>,
-    column: usize,
-    width: usize,
-    rows: usize,
+    start: usize,
+    step: usize,
+    count: usize,
     x: Src<'_, T>,
 ) {
+    if step == 1 {
+        return store(window, start..start + count, x);
+    }
     macro_rules! each {
-        ($w:ident, $row:ident, $dtype:expr) => {
-            for $row in 0..rows {
-                let mut one = [Default::default()];
-                lanes::cast(&mut one, x.part($row, 1), $dtype);
-                $w[$row * width + column] = one[0];
+        ($w:ident, $store:expr) => {
+            for (i, place) in $w[start..].iter_mut().step_by(step).take(count).enumerate() {
+                $store(std::slice::from_mut(place), x.part(i, 1));
             }
         };
     }
     match window {
-        Window::U8(w) => each!(w, row, DType::U8),
-        Window::I16(w) => each!(w, row, DType::I16),
-        Window::I32(w) => each!(w, row, DType::I32),
-        Window::U32(w) => each!(w, row, DType::U32),
-        Window::I64(w) => each!(w, row, DType::I64),
-        Window::F32(w) => each!(w, row, DType::F32),
-        Window::F64(w) => each!(w, row, DType::F64),
-        Window::F16(w) => {
-            for row in 0..rows {
-                T::store_f16(&mut w[row * width + column..][..1], x.part(row, 1));
-            }
-        }
-        Window::BF16(w) => {
-            for row in 0..rows {
-                T::store_bf16(&mut w[row * width + column..][..1], x.part(row, 1));
-            }
-        }
+        Window::U8(w) => each!(w, |place, x| lanes::cast(place, x, DType::U8)),
+        Window::I16(w) => each!(w, |place, x| lanes::cast(place, x, DType::I16)),
+        Window::I32(w) => each!(w, |place, x| lanes::cast(place, x, DType::I32)),
+        Window::U32(w) => each!(w, |place, x| lanes::cast(place, x, DType::U32)),
+        Window::I64(w) => each!(w, |place, x| lanes::cast(place, x, DType::I64)),
+        Window::F32(w) => each!(w, |place, x| lanes::cast(place, x, DType::F32)),
+        Window::F64(w) => each!(w, |place, x| lanes::cast(place, x, DType::F64)),
+        Window::F16(w) => each!(w, T::store_f16),
+        Window::BF16(w) => each!(w, T::store_bf16),
     }
 }
 

@@ -94,7 +94,9 @@ fn compile_part(program: &Program) -> Result<Kernel, Error> {
     let any = |f: &dyn Fn(&Kind) -> bool| program.nodes().iter().zip(&live).any(|(n, l)| *l && f(&n.kind));
     let scans = any(&|k| matches!(k, Kind::Scan(_) | Kind::Fold(_)));
     let plan = plan::plan(program, true).map_err(unsupported)?;
-    let split = if scans { None } else { Some(plan::plan(program, false).map_err(unsupported)?) };
+    // a block of columns is no one piece of such a tensor
+    let beside = program.stored().any(|o| o.extent.has_cols() && o.width > 1);
+    let split = if scans || beside { None } else { Some(plan::plan(program, false).map_err(unsupported)?) };
     Ok(Kernel {
         name: program.name.clone(),
         once: None,
@@ -121,7 +123,7 @@ impl Kernel {
         let none = vec![0; launch.row_dims.len()];
         let views = made.iter().zip(&once.kernel.outputs).map(|(buffer, o)| {
             let col_stride = usize::from(o.extent.has_cols());
-            View { data: buffer.as_slice(), offset: 0, row_strides: &none, col_stride }
+            View { data: buffer.as_slice(), offset: 0, row_strides: &none, col_stride, table: None }
         });
         let inputs: Vec<View<'_>> = launch.inputs.iter().copied().chain(views).collect();
         let launch = &Launch { inputs: &inputs, ..*launch };
@@ -166,7 +168,15 @@ impl Kernel {
                 continue;
             }
             let mut last = view.offset;
-            if extent.has_rows() {
+            if let Some(table) = view.table {
+                let wrong =
+                    |row: &usize| usize::try_from(memory::found(launch, table.by, *row)).is_ok_and(|i| i < table.rows);
+                if let Some(row) = (0..rows).find(|row| !wrong(row)) {
+                    let (op, index) = (self.name.clone(), memory::found(launch, table.by, row));
+                    return Err(Error::Index { op, index, row, cols: table.rows });
+                }
+                last = last.saturating_add((table.rows - 1).saturating_mul(table.pitch));
+            } else if extent.has_rows() {
                 for (d, s) in launch.row_dims.iter().zip(view.row_strides) {
                     last = last.saturating_add((d - 1).saturating_mul(*s));
                 }

@@ -3,7 +3,7 @@
 use super::{bank::Place, chain::Chain};
 use zmlx_ir::{
     DType, Op,
-    program::{Index, ReduceOp, Scan},
+    program::{Column, Index, ReduceOp, Scan},
 };
 
 /// One operation over the lanes of a tile, a group of rows, the columns, or a scalar.
@@ -40,8 +40,8 @@ pub enum Step {
     SumAll { dtype: DType, src: Place, acc: u16 },
     /// Writes an output.
     Store { slot: u16, dtype: DType, src: Place },
-    /// Writes values of a row into a column of an output of so many.
-    StoreColumn { slot: u16, dtype: DType, src: Place, column: usize, width: usize },
+    /// Writes to an output that others lie beside in its tensor, of values of rows or of elements.
+    StoreBeside { slot: u16, dtype: DType, src: Place, side: Column },
 }
 
 /// A scan over whole rows, kept or in memory, between two passes.
@@ -92,6 +92,17 @@ pub struct Pass {
     pub chain: Option<Chain>,
 }
 
+impl Step {
+    /// Writes to an output that lies so.
+    pub fn store(side: Column, dtype: DType, src: Place) -> Step {
+        let slot = side.tensor as u16;
+        match side.width {
+            1 => Step::Store { slot, dtype, src },
+            _ => Step::StoreBeside { slot, dtype, src, side },
+        }
+    }
+}
+
 /// Types whose lanes share registers.
 pub fn lane_key(dtype: DType) -> DType {
     if dtype == DType::Bool { DType::U8 } else { dtype }
@@ -107,7 +118,7 @@ pub fn step_reads(step: &Step) -> Vec<(DType, Place)> {
         Step::Cast { from, src, .. } => vec![(lane_key(*from), *src)],
         Step::Copy { dtype, src, .. }
         | Step::Store { dtype, src, .. }
-        | Step::StoreColumn { dtype, src, .. }
+        | Step::StoreBeside { dtype, src, .. }
         | Step::Top { dtype, src, .. }
         | Step::Reduce { dtype, src, .. }
         | Step::SumRows { dtype, src, .. }

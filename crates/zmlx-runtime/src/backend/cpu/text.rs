@@ -44,7 +44,7 @@ fn step(s: &Step) -> String {
         Step::SumRows { src, acc, .. } => format!("sum over rows {acc} += {}", place(*src)),
         Step::SumAll { src, acc, .. } => format!("sum of all {acc} += {}", place(*src)),
         Step::Store { slot, src, .. } => format!("out{slot} = {}", place(*src)),
-        Step::StoreColumn { slot, src, column, .. } => format!("out{slot}[{column}] = {}", place(*src)),
+        Step::StoreBeside { slot, src, side, .. } => format!("out{slot}[{}] = {}", side.column, place(*src)),
     }
 }
 

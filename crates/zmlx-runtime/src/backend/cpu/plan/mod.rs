@@ -23,7 +23,7 @@ use super::{
 use tiles::Tiles;
 use zmlx_ir::{
     DType, Op, Program,
-    program::{Column, Extent, Id, Index, Kind, Over},
+    program::{Extent, Id, Index, Kind, Over},
 };
 
 /// A value computed again costs less than one kept if its ops sum to no more than this (units of `Row::cost`).
@@ -310,12 +310,7 @@ impl Planner<'_> {
                 || (o.extent == Extent::ROW && stage == 0 && self.is_prologue(o.node))
             {
                 let (src, dtype) = (self.lasting_place(o.node), p.node(o.node).dtype);
-                let Column { tensor, column, width } = columns[slot];
-                let slot = tensor as u16;
-                pass.rows.push(match width {
-                    1 => Step::Store { slot, dtype, src },
-                    _ => Step::StoreColumn { slot, dtype, src, column, width },
-                });
+                pass.rows.push(Step::store(columns[slot], dtype, src));
             }
         }
         self.tiles(stage, &mut pass);
@@ -438,7 +433,7 @@ impl Planner<'_> {
                 let arity = if op.is_predicate() { 0 } else { node.args.len() as u8 };
                 Step::Op { op, arity, dtype, dst, args }
             }
-            Kind::Reduce(..) | Kind::Fold(_) | Kind::Scan(_) | Kind::Stack => {
+            Kind::Reduce(..) | Kind::Fold(_) | Kind::Scan(_) | Kind::Stack | Kind::Weave => {
                 unreachable!("invariant: reductions are not pointwise steps")
             }
         }

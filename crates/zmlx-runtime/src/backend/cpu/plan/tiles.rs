@@ -145,8 +145,9 @@ impl<'a, 'p> Tiles<'a, 'p> {
             let slot = p.outputs.iter().position(|o| {
                 o.node == id && o.extent == Extent::ELEM && o.dtype == node.dtype && node.extent == Extent::ELEM
             });
-            if let Some(slot) = slot {
-                let slot = p.columns()[slot].tensor;
+            // what others lie beside is not in one piece
+            if let Some(side) = slot.map(|slot| p.columns()[slot]).filter(|side| side.width == 1) {
+                let slot = side.tensor;
                 // the store is one use; more are reads of what lies in memory
                 if self.uses[id.index()] > 1 {
                     self.s.plan.read_back |= 1 << slot.min(63);
@@ -190,9 +191,9 @@ impl<'a, 'p> Tiles<'a, 'p> {
                 && !self.s.late[id.index()]
             {
                 let src = self.place(id);
-                let slot = p.columns()[slot].tensor;
-                if src != Place::Output(slot as u16) {
-                    self.pass.tiles.push(Step::Store { slot: slot as u16, dtype: p.node(id).dtype, src });
+                let side = p.columns()[slot];
+                if src != Place::Output(side.tensor as u16) {
+                    self.pass.tiles.push(Step::store(side, p.node(id).dtype, src));
                 }
                 self.release(id);
             }

@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use std::ffi::c_void;
 use zmlx_ir::{
     Program, Scalar,
+    program::Table,
     schedule::{self, Chooser, Config, Device, Geometry, Schedule, Strides, schedule},
 };
 
@@ -51,6 +52,8 @@ pub struct View<'a> {
     pub row_strides: &'a [usize],
     /// Stride of the column, in elements.
     pub col_stride: usize,
+    /// Of a table.
+    pub table: Option<Table>,
 }
 
 /// Everything that changes from launch to launch.
@@ -131,6 +134,7 @@ impl Kernel {
             rows: v.row_strides,
             col: v.col_stride,
             shift: v.address as usize % 16 / i.dtype.size_bytes(),
+            table: v.table,
         });
         Ok(strides.collect())
     }

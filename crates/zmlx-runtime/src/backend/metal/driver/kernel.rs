@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use zmlx_ir::{
     Program, Scalar,
     kernel::WARP,
+    program::Table,
     schedule::{self, Chooser, Config, Device, Geometry, Schedule, Strategy, Strides, schedule},
 };
 
@@ -47,6 +48,8 @@ pub struct View<'a> {
     pub row_strides: &'a [usize],
     /// Stride of the column, in elements.
     pub col_stride: usize,
+    /// Of a table.
+    pub table: Option<Table>,
 }
 
 /// Everything that changes from launch to launch, but for the outputs.
@@ -96,6 +99,7 @@ impl Kernel {
             rows: v.row_strides,
             col: v.col_stride,
             shift: v.offset % 16 / i.dtype.size_bytes(),
+            table: v.table,
         });
         let strides: SmallVec<[Strides<'a>; 8]> = strides.collect();
         // Arrays of threads lie in registers: the text has no threadgroup memory that a launch sizes.

@@ -21,7 +21,7 @@ fn rows_that_outgrow_a_block_are_softmaxed_by_a_cluster() {
 
     let x: Vec<f32> = ramp(rows * cols).iter().map(|v| v * 0.01).collect();
     let (from, to) = (device.upload(&x), device.upload(&vec![f32::NAN; rows * cols]));
-    let view = View { address: device.address(&from), row_strides: &[cols], col_stride: 1 };
+    let view = View { address: device.address(&from), row_strides: &[cols], col_stride: 1, table: None };
     let launch = Launch {
         row_dims: &[rows],
         cols,

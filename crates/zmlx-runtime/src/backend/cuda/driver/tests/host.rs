@@ -49,8 +49,10 @@ fn a_launch_takes_the_host_little_longer_than_the_drivers_call() {
     // SAFETY: as above.
     let mut checked = || unsafe { launch(&scale, [1; 3], 32, 0, stream, &mut again).expect("a launch") };
 
-    let views: Vec<View<'_>> =
-        at[..3].iter().map(|address| View { address: *address, row_strides: &[64], col_stride: 1 }).collect();
+    let views: Vec<View<'_>> = at[..3]
+        .iter()
+        .map(|address| View { address: *address, row_strides: &[64], col_stride: 1, table: None })
+        .collect();
     let outputs = [at[3]];
     let kernels: Vec<Kernel> = ["x * 2 + 1", "x * y", "x * y + z", "softmax(x * y + z)"]
         .iter()

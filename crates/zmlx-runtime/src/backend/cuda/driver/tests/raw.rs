@@ -57,7 +57,7 @@ fn an_index_out_of_range_is_told_once_with_its_operation() {
     let (x, y) = (device.upload(&[1f32, 2.0, 3.0, 4.0, 5.0, 6.0]), device.upload(&[0f32; 2]));
     let run = |indices: [u32; 2]| {
         let t = device.upload(&indices);
-        let view = |address, row_strides, col_stride| View { address, row_strides, col_stride };
+        let view = |address, row_strides, col_stride| View { address, row_strides, col_stride, table: None };
         let inputs = [view(device.address(&x), &[3], 1), view(device.address(&t), &[1], 0)];
         let outputs = [device.address(&y)];
         let stream = device.stream.cu_stream();

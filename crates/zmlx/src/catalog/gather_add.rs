@@ -1,0 +1,80 @@
+//! Rows found by an index, and something added: y = src[idx] + other
+//!
+//! | name  | shape   | dtype            | note                                                      |
+//! |-------|---------|------------------|-----------------------------------------------------------|
+//! | src   | [V, C]  | f16 bf16 f32 f64 | a table                                                   |
+//! | idx   | [..]    | any integer      | 0 ≤ idx < V; others are an error (a GPU: NaN, and a flag) |
+//! | other | [.., C] | as src           |                                                           |
+//! | y     | [.., C] | as src           |                                                           |
+//! Cost: 3·N elements and an index a row moved.
+//! Source: the definition. The gradient of src is the sum over the rows that read it, added in their order: [`scatter_add`],
+//! a stable sort of the indices and a sum of each row's (`order.rs`); on the CPU candle's loop.
+
+use crate::{
+    Error, Result,
+    entry::{Arg, Entry, Gradient},
+    order::add_rows,
+};
+use candle_core::Tensor;
+use std::sync::OnceLock;
+
+/// What the catalog knows of `gather_add`.
+pub static ENTRY: Entry = Entry {
+    name: "gather_add",
+    summary: "src[idx] + other",
+    formula: "src + other",
+    zmlx: &["indexing.fused_gather_add", "indexing.fused_scatter_add"],
+    args: &[Arg::table("src", "idx"), Arg::place("idx"), Arg::full("other")],
+    uniforms: &[],
+    fallback: |t, _| {
+        let rows = t[0].index_select(&t[1].flatten_all()?, 0)?;
+        Ok(vec![(rows.reshape(t[2].shape())? + &t[2])?])
+    },
+    gradient: Gradient::Derived,
+    moves: 3.0,
+    cell: OnceLock::new(),
+};
+
+/// The rows of the table `src` that `idx` finds, plus `other`.
+pub fn gather_add(src: &Tensor, idx: &Tensor, other: &Tensor) -> Result<Tensor> {
+    ENTRY.run1(&[src, idx, other], &[])
+}
+
+/// The transpose, a sum of updates, `[M, C]`, into `rows` rows: row r is the sum of those whose `idx`, `[M]`, is r, added in
+/// their order (in f32, f64 in f64), so equal inputs give equal bits. Updates of other rows are an error (on a GPU: left out).
+pub fn scatter_add(idx: &Tensor, updates: &Tensor, rows: usize) -> Result<Tensor> {
+    match (idx.dims(), updates.dims()) {
+        ([n], [m, _]) if n == m => {}
+        _ => {
+            return Err(Error::shape("scatter_add", "idx", format!("[M] of updates {:?}", updates.dims()), idx.dims()));
+        }
+    }
+    let sum = add_rows(idx, updates, rows)?;
+    Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+
+    #[test]
+    fn rows_are_found_and_their_gradients_added() -> Result<()> {
+        let src = Var::new(&[[1f32, 2.0], [3.0, 4.0], [5.0, 6.0]], &Device::Cpu)?;
+        let other = Tensor::new(&[[[10f32, 20.0], [30.0, 40.0]], [[50.0, 60.0], [70.0, 80.0]]], &Device::Cpu)?;
+        for dtype in [candle_core::DType::I32, candle_core::DType::U32, candle_core::DType::I64] {
+            let idx = Tensor::new(&[[2i64, 0], [2, 2]], &Device::Cpu)?.to_dtype(dtype)?;
+            let y = gather_add(&src, &idx, &other)?;
+            assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [15.0, 26.0, 31.0, 42.0, 55.0, 66.0, 75.0, 86.0]);
+            let g = (y * &other)?.sum_all()?.backward()?;
+            let g = g.get(&src).expect("a gradient").to_vec2::<f32>()?;
+            assert_eq!(g, [[30.0, 40.0], [0.0, 0.0], [130.0, 160.0]]);
+        }
+        let sums = scatter_add(&Tensor::new(&[2u32, 0, 2], &Device::Cpu)?, &src, 4)?.to_vec2::<f32>()?;
+        assert_eq!(sums, [[3.0, 4.0], [0.0, 0.0], [6.0, 8.0], [0.0, 0.0]]);
+        let wrong = Tensor::new(&[[0i64, 3], [0, 0]], &Device::Cpu)?;
+        let error = gather_add(&src, &wrong, &other).expect_err("a row that is not there").to_string();
+        assert!(error.contains("expected 0 ≤ index < 3") && error.contains('3'), "{error}");
+        Ok(())
+    }
+}

@@ -1,0 +1,168 @@
+//! What the experts of a token gave, each times its weight: y = Σ weight_k · x_k
+//!
+//! | name    | shape      | dtype            | note                                         |
+//! |---------|------------|------------------|----------------------------------------------|
+//! | x       | [.., K, C] | f16 bf16 f32 f64 | K ≤ 16; the catalog's tests have K = 4       |
+//! | weights | [.., K]    | any float        |                                              |
+//! | y       | [.., C]    | as x             | summed in f32 (f64: in f64), rounded once    |
+//! Cost: (K + 1)·N elements and the weights moved.
+//! Source: the definition. The gradients of x and weights are made in one launch.
+//!
+//! [`moe_combine_rows`] takes the experts' results as they lie after [`super::moe_dispatch`], sorted by expert, and the
+//! position of each there.
+
+use crate::{
+    Error, Op, Result, bridge,
+    entry::{Arg, Entry, Gradient, with_names},
+    rowwise, stats,
+};
+use candle_core::{D, Tensor};
+use std::sync::OnceLock;
+
+/// What the catalog knows of `moe_combine`.
+pub static ENTRY: Entry = Entry {
+    name: "moe_combine",
+    summary: "w0 * x0 + w1 * x1 + w2 * x2 + w3 * x3",
+    formula: "w0 * x0 + w1 * x1 + w2 * x2 + w3 * x3",
+    zmlx: &["moe.moe_combine"],
+    args: &[
+        Arg::full("x0"),
+        Arg::full("x1"),
+        Arg::full("x2"),
+        Arg::full("x3"),
+        Arg::row("w0"),
+        Arg::row("w1"),
+        Arg::row("w2"),
+        Arg::row("w3"),
+    ],
+    uniforms: &[],
+    fallback: |t, _| {
+        let terms: Vec<Tensor> =
+            (0..4).map(|k| t[k].broadcast_mul(&t[4 + k].unsqueeze(D::Minus1)?)).collect::<candle_core::Result<_>>()?;
+        Ok(vec![Tensor::stack(&terms, 0)?.sum(0)?])
+    },
+    gradient: Gradient::Derived,
+    moves: 5.0,
+    cell: OnceLock::new(),
+};
+
+/// Experts of a token, at most; with rows found by an index.
+const MOST: usize = 16;
+const MOST_ROWS: usize = 10;
+
+/// An operation for each K, built at its first use.
+static OPS: [OnceLock<Op>; MOST + 1] = [const { OnceLock::new() }; MOST + 1];
+static OPS_OF_ROWS: [OnceLock<Op>; MOST_ROWS + 1] = [const { OnceLock::new() }; MOST_ROWS + 1];
+
+/// Of `k` experts a token; `rows`: each of which is found by an index.
+fn op(k: usize, rows: bool) -> Result<&'static Op> {
+    let cell = if rows { &OPS_OF_ROWS[k] } else { &OPS[k] };
+    if let Some(op) = cell.get() {
+        return Ok(op);
+    }
+    let [x, w, p] = ["x", "w", "p"].map(|name| (0..k).map(|j| format!("{name}{j}")).collect::<Vec<String>>());
+    let [x, w, p] = [&x, &w, &p].map(|names| names.iter().map(String::as_str).collect::<Vec<&str>>());
+    let text: Vec<String> = w.iter().zip(&x).map(|(w, x)| format!("{w} * {x}")).collect();
+    let names = x.iter().chain(&w).chain(if rows { &p[..] } else { &[] }).copied();
+    let mut op = rowwise(with_names(names, &text.join(" + "))?)?.name(ENTRY.name);
+    for w in &w {
+        op = op.row(w);
+    }
+    op = op.parts("weights", &w, false);
+    op = match rows {
+        false => op.parts("x", &x, false),
+        true => {
+            let by = |op: Op, (x, p): (&&str, &&str)| op.rows_by(x, p);
+            x.iter().zip(&p).fold(op, by).parts("positions", &p, false)
+        }
+    };
+    let op = op.build()?;
+    Ok(cell.get_or_init(|| op))
+}
+
+/// Experts of a token: the last dimension of `t`.
+fn experts(what: &str, t: &Tensor, most: usize) -> Result<usize> {
+    match t.dims().last() {
+        Some(k) if (1..=most).contains(k) => Ok(*k),
+        _ => Err(Error::shape(ENTRY.name, what, format!("a last dimension of 1 to {most} experts"), t.dims())),
+    }
+}
+
+/// The sum over the last dimension but one of `x`, the experts of a token, of each times its weight.
+pub fn moe_combine(x: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    let k = experts("weights", weights, MOST)?;
+    let dims = x.dims();
+    if dims.len() < 2 || dims[..dims.len() - 1] != *weights.dims() {
+        let expected = format!("{:?} and one dimension more, as weights", weights.dims());
+        return Err(Error::shape(ENTRY.name, "x", expected, dims));
+    }
+    let tokens = &dims[..dims.len() - 2];
+    if bridge::runs_on(x.device()) {
+        // the experts of a token side by side
+        let x = x.reshape([tokens, &[k * dims[dims.len() - 1]]].concat())?;
+        return op(k, false)?.call(&[&x, weights]);
+    }
+    stats::count_fallback();
+    Ok(x.broadcast_mul(&weights.unsqueeze(D::Minus1)?)?.sum(dims.len() - 2)?)
+}
+
+/// The same of experts whose results are rows of `x`, `[V, C]`, found by `positions`, `[.., K]` as `weights` (K ≤ 10).
+pub fn moe_combine_rows(x: &Tensor, positions: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    let k = experts("weights", weights, MOST_ROWS)?;
+    if positions.dims() != weights.dims() {
+        let expected = format!("{:?}, as weights", weights.dims());
+        return Err(Error::shape(ENTRY.name, "positions", expected, positions.dims()));
+    }
+    if bridge::runs_on(x.device()) {
+        let mut inputs = vec![x; k];
+        inputs.extend([weights, positions]);
+        return op(k, true)?.call(&inputs);
+    }
+    stats::count_fallback();
+    let rows = x.index_select(&positions.flatten_all()?, 0)?;
+    let cols = x.dims()[x.rank() - 1];
+    let rows = rows.reshape([positions.dims(), &[cols]].concat())?;
+    Ok(rows.broadcast_mul(&weights.unsqueeze(D::Minus1)?)?.sum(positions.rank() - 1)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+
+    fn off(a: &Tensor, b: &Tensor) -> Result<f32> {
+        Ok((a - b)?.abs()?.max_all()?.to_scalar::<f32>()?)
+    }
+
+    #[test]
+    fn experts_are_weighed_and_so_are_their_gradients() -> Result<()> {
+        for k in [1, 2, 8] {
+            let x = Var::from_tensor(&Tensor::randn(0f32, 1f32, (2, 3, k, 5), &Device::Cpu)?)?;
+            let w = Var::from_tensor(&Tensor::randn(0f32, 1f32, (2, 3, k), &Device::Cpu)?)?;
+            let plain = x.broadcast_mul(&w.unsqueeze(D::Minus1)?)?.sum(2)?;
+            let y = moe_combine(&x, &w)?;
+            assert!(off(&y, &plain)? < 1e-5, "k {k}");
+            let (g, want) = (y.sqr()?.sum_all()?.backward()?, plain.sqr()?.sum_all()?.backward()?);
+            for v in [&x, &w] {
+                assert!(off(g.get(v).expect("a gradient"), want.get(v).expect("a gradient"))? < 1e-4, "k {k}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn rows_are_found_and_their_gradients_go_back() -> Result<()> {
+        let x = Var::from_tensor(&Tensor::randn(0f32, 1f32, (7, 4), &Device::Cpu)?)?;
+        let w = Var::from_tensor(&Tensor::randn(0f32, 1f32, (3, 2), &Device::Cpu)?)?;
+        let positions = Tensor::new(&[[6u32, 0], [1, 1], [0, 5]], &Device::Cpu)?;
+        let rows = x.index_select(&positions.flatten_all()?, 0)?.reshape((3, 2, 4))?;
+        let plain = rows.broadcast_mul(&w.unsqueeze(D::Minus1)?)?.sum(1)?;
+        let y = moe_combine_rows(&x, &positions, &w)?;
+        assert!(off(&y, &plain)? < 1e-5);
+        let (g, want) = (y.sqr()?.sum_all()?.backward()?, plain.sqr()?.sum_all()?.backward()?);
+        for v in [&x, &w] {
+            assert!(off(g.get(v).expect("a gradient"), want.get(v).expect("a gradient"))? < 1e-4);
+        }
+        Ok(())
+    }
+}

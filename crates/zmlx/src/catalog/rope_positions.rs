@@ -1,0 +1,190 @@
+//! Rotary position embedding of halves by position ids: the row of the tables that each row's position finds
+//!
+//! | name | shape   | dtype            | note                                                                |
+//! |------|---------|------------------|---------------------------------------------------------------------|
+//! | a    | [.., C] | f16 bf16 f32 f64 | the first half of a row of x                                        |
+//! | b    | [.., C] | as a             | its second half                                                     |
+//! | cos  | [P, C]  | any float        | a table of positions: [`crate::rotary::Rotary::tables`]             |
+//! | sin  | as cos  | as cos           |                                                                     |
+//! | at   | [..]    | any integer      | 0 ≤ at < P; read on the device: a new value compiles and copies nothing |
+//! | y    | [.., 2·C] | as a           | u and v side by side                                                |
+//! Cost: x read and y written, and a position a row.
+//! Source: as [`super::rope`].
+//!
+//! [`rope_and_cache_update`] and [`paged_rope_and_cache_update`] turn q and k of one new token a sequence and put k and v
+//! into their caches, where they lie: nothing else of the caches is touched, as ZMLX's kernels of these names promise.
+
+use super::rope::{half, rotated};
+use crate::{
+    Error, Op, Result, bridge,
+    entry::{Arg, Entry, Gradient},
+    rowwise, stats,
+};
+use candle_core::{D, DType, Tensor};
+use std::sync::OnceLock;
+
+/// What the catalog knows of `rope_positions`.
+pub static ENTRY: Entry = Entry {
+    name: "rope_positions",
+    summary: "rope with rows of cos and sin found by positions",
+    formula: "stack(a * cos - b * sin, a * sin + b * cos)",
+    zmlx: &["rope.rope_and_cache_update", "rope.paged_rope_and_cache_update"],
+    args: &[Arg::full("a"), Arg::full("b"), Arg::table("cos", "at"), Arg::table("sin", "at"), Arg::place("at")],
+    uniforms: &[],
+    fallback: |t, _| plain(&t[0], &t[1], &t[2], &t[3], &t[4]).map(|y| vec![y]),
+    gradient: Gradient::Derived,
+    moves: 6.0,
+    cell: OnceLock::new(),
+};
+
+fn plain(a: &Tensor, b: &Tensor, cos: &Tensor, sin: &Tensor, at: &Tensor) -> candle_core::Result<Tensor> {
+    let found = |table: &Tensor| {
+        let rows = table.index_select(&at.flatten_all()?, 0)?;
+        rows.reshape([at.dims(), &[table.dim(1)?]].concat())
+    };
+    Tensor::cat(&rotated(a, b, &found(cos)?, &found(sin)?)?, D::Minus1)
+}
+
+static OP: OnceLock<Op> = OnceLock::new();
+
+fn op() -> Result<&'static Op> {
+    if let Some(op) = OP.get() {
+        return Ok(op);
+    }
+    let op = rowwise(ENTRY.parsed()?)?.name(ENTRY.name).rows_by("cos", "at").rows_by("sin", "at");
+    let built = op.parts("x", &["a", "b"], false).build()?;
+    Ok(OP.get_or_init(|| built))
+}
+
+/// Rotates each row of `x` by row `at` of the tables, `[P, D / 2]`; `at` broadcasts with `[.., S]` (`x` of `[.., S, D]`).
+pub fn rope_positions(x: &Tensor, cos: &Tensor, sin: &Tensor, at: &Tensor) -> Result<Tensor> {
+    let cols = half(ENTRY.name, x, cos, sin)?;
+    if 2 * cols != x.dim(D::Minus1)? {
+        return Err(Error::shape(ENTRY.name, "cos", format!("{} columns", x.dim(D::Minus1)? / 2), cos.dims()));
+    }
+    if bridge::runs_on(x.device()) {
+        return op()?.call(&[x, cos, sin, at]);
+    }
+    stats::count_fallback();
+    let (a, b) = (x.narrow(D::Minus1, 0, cols)?, x.narrow(D::Minus1, cols, cols)?);
+    Ok(plain(&a, &b, cos, sin, at)?)
+}
+
+/// One token for each of B sequences: the result is q turned; k turned and v come to position `offset` of the caches.
+/// `q` is `[B, H, D]`, `k` and `v` `[B, KV, D]`, the caches `[B, positions, KV, D]`, contiguous, `offset` `[B]`.
+pub fn rope_and_cache_update(
+    [q, k, v]: [&Tensor; 3],
+    [cos, sin]: [&Tensor; 2],
+    [k_cache, v_cache]: [&Tensor; 2],
+    offset: &Tensor,
+) -> Result<Tensor> {
+    let at = offset.unsqueeze(1)?;
+    let (q, k) = (rope_positions(q, cos, sin, &at)?, rope_positions(k, cos, sin, &at)?);
+    for (new, cache) in [(&k, k_cache), (v, v_cache)] {
+        let (batch, heads, cols) = new.dims3()?;
+        let (new, at) = (new.unsqueeze(1)?.contiguous()?.to_dtype(cache.dtype())?, offset.reshape((batch, 1, 1, 1))?);
+        let at = at.to_dtype(DType::U32)?.broadcast_as((batch, 1, heads, cols))?.contiguous()?;
+        cache.scatter_set(&at, &new, 1)?;
+    }
+    Ok(q)
+}
+
+/// The same with caches in pages, `[pages, page size, KV, D]`: position p of a sequence is in page `pages[b, p / size]`.
+pub fn paged_rope_and_cache_update(
+    [q, k, v]: [&Tensor; 3],
+    [cos, sin]: [&Tensor; 2],
+    [k_cache, v_cache]: [&Tensor; 2],
+    pages: &Tensor,
+    offset: &Tensor,
+) -> Result<Tensor> {
+    let at = offset.unsqueeze(1)?;
+    let (q, k) = (rope_positions(q, cos, sin, &at)?, rope_positions(k, cos, sin, &at)?);
+    let size = k_cache.dim(1)?;
+    let slot = slots(size)?.call(&[&pages.to_dtype(DType::U32)?, offset])?;
+    for (new, cache) in [(&k, k_cache), (v, v_cache)] {
+        let (batch, heads, cols) = new.dims3()?;
+        let new = new.reshape((batch, heads * cols))?.to_dtype(cache.dtype())?;
+        let at = slot.unsqueeze(1)?.broadcast_as((batch, heads * cols))?.contiguous()?;
+        if !cache.is_contiguous() {
+            return Err(Error::argument(ENTRY.name, "cache", "a contiguous tensor", "one that is not"));
+        }
+        cache.reshape((cache.dim(0)? * size, heads * cols))?.scatter_set(&at, &new, 0)?;
+    }
+    Ok(q)
+}
+
+/// The rows of caches in pages of `size` positions that positions `at` are in.
+fn slots(size: usize) -> Result<Op> {
+    static OP: OnceLock<Op> = OnceLock::new();
+    let op = match OP.get() {
+        Some(op) => op,
+        None => {
+            let text = "out slot: u32 = i64(pages[at / size]) * size + at % size";
+            let built = rowwise(text)?.name("page_slots").uniform("size", 1i64).row("at").no_grad().build()?;
+            OP.get_or_init(|| built)
+        }
+    };
+    Ok(op.with("size", size as i64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{catalog::rope::rope, rotary::Rotary};
+    use candle_core::{Device, Var};
+
+    fn off(a: &Tensor, b: &Tensor) -> Result<f32> {
+        Ok((a - b)?.abs()?.max_all()?.to_scalar::<f32>()?)
+    }
+
+    #[test]
+    fn positions_find_rows_and_gradients_go_back_to_them() -> Result<()> {
+        let (cos, sin) = Rotary::new(8, 100.0).tables(0, 6, DType::F32, &Device::Cpu)?;
+        let x = Var::from_tensor(&Tensor::randn(0f32, 1f32, (2, 3, 4, 8), &Device::Cpu)?)?;
+        let at = Tensor::new(&[5u32, 0, 5, 2], &Device::Cpu)?;
+        let [c, s] = [&cos, &sin].map(|t| t.index_select(&at, 0));
+        let (plain, y) = (rope(&x, &c?, &s?)?, rope_positions(&x, &cos, &sin, &at)?);
+        assert!(off(&y, &plain)? < 1e-6);
+        let cosines = Var::from_tensor(&cos)?;
+        let g = rope_positions(&x, &cosines, &sin, &at)?.sqr()?.sum_all()?.backward()?;
+        let found = cosines.index_select(&at, 0)?;
+        let [a, b] = [0, 4].map(|k| x.narrow(3, k, 4));
+        let want = Tensor::cat(&rotated(&a?, &b?, &found, &sin.index_select(&at, 0)?)?, 3)?.sqr()?.sum_all()?;
+        let want = want.backward()?;
+        for v in [&x, &cosines] {
+            assert!(off(g.get(v).expect("a gradient"), want.get(v).expect("a gradient"))? < 1e-4);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn one_row_of_each_cache_is_written_and_no_other() -> Result<()> {
+        let device = &Device::Cpu;
+        let (cos, sin) = Rotary::new(4, 100.0).tables(0, 8, DType::F32, device)?;
+        let [q, k, v] = [3, 2, 2].map(|heads| Tensor::randn(0f32, 1f32, (2, heads, 4), device));
+        let (q, k, v) = (q?, k?, v?);
+        let offset = Tensor::new(&[1i64, 6], device)?;
+        let k_cache = Tensor::randn(0f32, 1f32, (2, 8, 2, 4), device)?;
+        let v_cache = Tensor::randn(0f32, 1f32, (2, 8, 2, 4), device)?;
+        let before = v_cache.copy()?;
+        let turned = rope_and_cache_update([&q, &k, &v], [&cos, &sin], [&k_cache, &v_cache], &offset)?;
+        assert!(off(&turned, &rope_positions(&q, &cos, &sin, &offset.unsqueeze(1)?)?)? == 0.0);
+        let expected = rope_positions(&k, &cos, &sin, &offset.unsqueeze(1)?)?;
+        for (b, p) in [(0, 1), (1, 6)] {
+            assert!(off(&k_cache.get(b)?.get(p)?, &expected.get(b)?)? == 0.0);
+            assert!(off(&v_cache.get(b)?.get(p)?, &v.get(b)?)? == 0.0);
+        }
+        let changed = v_cache.ne(&before)?.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?;
+        assert_eq!(changed, 16.0);
+        // pages of two positions
+        let pages = Tensor::new(&[[3u32, 0, 0, 0], [0, 0, 0, 1]], device)?;
+        let [kp, vp] = [0, 1].map(|_| Tensor::zeros((4, 2, 2, 4), DType::F32, device));
+        let (kp, vp) = (kp?, vp?);
+        paged_rope_and_cache_update([&q, &k, &v], [&cos, &sin], [&kp, &vp], &pages, &offset)?;
+        for (b, page, p) in [(0, 3, 1), (1, 1, 0)] {
+            assert!(off(&kp.get(page)?.get(p)?, &expected.get(b)?)? == 0.0);
+            assert!(off(&vp.get(page)?.get(p)?, &v.get(b)?)? == 0.0);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,127 @@
+//! Angles of rotary position embeddings, made on the host in f64: frequencies, the ways models stretch them over longer
+//! texts, and the tables of cosines and sines that the kernels read.
+//!
+//! Tables are exact to the last bit of their type at any position, since angles are f64. Kernels that make angles
+//! themselves (`catalog::rope_turns`) have them in *turns*, as fractions of 2⁶⁴: `position · frequency` in integers that
+//! wrap is the angle without its whole turns, exactly, however large the position is.
+
+use candle_core::{DType, Device, Result, Tensor};
+use std::f64::consts::TAU;
+
+/// Frequencies of pairs of columns, in radians a position, and what cosines and sines are multiplied by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rotary {
+    frequencies: Vec<f64>,
+    base: f64,
+    scale: f64,
+}
+
+impl Rotary {
+    /// Of `dim` columns that turn: base^(−2i / dim) for pair i.
+    pub fn new(dim: usize, base: f64) -> Rotary {
+        let frequencies = (0..dim / 2).map(|i| base.powf(-2.0 * i as f64 / dim as f64)).collect();
+        Rotary { frequencies, base, scale: 1.0 }
+    }
+
+    fn map(mut self, f: impl Fn(usize, f64) -> f64) -> Rotary {
+        self.frequencies.iter_mut().enumerate().for_each(|(i, w)| *w = f(i, *w));
+        self
+    }
+
+    /// Positions divided by `factor` (`rope_type` linear).
+    #[must_use]
+    pub fn linear(self, factor: f64) -> Rotary {
+        self.map(|_, w| w / factor)
+    }
+
+    /// Llama 3.1's: slow pairs are divided by `factor`, fast ones kept, those between blended. `low` and `high` are turns in
+    /// the `original` context.
+    #[must_use]
+    pub fn llama3(self, factor: f64, low: f64, high: f64, original: usize) -> Rotary {
+        self.map(|_, w| {
+            let turns = original as f64 * w / TAU;
+            let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+            (1.0 - kept) * w / factor + kept * w
+        })
+    }
+
+    /// YaRN's (arXiv:2309.00071): as llama3's, but blended along the pairs between those that make `fast` and `slow` turns
+    /// (usually 32 and 1) in the `original` context; cosines and sines are multiplied by 0.1·ln(factor) + 1.
+    #[must_use]
+    pub fn yarn(self, factor: f64, fast: f64, slow: f64, original: usize) -> Rotary {
+        let dim = 2.0 * self.frequencies.len() as f64;
+        let pair = |turns: f64| dim * (original as f64 / (turns * TAU)).ln() / (2.0 * self.base.ln());
+        let (first, last) = (pair(fast).floor().max(0.0), pair(slow).ceil().min(dim - 1.0));
+        let width = if last > first { last - first } else { 1e-3 };
+        let scale = if factor > 1.0 { 0.1 * factor.ln() + 1.0 } else { 1.0 };
+        let stretched = self.map(|i, w| {
+            let slow = ((i as f64 - first) / width).clamp(0.0, 1.0);
+            slow * w / factor + (1.0 - slow) * w
+        });
+        Rotary { scale, ..stretched }
+    }
+
+    /// What cosines and sines are multiplied by.
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// The frequencies, in radians a position.
+    pub fn frequencies(&self) -> &[f64] {
+        &self.frequencies
+    }
+
+    /// Cosines and sines of positions `first ..`, `[positions, dim / 2]` each.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn tables(&self, first: usize, positions: usize, dtype: DType, device: &Device) -> Result<(Tensor, Tensor)> {
+        let table = |f: fn(f64) -> f64| {
+            let at = |p: usize| self.frequencies.iter().map(move |w| f((p as f64 * w) % TAU) * self.scale);
+            let all: Vec<f64> = (first..first + positions).flat_map(at).collect();
+            Tensor::from_vec(all, (positions, self.frequencies.len()), &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
+        };
+        Ok((table(f64::cos)?, table(f64::sin)?))
+    }
+
+    /// The frequencies in turns a position, of 2⁻⁶⁴ each: i64, `[dim / 2]`.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn turns(&self, device: &Device) -> Result<Tensor> {
+        // a turn is 2⁶⁴, which wraps to 0: as two factors, each exact
+        let turn = |w: &f64| (((w / TAU).rem_euclid(1.0) * 2f64.powi(63)) as u64).wrapping_mul(2) as i64;
+        let all: Vec<i64> = self.frequencies.iter().map(turn).collect();
+        Tensor::from_vec(all, self.frequencies.len(), &Device::Cpu)?.to_device(device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_pairs_are_stretched_and_fast_ones_kept() {
+        let plain = Rotary::new(128, 5e5);
+        let llama = plain.clone().llama3(8.0, 1.0, 4.0, 8192);
+        let yarn = plain.clone().yarn(4.0, 32.0, 1.0, 32768);
+        for (stretched, factor) in [(&llama, 8.0), (&yarn, 4.0)] {
+            let ratio = |i: usize| plain.frequencies()[i] / stretched.frequencies()[i];
+            assert!((ratio(0) - 1.0).abs() < 1e-12 && (ratio(63) - factor).abs() < 1e-9);
+            assert!((1..64).all(|i| ratio(i) >= ratio(i - 1) - 1e-12));
+        }
+        assert!((yarn.scale() - 1.138_629_436_111_989).abs() < 1e-12 && llama.scale() == 1.0);
+    }
+
+    #[test]
+    fn tables_of_far_positions_are_those_of_f64() -> Result<()> {
+        let rotary = Rotary::new(8, 1e4);
+        let (cos, sin) = rotary.tables(1_000_003, 2, DType::F32, &Device::Cpu)?;
+        for (j, w) in rotary.frequencies().iter().enumerate() {
+            let angle = 1_000_004.0 * w;
+            assert_eq!(cos.get(1)?.get(j)?.to_scalar::<f32>()?, angle.cos() as f32);
+            assert_eq!(sin.get(1)?.get(j)?.to_scalar::<f32>()?, angle.sin() as f32);
+        }
+        Ok(())
+    }
+}
