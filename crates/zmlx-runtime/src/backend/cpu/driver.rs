@@ -3,6 +3,7 @@
 
 use super::{
     Kernel,
+    ahead::Ahead,
     bank::{Lane, Place, with_lane},
     chain::STRETCH,
     exec::{Access, Domain, Env, Local, Shared, Window},
@@ -289,8 +290,14 @@ impl Run<'_> {
             all_sums,
             streams: self.streams,
             read_back: self.plan.read_back,
-            ahead: self.plan.reads_once() && self.rows.saturating_mul(self.cols) >= FAR,
+            ahead: None,
         }
+    }
+
+    /// What is asked for ahead, of the rows from this one on.
+    fn ahead(&self, first_row: usize) -> Option<Ahead> {
+        let far = self.plan.reads_once() && self.rows.saturating_mul(self.cols) >= FAR;
+        far.then(|| Ahead::of(self.launch, first_row))
     }
 
     /// Rows in groups, each group through all passes.
@@ -359,6 +366,7 @@ impl Run<'_> {
         let mut windows: Few<Window<'_>> = windows.collect();
         let mut env = self.env(local, Access::Read(shared), &mut windows, &mut sums.rows, &mut sums.all);
         env.first_row = range.start;
+        env.ahead = self.ahead(range.start);
         for pass in &plan.passes {
             env.run(&pass.rows, Domain::Rows { count: rows })?;
             start_accumulators(env.local, &pass.tiles, rows);
@@ -488,6 +496,7 @@ impl Run<'_> {
                     let mut windows: Few<Window<'_>> = windows.collect();
                     let mut env = self.env(local, Access::Read(shared), &mut windows, &mut sums.rows, &mut sums.all);
                     env.first_col = first;
+                    env.ahead = self.ahead(0);
                     // a window holds part of one row, so rows have no pitch in it
                     env.pitch = 0;
                     self.stretch(&mut env, pass, row, first..end)?;

@@ -2,6 +2,7 @@
 //! where outputs lie, is `driver`'s.
 
 use super::{
+    ahead::Ahead,
     bank::{Bank, Lane, Place, Register, with_lane},
     chain,
     lanes::{self, Arith, Src},
@@ -116,7 +117,7 @@ pub struct Env<'e, 'w> {
     pub streams: bool,
     pub read_back: u64,
     /// Inputs come from memory and are read once: they are asked for before they are needed.
-    pub ahead: bool,
+    pub ahead: Option<Ahead>,
 }
 
 impl<'w> Env<'_, 'w> {

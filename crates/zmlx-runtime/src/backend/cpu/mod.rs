@@ -20,6 +20,7 @@
 //! | pages   | large pages for large outputs                            |
 //! | driver  | output memory, threads                                   |
 
+mod ahead;
 mod bank;
 mod chain;
 mod driver;

@@ -6,6 +6,7 @@ use super::{
     lanes::{Arith, Convert},
     simd::{Fma, Loop, dispatch},
     step::ScanStep,
+    stream,
 };
 use zmlx_ir::program::{Scan, ScanOp};
 
@@ -37,6 +38,8 @@ trait Scannable: Lane {
 
 /// Lanes whose sums are made together: one vector of f64.
 const WIDTH: usize = 4;
+/// How far ahead a row is asked for, in bytes. (cumsum of 4096×4096 f32 on one thread of a Xeon: 32 → 20 ms.)
+const DISTANCE: usize = 4096;
 
 /// Sums up to each position, two vectors at a time: in each, two additions of the vector to itself, moved by one and two
 /// lanes; then the first one's total is added to the second, and the sum so far to both. Only that last addition waits for
@@ -60,6 +63,8 @@ where
             let (Some(a), Some(out)) = (a[at..].first_chunk::<BOTH>(), out[at..].first_chunk_mut::<BOTH>()) else {
                 return;
             };
+            let here = a.as_ptr().cast::<u8>();
+            stream::prefetch(if REVERSE { here.wrapping_sub(DISTANCE) } else { here.wrapping_add(DISTANCE) });
             let x: [f64; BOTH] = std::array::from_fn(|i| a[i].convert());
             let [a, b, c, d, e, f, g, h] = x;
             let (low, high) = if REVERSE { ([h, g, f, e], [d, c, b, a]) } else { ([a, b, c, d], [e, f, g, h]) };
@@ -108,6 +113,7 @@ macro_rules! summed {
         impl Summed for $t {
             fn sums(a: &[$t], out: &mut [$t], reverse: bool, exclusive: bool) -> bool {
                 match (reverse, exclusive) {
+                    (false, false) if <$t>::sums_wide(a, out) => {}
                     (false, false) => dispatch(Sums::<$t, false, false>(a, out)),
                     (false, true) => dispatch(Sums::<$t, false, true>(a, out)),
                     (true, false) => dispatch(Sums::<$t, true, false>(a, out)),
@@ -119,6 +125,60 @@ macro_rules! summed {
     )*};
 }
 summed!(f32, f64);
+
+/// Sums from first to last in vectors of eight, where the machine has them: what LLVM makes of the loop above takes three
+/// times as long.
+trait SumsWide: Sized {
+    fn sums_wide(_: &[Self], _: &mut [Self]) -> bool {
+        false
+    }
+}
+impl SumsWide for f64 {}
+#[cfg(not(target_arch = "x86_64"))]
+impl SumsWide for f32 {}
+#[cfg(target_arch = "x86_64")]
+impl SumsWide for f32 {
+    fn sums_wide(a: &[f32], out: &mut [f32]) -> bool {
+        let has = std::is_x86_feature_detected!("avx512f");
+        if has {
+            // SAFETY: the machine has the instructions.
+            unsafe { sums_avx512(a, out) }
+        }
+        has
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn sums_avx512(a: &[f32], out: &mut [f32]) {
+    use std::arch::x86_64::*;
+    /// The lanes moved up by `8 - REST`, zeros below.
+    #[target_feature(enable = "avx512f")]
+    fn moved<const REST: i32>(x: __m512d) -> __m512d {
+        _mm512_castsi512_pd(_mm512_alignr_epi64::<REST>(_mm512_castpd_si512(x), _mm512_setzero_si512()))
+    }
+    let (chunks, rest) = a.as_chunks::<8>();
+    let (sums, last) = out.as_chunks_mut::<8>();
+    let top = _mm512_set1_epi64(7);
+    let mut before = _mm512_setzero_pd();
+    for (a, out) in chunks.iter().zip(sums) {
+        stream::prefetch(a.as_ptr().wrapping_byte_add(DISTANCE));
+        // SAFETY: eight numbers of four bytes; the load asks for no alignment.
+        let x = _mm512_cvtps_pd(unsafe { _mm256_loadu_ps(a.as_ptr()) });
+        let x = _mm512_add_pd(x, moved::<7>(x));
+        let x = _mm512_add_pd(x, moved::<6>(x));
+        let x = _mm512_add_pd(x, moved::<4>(x));
+        let y = _mm512_cvtpd_ps(_mm512_add_pd(x, before));
+        // SAFETY: as above.
+        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), y) };
+        before = _mm512_add_pd(before, _mm512_permutexvar_pd(top, x));
+    }
+    let mut sum = _mm512_cvtsd_f64(before);
+    for (a, out) in rest.iter().zip(last) {
+        sum += f64::from(*a);
+        *out = sum as f32;
+    }
+}
 impl Summed for i64 {}
 impl Summed for i32 {}
 impl Summed for i16 {}

@@ -8,21 +8,42 @@ pub const LEAST_BYTES: usize = 16 << 20;
 /// Copies lanes to memory past the caches, where the machine can. `fence` makes them visible to other threads.
 #[cfg(target_arch = "x86_64")]
 pub fn copy<T: Copy>(from: &[T], to: &mut [T]) {
-    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
-    const VECTOR: usize = size_of::<__m128i>();
     assert_eq!(from.len(), to.len(), "invariant: as many lanes as places");
-    let step = VECTOR / size_of::<T>();
-    let head = to.as_ptr().align_offset(VECTOR).min(to.len());
-    let body = (to.len() - head) / step;
-    to[..head].copy_from_slice(&from[..head]);
-    let (source, target) = (from[head..].as_ptr().cast::<__m128i>(), to[head..].as_mut_ptr().cast::<__m128i>());
-    for i in 0..body {
-        // SAFETY: vector i lies inside both slices, by `body`; the target is aligned, by `head`; SSE2 is part of x86-64.
-        unsafe { _mm_stream_si128(target.add(i), _mm_loadu_si128(source.add(i))) };
+    if std::is_x86_feature_detected!("avx512f") {
+        // SAFETY: the machine has the instructions.
+        unsafe { wide(from, to) }
+    } else {
+        // SAFETY: SSE2 is part of x86-64.
+        unsafe { narrow(from, to) }
     }
-    let rest = head + body * step;
-    to[rest..].copy_from_slice(&from[rest..]);
 }
+
+#[cfg(target_arch = "x86_64")]
+macro_rules! copy_in {
+    ($name:ident, $features:literal, $vector:ty, $load:ident, $store:ident) => {
+        /// SAFETY: the machine has these instructions, and both slices the same length.
+        #[target_feature(enable = $features)]
+        unsafe fn $name<T: Copy>(from: &[T], to: &mut [T]) {
+            use std::arch::x86_64::{$load, $store};
+            const VECTOR: usize = size_of::<$vector>();
+            let step = VECTOR / size_of::<T>();
+            let head = to.as_ptr().align_offset(VECTOR).min(to.len());
+            let body = (to.len() - head) / step;
+            to[..head].copy_from_slice(&from[..head]);
+            let (source, target) = (from[head..].as_ptr().cast::<$vector>(), to[head..].as_mut_ptr().cast::<$vector>());
+            for i in 0..body {
+                // SAFETY: vector i lies inside both slices, by `body`; the target is aligned, by `head`.
+                unsafe { $store(target.add(i), $load(source.add(i))) };
+            }
+            let rest = head + body * step;
+            to[rest..].copy_from_slice(&from[rest..]);
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+copy_in!(wide, "avx512f", std::arch::x86_64::__m512i, _mm512_loadu_si512, _mm512_stream_si512);
+#[cfg(target_arch = "x86_64")]
+copy_in!(narrow, "sse2", std::arch::x86_64::__m128i, _mm_loadu_si128, _mm_stream_si128);
 
 /// Orders streamed stores before what this thread does next.
 #[cfg(target_arch = "x86_64")]

@@ -19,9 +19,6 @@ use zmlx_ir::{
     program::{ReduceOp, philox},
 };
 
-/// How far ahead inputs are asked for, in bytes: two blocks of f32. (Half and twice as far is no better.)
-const AHEAD: usize = 2 * BLOCK * size_of::<f32>();
-
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 struct Block([f32; BLOCK]);
@@ -81,26 +78,6 @@ struct Sinks<'m, 'w> {
 }
 
 impl Lanes<'_> {
-    /// Asks for a share of the inputs' lanes `AHEAD`: all links together ask for a block. The end of a row asks for the
-    /// next one, which follows it in all but strided memory.
-    #[inline(always)]
-    fn prefetch(&self, at: usize, share: usize, shares: usize) {
-        const LINE: usize = 64;
-        let part = |bytes: usize| {
-            let lines = bytes / LINE;
-            (share * lines / shares..(share + 1) * lines / shares).map(|l| l * LINE)
-        };
-        for lanes in self.memory.iter().filter(|m| !m.is_empty()) {
-            let next = lanes.as_ptr().wrapping_add(at).wrapping_byte_add(AHEAD);
-            part(4 * BLOCK).for_each(|byte| stream::prefetch(next.wrapping_byte_add(byte)));
-        }
-        for load in self.loads.iter().filter(|l| !l.is_empty()) {
-            let size = load.dtype().size_bytes();
-            let next = load.address().wrapping_byte_add(at * size + AHEAD);
-            part(size * BLOCK).for_each(|byte| stream::prefetch(next.wrapping_byte_add(byte)));
-        }
-    }
-
     #[inline(always)]
     fn arg(&self, arg: Arg, at: usize, n: usize) -> Src<'_, f32> {
         match arg {
@@ -337,11 +314,12 @@ impl Chain {
                 lanes.outputs[k] = &mut window[range.clone()];
             }
         }
-        for at in (0..width).step_by(BLOCK) {
-            let n = BLOCK.min(width - at);
+        let block = env.ahead.as_ref().map_or(BLOCK, |a| a.block(self.links.len()));
+        for at in (0..width).step_by(block) {
+            let n = block.min(width - at);
             for (j, link) in self.links.iter().enumerate() {
-                if env.ahead {
-                    lanes.prefetch(at, j, self.links.len());
+                if let Some(ahead) = &env.ahead {
+                    ahead.ask(row, col + at, n, (j, self.links.len()));
                 }
                 match link.to {
                     To::Nothing => sinks.take(link, &lanes, at, n),
