@@ -1,7 +1,11 @@
 //! What a schedule is free to choose, and the heuristic that chooses. Sizes enter through few buckets, so that a new
 //! shape seldom compiles anything.
 
-use super::{Device, Geometry, ROW_DIMS, Strides, online::is_one_pass};
+use super::{
+    Device, Geometry, ROW_DIMS, Strides,
+    hold::{self, stands},
+    online::is_one_pass,
+};
 use crate::{
     DType, Extent, Program,
     kernel::{ASIDE_BYTES, CLUSTER, SHARED_BYTES, THREADS, VECTOR_BYTES, WARP},
@@ -89,25 +93,32 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    fn of(p: &Program) -> Facts {
+    fn of(p: &Program, vector: u32) -> Facts {
         let live = p.live();
-        let nodes = || p.nodes().iter().zip(&live).filter(|(_, l)| **l).map(|(n, _)| n);
+        let stands = stands(p, vector);
+        let ids = || p.ids().filter(|i| live[i.index()]);
+        let nodes = || ids().map(|i| p.node(i));
         let along = |k: &Kind| matches!(k, Kind::Reduce(_, Over::Cols) | Kind::Fold(_) | Kind::Scan(_));
         let down = |k: &Kind| matches!(k, Kind::Reduce(_, Over::Rows | Over::All));
         let stages = nodes().any(|n| along(&n.kind));
         let sums = nodes().filter(|n| down(&n.kind)).count() as u32;
         let scans = nodes().filter(|n| matches!(n.kind, Kind::Scan(_))).count() as u32;
         let (mut inputs, mut bytes, mut sum_bytes, mut col_bytes, mut elem_inputs) = (0, 0, 0, 0, 0);
-        for n in nodes() {
+        for id in ids() {
+            let n = p.node(id);
             let size = n.dtype.size_bytes().max(4) as u32;
             match n.kind {
-                // 16-bit floats are packed; inputs of columns are held where blocks stay
+                // inputs of columns are held where blocks stay; where another value stands for an input, that waits as it came,
+                // and a byte takes as good as nothing
                 Kind::Input(k) if n.extent == Extent::ELEM || (n.extent == Extent::COL && sums > 0) => {
                     let of_elements = n.extent == Extent::ELEM;
                     inputs += u32::from(of_elements);
                     elem_inputs |= u64::from(of_elements).checked_shl(k).unwrap_or(0);
-                    let packed = matches!(p.inputs[k as usize].dtype, DType::F16 | DType::BF16);
-                    let own = if packed { 2 } else { size };
+                    let stands = stands.iter().any(|s| s.inputs.contains(&id));
+                    let own = match p.inputs[k as usize].dtype.size_bytes() as u32 {
+                        own if stands => own & !1,
+                        _ => hold::bytes(p, id, vector),
+                    };
                     bytes += own;
                     col_bytes += if n.extent == Extent::COL { own } else { 0 };
                 }
@@ -154,7 +165,8 @@ pub(super) fn vector(p: &Program) -> u32 {
 impl Chooser {
     /// Of a verified Program.
     pub fn of(p: &Program) -> Chooser {
-        Chooser { facts: Facts::of(p), vector: vector(p) }
+        let vector = vector(p);
+        Chooser { facts: Facts::of(p, vector), vector }
     }
 
     /// The heuristic: a choice for this launch, and others of about its size.

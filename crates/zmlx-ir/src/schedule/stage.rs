@@ -4,6 +4,7 @@ use super::{
     Config, Strategy,
     chunk::{Work, chunk},
     emit::*,
+    hold::held,
     lower::is_along,
     reduce::Acc,
     rows::Rows,
@@ -22,11 +23,11 @@ impl Rows<'_> {
         let scans: Vec<Id> = std::mem::take(&mut work.held_scans);
         work.scans = scans.into_iter().filter_map(|id| self.s.running(id, lanes)).collect();
         let accs: Vec<Acc> = work.reductions.iter().map(|id| self.s.accumulator(*id)).collect();
-        // a maximum that a sum of exponentials carries is not found twice
+        // what is found beside a sum is not found twice
         let carried: Vec<Id> = accs.iter().filter_map(Acc::carries).collect();
         let accs: Vec<Acc> = accs.into_iter().filter(|a| !carried.contains(&a.id)).collect();
         for id in std::mem::take(&mut work.to_keep) {
-            let var = self.s.e.array(&format!("v_{}_held", id.0), self.s.p.node(id).dtype, lanes);
+            let var = self.s.e.array(&format!("v_{}_held", id.0), held(self.s.p, id, self.s.cfg.vector), lanes);
             work.kept.push((id, var));
         }
         if !work.roots.is_empty() {
@@ -49,8 +50,8 @@ impl Rows<'_> {
         for acc in &accs {
             let result = self.s.result(acc);
             self.s.known[acc.id.index()] = Some(result);
-            if let Some(max) = acc.carries() {
-                self.s.known[max.index()] = Some(self.s.max_so_far(acc));
+            if let Some(beside) = acc.carries() {
+                self.s.known[beside.index()] = Some(self.s.e.named("beside", acc.carried()));
             }
         }
         let lane = self.lane.clone();

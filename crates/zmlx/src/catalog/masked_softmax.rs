@@ -19,10 +19,7 @@ use std::sync::OnceLock;
 pub static ENTRY: Entry = Entry {
     name: "masked_softmax",
     summary: "where(mask, exp(x - max), 0) / sum",
-    formula: "let keep = mask != 0; \
-              let m = max(keep ? x : -INFINITY); \
-              let e = keep ? exp(x - m) : 0; \
-              any(keep) ? e / sum(e) : 0",
+    formula: "let keep = mask != 0; any(keep) ? softmax(keep ? x : -INFINITY) : 0",
     zmlx: &["attention.masked_softmax"],
     args: &[Arg::full("x"), Arg::full("mask").of(Values::Mask)],
     uniforms: &[],
