@@ -108,15 +108,14 @@ impl Facts {
             let n = p.node(id);
             let size = n.dtype.size_bytes().max(4) as u32;
             match n.kind {
-                // inputs of columns are held where blocks stay; where another value stands for an input, that waits as it came,
-                // and a byte takes as good as nothing
+                // inputs of columns are held where blocks stay; where another value stands for an input, that waits as it came
                 Kind::Input(k) if n.extent == Extent::ELEM || (n.extent == Extent::COL && sums > 0) => {
                     let of_elements = n.extent == Extent::ELEM;
                     inputs += u32::from(of_elements);
                     elem_inputs |= u64::from(of_elements).checked_shl(k).unwrap_or(0);
                     let stands = stands.iter().any(|s| s.inputs.contains(&id));
                     let own = match p.inputs[k as usize].dtype.size_bytes() as u32 {
-                        own if stands => own & !1,
+                        own if stands => own,
                         _ => hold::bytes(p, id, vector),
                     };
                     bytes += own;

@@ -22,10 +22,10 @@ impl Rows<'_> {
         let lanes = self.s.cfg.vector * self.s.cfg.chunks;
         let scans: Vec<Id> = std::mem::take(&mut work.held_scans);
         work.scans = scans.into_iter().filter_map(|id| self.s.running(id, lanes)).collect();
-        let accs: Vec<Acc> = work.reductions.iter().map(|id| self.s.accumulator(*id)).collect();
         // what is found beside a sum is not found twice
-        let carried: Vec<Id> = accs.iter().filter_map(Acc::carries).collect();
-        let accs: Vec<Acc> = accs.into_iter().filter(|a| !carried.contains(&a.id)).collect();
+        let beside: Vec<Id> = work.reductions.iter().filter_map(|id| self.s.online(*id)).map(|o| o.beside).collect();
+        let own = work.reductions.iter().filter(|id| !beside.contains(id));
+        let accs: Vec<Acc> = own.map(|id| self.s.accumulator(*id)).collect();
         for id in std::mem::take(&mut work.to_keep) {
             let var = self.s.e.array(&format!("v_{}_held", id.0), held(self.s.p, id, self.s.cfg.vector), lanes);
             work.kept.push((id, var));
