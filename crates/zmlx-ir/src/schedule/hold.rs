@@ -89,24 +89,24 @@ fn inputs_below(p: &Program, id: Id) -> Vec<Id> {
 mod tests {
     use super::*;
     use crate::{Formula, Signature};
+    use DType::{BF16, F32, U8};
 
     #[test]
     fn a_choice_is_held_in_place_of_the_row_and_its_mask() {
-        let of = |formula: &str, dtype, mask| {
+        let of = |formula: &str, inputs: &[DType]| {
             let formula = Formula::parse(formula).expect("a formula");
-            let inputs = formula.inputs().iter().map(|n| (if n.starts_with('m') { mask } else { dtype }, Extent::ELEM));
-            let inputs = inputs.collect();
+            let inputs = inputs.iter().map(|dtype| (*dtype, Extent::ELEM)).collect();
             let p = formula.bind("f", &Signature { inputs }).expect("a Program");
             let held = stands(&p, 8).into_iter();
             held.map(|s| (s.inputs.len(), bytes(&p, s.value, 8))).collect::<Vec<_>>()
         };
         let softmax = "softmax(m != 0 ? x : -INFINITY)";
-        assert_eq!(of(softmax, DType::F32, DType::U8), [(2, 4)]);
-        assert_eq!(of(softmax, DType::BF16, DType::U8), [(2, 2)]);
+        assert_eq!(of(softmax, &[U8, F32]), [(2, 4)]);
+        assert_eq!(of(softmax, &[U8, BF16]), [(2, 2)]);
         // read again, or no smaller
-        assert_eq!(of("let y = m != 0 ? x : 0; y - max(y) + x * m", DType::F32, DType::U8), []);
-        assert_eq!(of("let y = x + z; y * mean(y)", DType::BF16, DType::U8), []);
-        assert_eq!(of("let y = x + z; y * mean(y)", DType::F32, DType::U8), [(2, 4)]);
-        assert_eq!(of("let y = x + z; y * mean(x)", DType::F32, DType::U8), [(2, 4)]);
+        assert_eq!(of("let y = m != 0 ? x : 0; y - max(y) + x * m", &[U8, F32]), []);
+        assert_eq!(of("let y = x + z; y * mean(y)", &[BF16, BF16]), []);
+        assert_eq!(of("let y = x + z; y * mean(y)", &[F32, F32]), [(2, 4)]);
+        assert_eq!(of("let y = x + z; y * mean(x)", &[F32, F32]), [(2, 4)]);
     }
 }
