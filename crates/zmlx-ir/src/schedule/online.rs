@@ -9,7 +9,7 @@
 
 use crate::{
     Op, Program,
-    program::{Id, Index, Kind, Over, ReduceOp},
+    program::{Id, Kind, Over, ReduceOp},
 };
 
 /// A sum that is found beside another reduction.
@@ -56,11 +56,10 @@ fn exponentials(p: &Program, term: Id) -> Option<Online> {
 fn squares(p: &Program, term: Id) -> Option<Online> {
     let &[d, again] = args(p, term, Kind::Op(Op::Mul))? else { return None };
     let &[x, mean] = args(p, d, Kind::Op(Op::Sub))? else { return None };
-    let &[sum, count] = args(p, mean, Kind::Op(Op::Div))? else { return None };
-    let Kind::Op(Op::Cast(_)) = p.node(count).kind else { return None };
-    let is_count = p.node(p.node(count).args[0]).kind == Kind::Index(Index::Cols);
-    let is_sum = args(p, sum, Kind::Reduce(ReduceOp::Sum, Over::Cols)) == Some(&[x]);
-    (d == again && is_count && is_sum).then_some(Online { beside: sum, form: Form::Squares })
+    let found = d == again && p.mean_of(mean) == Some(x);
+    let sum = |id: &&Id| p.node(**id).kind == Kind::Reduce(ReduceOp::Sum, Over::Cols);
+    let beside = *p.node(mean).args.iter().find(sum)?;
+    found.then_some(Online { beside, form: Form::Squares })
 }
 
 /// Does a walk along the rows of a Program, without scans, end with values of the row, after one pass that finds such a
