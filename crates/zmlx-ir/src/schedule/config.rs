@@ -37,7 +37,7 @@ pub struct Config {
     pub row_threads: u32,
     /// Elements of a chunk, a power of two.
     pub vector: u32,
-    /// Chunks that a thread holds of a row; `Elementwise`: that it takes at a time.
+    /// Chunks that a thread holds of a row; `Elementwise` and `Looped` (without scans): that it takes at a time.
     pub chunks: u32,
     /// Blocks that hold a row together, or walk along it (`Resident` and `Looped`, without scans), each with all its
     /// threads: a power of two; 1 if a block has a row to itself.
@@ -223,7 +223,7 @@ impl Chooser {
             (true, sums) => {
                 let held = base.resident(&f, chunks).or_else(|| base.resident_aside(&f, chunks, device));
                 match held.or_else(|| base.clustered(&f, chunks, device)) {
-                    Some(config) if config.is_crowded(&f) => base.looped_by_block(),
+                    Some(config) if config.is_crowded(&f) => base.looped(chunks).by_two(),
                     Some(config) => config,
                     None if sums > 0 => base.tiled(cols),
                     None => base.looped_by_cluster(&f, chunks, device),
@@ -271,7 +271,14 @@ impl Config {
         }
         let held = chunks.div_ceil(u64::from(row_threads)) as u32;
         // blocks that stay leave a partial sum each: a few large ones
-        let threads = row_threads.max(if f.sums > 0 { 512 } else { 128 });
+        // a block of one row waits for itself alone (H100, layer_norm's gradient, 16384×4096 bf16: 183 us in blocks of 512, 171 in
+        // blocks of 256, two a processor; 2026-11-28)
+        let least = match (f.sums, row_threads) {
+            (0, _) => 128,
+            (_, 256) => 256,
+            _ => 512,
+        };
+        let threads = row_threads.max(least);
         Some(Config { strategy: Strategy::Resident, threads, row_threads, chunks: held, ..self })
     }
 
@@ -292,7 +299,13 @@ impl Config {
         if f.scans {
             return None;
         }
-        let sizes = (1..).map(|n| 1 << n).take_while(|n| *n <= device.cluster.min(CLUSTER));
+        let mut sizes: Vec<u32> = (1..).map(|n| 1 << n).take_while(|n| *n <= device.cluster.min(CLUSTER)).collect();
+        // so much of 16-bit numbers is a block's slice that nothing else would be under way while it computes (H100, bf16: the
+        // gradient of cross_entropy at 131,072 columns 715 us in blocks of 1,024, 539 in eight of 512; layer_norm_residual
+        // at 65,536 307 in two of 512, 228 in eight of 256; 2026-11-28)
+        if self.vector == 8 && f.sums == 0 {
+            sizes.reverse();
+        }
         sizes.into_iter().find_map(|cluster| {
             let slice = chunks.div_ceil(u64::from(cluster));
             let config = self.resident(f, slice).or_else(|| self.resident_aside(f, slice, device))?;
@@ -329,10 +342,15 @@ impl Config {
 
     /// Rows that are walked along once: by larger blocks where rows are too few to fill the device.
     fn looped_once(self, rows: u64, chunks: u64, device: Device) -> Config {
-        let config = self.looped(chunks);
+        let config = self.looped(chunks).by_two();
         let fills =
             rows.saturating_mul(u64::from(config.threads)) >= u64::from(device.processors) * THREADS_OF_PROCESSOR;
-        if fills { config } else { config.looped_by_block() }
+        if fills { config } else { config.looped_by_block().by_two() }
+    }
+
+    /// A walk that has two chunks under way where a thread has few bytes of one: in 16 bits.
+    fn by_two(self) -> Config {
+        Config { chunks: if self.vector == 8 { 2 } else { 1 }, ..self }
     }
 
     /// Threads that hold a row, in all of its blocks.
@@ -377,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_outgrow_a_block_are_shared_by_as_few_blocks_as_hold_them() {
+    fn rows_that_outgrow_a_block_are_shared_by_as_few_blocks_as_hold_them_or_in_16_bits_by_all() {
         let formula = Formula::parse("exp(x - max(x)) / sum(exp(x - max(x)))").expect("a formula");
         let of = |dtype, cluster| {
             let inputs = vec![(dtype, Extent::ELEM)];
@@ -393,7 +411,7 @@ mod tests {
         assert_eq!([65_533, 131_072, 262_144].map(&wide), [2, 4, 8].map(|n| (Strategy::Resident, n)));
         assert_eq!(narrow(32_768), (Strategy::Resident, 1));
         assert_eq!(narrow(65_536), (Strategy::Looped, 1));
-        assert_eq!([131_072, 262_144].map(&narrow), [2, 4].map(|n| (Strategy::Resident, n)));
+        assert_eq!([131_072, 262_144].map(&narrow), [8, 8].map(|n| (Strategy::Resident, n)));
         // too long for any cluster to hold, and no clusters
         assert_eq!(wide(262_145), (Strategy::Looped, 8));
         assert_eq!(of(DType::F32, 1)(65_536), (Strategy::Looped, 1));

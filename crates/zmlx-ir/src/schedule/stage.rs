@@ -2,16 +2,20 @@
 
 use super::{
     Config, Strategy,
-    chunk::{Work, chunk},
+    chunk::{Chunk, Work, chunk, chunk_at, compute, input_arrays, load},
     emit::*,
     hold::held,
-    lower::is_along,
+    lower::{Lower, is_along},
     reduce::Acc,
     rows::Rows,
     scan,
     walk::walk,
 };
-use crate::{Extent, kernel::Stmt, program::Id};
+use crate::{
+    Extent,
+    kernel::{Expr, Stmt},
+    program::Id,
+};
 
 impl Rows<'_> {
     pub(super) fn stage(&mut self, stage: u32) {
@@ -156,8 +160,24 @@ impl Rows<'_> {
                 self.barriers += barriers;
                 return;
             }
-            let (from, step) = (self.s.e.widen(self.lane.clone()), self.s.e.at(holders));
-            self.s.counted("chunk", from, count, step, |s, at| chunk(s, work, accs, sums, at, int(0)));
+            let (from, step) = (self.s.e.widen(self.lane.clone()), self.s.e.at(holders * chunks));
+            self.s.counted("chunk", from, count, step, |s, first| {
+                let at = |s: &Lower<'_>, c: Expr| add(first.clone(), s.e.widen(mul(c, int(i64::from(holders)))));
+                if chunks == 1 {
+                    return chunk(s, work, accs, sums, first.clone(), int(0));
+                }
+                // all loads are under way before the first one is waited for; past the end nothing is inside
+                let arrays = input_arrays(s, work, chunks);
+                let lane = |c: &Expr| mul(c.clone(), int(i64::from(vector)));
+                s.unrolled("c", chunks, |s, c| {
+                    let (col, full) = chunk_at(s, at(s, c.clone()));
+                    load(s, &arrays, &lane(&c), &col, &full);
+                });
+                s.unrolled("c", chunks, |s, c| {
+                    let (col, full) = chunk_at(s, at(s, c.clone()));
+                    compute(s, work, accs, sums, Chunk { col, full, lane: lane(&c), held: int(0) }, &arrays);
+                });
+            });
         } else {
             let first = sums.chunk.clone();
             self.s.unrolled("c", chunks, |s, c| {

@@ -19,7 +19,11 @@ use std::sync::OnceLock;
 pub static ENTRY: Entry = Entry {
     name: "masked_softmax",
     summary: "where(mask, exp(x - max), 0) / sum",
-    formula: "let keep = mask != 0; any(keep) ? softmax(keep ? x : -INFINITY) : 0",
+    // exact division goes a long way round where the dividend is 0
+    formula: "let keep = mask != 0; \
+              let y = keep ? x : -INFINITY; \
+              let e = exp(y - max(y)); \
+              any(keep) ? e * (1 / sum(e)) : 0",
     zmlx: &["attention.masked_softmax"],
     args: &[Arg::full("x"), Arg::full("mask").of(Values::Mask)],
     uniforms: &[],
