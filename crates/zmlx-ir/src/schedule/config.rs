@@ -83,6 +83,7 @@ pub(super) struct Facts {
     /// Those of them that sums take, and inputs of columns (where blocks stay).
     pub sum_bytes: u32,
     pub col_bytes: u32,
+    pub reads_columns: bool,
     pub scans: bool,
     /// Walking along a row, is it read once, though exponentials of it are summed?
     pub one_pass: bool,
@@ -138,6 +139,7 @@ impl Facts {
             bytes,
             sum_bytes,
             col_bytes,
+            reads_columns: nodes().any(|n| matches!(n.kind, Kind::Input(_)) && n.extent == Extent::COL),
             elementwise: !stages && sums == 0 && p.outputs.iter().all(|o| o.extent == Extent::ELEM),
             // an output may repeat a value of the row
             elems: nodes().any(|n| n.extent.has_cols()) || p.outputs.iter().any(|o| o.extent.has_cols()),
@@ -294,23 +296,34 @@ impl Config {
         (elements * u64::from(f.sum_bytes) <= most).then_some(config)
     }
 
-    /// Rows that the registers of several blocks hold: as few blocks as do. Scans go from thread to thread in one block.
+    /// Rows that the registers of several blocks hold: as few blocks as do, in 16 bits as many as may be. Scans go from thread to thread in one block.
     fn clustered(self, f: &Facts, chunks: u64, device: Device) -> Option<Config> {
         if f.scans {
             return None;
         }
         let mut sizes: Vec<u32> = (1..).map(|n| 1 << n).take_while(|n| *n <= device.cluster.min(CLUSTER)).collect();
         // so much of 16-bit numbers is a block's slice that nothing else would be under way while it computes (H100, bf16: the
-        // gradient of cross_entropy at 131,072 columns 715 us in blocks of 1,024, 539 in eight of 512; layer_norm_residual
+        // gradient of cross_entropy at 131,072 columns 715 us in two blocks of 1,024, 504 in eight of 256; layer_norm_residual
         // at 65,536 307 in two of 512, 228 in eight of 256; 2026-11-28)
-        if self.vector == 8 && f.sums == 0 {
+        let narrow = self.vector == 8 && f.sums == 0;
+        if narrow {
             sizes.reverse();
         }
         sizes.into_iter().find_map(|cluster| {
             let slice = chunks.div_ceil(u64::from(cluster));
             let config = self.resident(f, slice).or_else(|| self.resident_aside(f, slice, device))?;
             // a slice that needs no whole block is no reason for a cluster
-            (config.threads == config.row_threads).then_some(Config { cluster, ..config })
+            let whole = config.threads == config.row_threads;
+            // and few threads with much each, if they read nothing else (masked_softmax at 65,536 columns 167 us in eight of
+            // 256, 147 in eight of 128; the same day)
+            let alone = narrow && f.bytes < 4 && !f.reads_columns && config.chunks <= 4 && config.threads > 128;
+            let config = match config {
+                c if alone => {
+                    Config { threads: c.threads / 2, row_threads: c.row_threads / 2, chunks: 2 * c.chunks, ..c }
+                }
+                c => c,
+            };
+            whole.then_some(Config { cluster, ..config })
         })
     }
 

@@ -10,7 +10,7 @@ use super::{
     Config, Source, Step, Strategy, Unsupported,
     emit::*,
     grid::Grid,
-    hold::{self, stands},
+    hold::stands,
     online::{Online, online},
     tensor::Tensor,
 };
@@ -22,10 +22,6 @@ use crate::{
 
 /// A value computed again costs less than one kept if its ops sum to no more than this (units of `Row::cost`).
 const RECOMPUTE_COST: u32 = 6;
-/// Registers of a thread beside what it keeps, at least.
-const BESIDE: u32 = 24;
-/// Registers of a processor.
-const REGISTERS: u32 = 65536;
 
 /// A Program and where its tensors are.
 pub(super) struct Part<'p> {
@@ -252,19 +248,10 @@ impl<'p> Lower<'p> {
             }
             let runs_in = self.args_stage(id);
             for &a in &node.args {
-                let dear = self.again_cost(a) > RECOMPUTE_COST;
-                let kept = self.stage[a.index()] < runs_in && dear && self.has_room(a);
+                let kept = self.stage[a.index()] < runs_in && self.again_cost(a) > RECOMPUTE_COST;
                 self.keep[a.index()] |= kept && self.early(a);
             }
         }
-    }
-
-    /// Have registers room for a value of each of a thread's elements? A block of 1,024 threads that holds 64 numbers of 16 bits
-    /// a thread has none for 32 bits of each: it would lie in memory.
-    fn has_room(&self, id: Id) -> bool {
-        let Config { threads, vector, chunks, .. } = self.cfg;
-        let words = hold::bytes(self.p, id, vector) * vector * chunks / 4;
-        words + BESIDE <= (REGISTERS / threads).min(255)
     }
 
     fn again_cost(&self, id: Id) -> u32 {

@@ -69,9 +69,9 @@ fn check(dialect: Dialect, formula: &str, rows: &[Vec<f32>], expected: impl Fn(&
     let cols = rows[0].len();
     let picked = Config::pick(&p, rows.len() as u64, cols as u64, 1, 1 << 20, Device::default());
     let clusters: &[u32] = if dialect == Dialect::Cuda { &[1, 4] } else { &[1] };
-    for &(row_threads, threads) in &[(1, 64), (8, 64), (128, 128)] {
+    for &(row_threads, threads, chunks) in &[(1, 64, 2), (8, 64, 1), (128, 128, 4)] {
         for &cluster in clusters.iter().filter(|c| **c == 1 || row_threads == threads) {
-            let cfg = Config { strategy: Strategy::Looped, row_threads, threads, cluster, chunks: 1, ..picked };
+            let cfg = Config { strategy: Strategy::Looped, row_threads, threads, cluster, chunks, ..picked };
             let made = schedule(&p, &cfg).expect("a schedule");
             let unit = compile(dialect, &[&made]).unwrap_or_else(|e| panic!("{e}"));
             let x = Buffer::F32(rows.concat());
