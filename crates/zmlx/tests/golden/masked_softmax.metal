@@ -113,8 +113,8 @@ kernel void zmlx_masked_softmax_f32(device const float* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup bool any_4_of_warp[8];
-    threadgroup float max_7_of_warp[8];
+    threadgroup float max_6_of_warp[8];
+    threadgroup bool any_9_of_warp[8];
     threadgroup float sum_10_of_warp[8];
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
@@ -156,94 +156,94 @@ kernel void zmlx_masked_softmax_f32(device const float* x [[buffer(0)]],
                 }
             }
         }
-        bool any_4 = false;
-        float max_7 = -INFINITY;
-        float v_6_held[16];
+        float max_6 = -INFINITY;
+        bool any_9 = false;
+        float v_5_held[16];
 #pragma unroll
         for (int c_3 = 0; c_3 < 4; c_3++) {
             const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
             const bool full_2 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+            float term_5[4];
             bool term_3[4];
-            float term_6[4];
 #pragma unroll
             for (int i_3 = 0; i_3 < 4; i_3++) {
                 const bool ne_3 = mask_held[(c_3 * 4) + i_3] != ((uchar)(0));
-                const float where_6 = ne_3 ? x_held[(c_3 * 4) + i_3] : (-INFINITY);
-                v_6_held[(c_3 * 4) + i_3] = where_6;
+                const float where_5 = ne_3 ? x_held[(c_3 * 4) + i_3] : (-INFINITY);
+                v_5_held[(c_3 * 4) + i_3] = where_5;
+                term_5[i_3] = where_5;
                 term_3[i_3] = ne_3;
-                term_6[i_3] = where_6;
             }
             if (full_2) {
 #pragma unroll
                 for (int i_4 = 0; i_4 < 4; i_4++) {
-                    any_4 = any_4 || term_3[i_4];
-                    max_7 = max_f32(max_7, term_6[i_4]);
+                    max_6 = max_f32(max_6, term_5[i_4]);
+                    any_9 = any_9 || term_3[i_4];
                 }
             } else {
 #pragma unroll
                 for (int i_5 = 0; i_5 < 4; i_5++) {
                     const bool inside = (0 <= (col_3 + i_5)) && ((col_3 + i_5) < args.cols);
-                    any_4 = any_4 || (inside ? term_3[i_5] : false);
-                    max_7 = max_f32(max_7, (inside ? term_6[i_5] : (-INFINITY)));
+                    max_6 = max_f32(max_6, (inside ? term_5[i_5] : (-INFINITY)));
+                    any_9 = any_9 || (inside ? term_3[i_5] : false);
                 }
             }
         }
-        const bool other = simd_shuffle_xor((int)any_4, (ushort)16) != 0;
-        any_4 = any_4 || other;
-        const float other_2 = simd_shuffle_xor(max_7, (ushort)16);
-        max_7 = max_f32(max_7, other_2);
-        const bool other_3 = simd_shuffle_xor((int)any_4, (ushort)8) != 0;
-        any_4 = any_4 || other_3;
-        const float other_4 = simd_shuffle_xor(max_7, (ushort)8);
-        max_7 = max_f32(max_7, other_4);
-        const bool other_5 = simd_shuffle_xor((int)any_4, (ushort)4) != 0;
-        any_4 = any_4 || other_5;
-        const float other_6 = simd_shuffle_xor(max_7, (ushort)4);
-        max_7 = max_f32(max_7, other_6);
-        const bool other_7 = simd_shuffle_xor((int)any_4, (ushort)2) != 0;
-        any_4 = any_4 || other_7;
-        const float other_8 = simd_shuffle_xor(max_7, (ushort)2);
-        max_7 = max_f32(max_7, other_8);
-        const bool other_9 = simd_shuffle_xor((int)any_4, (ushort)1) != 0;
-        any_4 = any_4 || other_9;
-        const float other_10 = simd_shuffle_xor(max_7, (ushort)1);
-        max_7 = max_f32(max_7, other_10);
+        const float other = simd_shuffle_xor(max_6, (ushort)16);
+        max_6 = max_f32(max_6, other);
+        const bool other_2 = simd_shuffle_xor((int)any_9, (ushort)16) != 0;
+        any_9 = any_9 || other_2;
+        const float other_3 = simd_shuffle_xor(max_6, (ushort)8);
+        max_6 = max_f32(max_6, other_3);
+        const bool other_4 = simd_shuffle_xor((int)any_9, (ushort)8) != 0;
+        any_9 = any_9 || other_4;
+        const float other_5 = simd_shuffle_xor(max_6, (ushort)4);
+        max_6 = max_f32(max_6, other_5);
+        const bool other_6 = simd_shuffle_xor((int)any_9, (ushort)4) != 0;
+        any_9 = any_9 || other_6;
+        const float other_7 = simd_shuffle_xor(max_6, (ushort)2);
+        max_6 = max_f32(max_6, other_7);
+        const bool other_8 = simd_shuffle_xor((int)any_9, (ushort)2) != 0;
+        any_9 = any_9 || other_8;
+        const float other_9 = simd_shuffle_xor(max_6, (ushort)1);
+        max_6 = max_f32(max_6, other_9);
+        const bool other_10 = simd_shuffle_xor((int)any_9, (ushort)1) != 0;
+        any_9 = any_9 || other_10;
         const int warp = tid / 32;
         if ((tid & 31) == 0) {
-            any_4_of_warp[warp] = any_4;
-            max_7_of_warp[warp] = max_7;
+            max_6_of_warp[warp] = max_6;
+            any_9_of_warp[warp] = any_9;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        any_4 = any_4_of_warp[0];
-        max_7 = max_7_of_warp[0];
+        max_6 = max_6_of_warp[0];
+        any_9 = any_9_of_warp[0];
 #pragma unroll
         for (int w = 1; w < 8; w++) {
-            any_4 = any_4 || any_4_of_warp[w];
-            max_7 = max_f32(max_7, max_7_of_warp[w]);
+            max_6 = max_f32(max_6, max_6_of_warp[w]);
+            any_9 = any_9 || any_9_of_warp[w];
         }
         float sum_10 = 0.0f;
-        float v_9_held[16];
+        float v_8_held[16];
 #pragma unroll
         for (int c_4 = 0; c_4 < 4; c_4++) {
             const int col_4 = ((lane + (c_4 * 256)) * 4) - shift;
             const bool full_3 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
-            float term_9[4];
+            float term_8[4];
 #pragma unroll
             for (int i_6 = 0; i_6 < 4; i_6++) {
-                const float exp_9 = metal::precise::exp((v_6_held[(c_4 * 4) + i_6] - max_7));
-                v_9_held[(c_4 * 4) + i_6] = exp_9;
-                term_9[i_6] = exp_9;
+                const float exp_8 = metal::precise::exp((v_5_held[(c_4 * 4) + i_6] - max_6));
+                v_8_held[(c_4 * 4) + i_6] = exp_8;
+                term_8[i_6] = exp_8;
             }
             if (full_3) {
 #pragma unroll
                 for (int i_7 = 0; i_7 < 4; i_7++) {
-                    sum_10 = sum_10 + term_9[i_7];
+                    sum_10 = sum_10 + term_8[i_7];
                 }
             } else {
 #pragma unroll
                 for (int i_8 = 0; i_8 < 4; i_8++) {
                     const bool inside_2 = (0 <= (col_4 + i_8)) && ((col_4 + i_8) < args.cols);
-                    sum_10 = sum_10 + (inside_2 ? term_9[i_8] : 0.0f);
+                    sum_10 = sum_10 + (inside_2 ? term_8[i_8] : 0.0f);
                 }
             }
         }
@@ -262,6 +262,7 @@ kernel void zmlx_masked_softmax_f32(device const float* x [[buffer(0)]],
         for (int w_2 = 1; w_2 < 8; w_2++) {
             sum_10 = sum_10 + sum_10_of_warp[w_2];
         }
+        const float recip_11 = 1.0f / sum_10;
 #pragma unroll
         for (int c_5 = 0; c_5 < 4; c_5++) {
             const int col_5 = ((lane + (c_5 * 256)) * 4) - shift;
@@ -269,8 +270,8 @@ kernel void zmlx_masked_softmax_f32(device const float* x [[buffer(0)]],
             float out_chunk[4];
 #pragma unroll
             for (int i_9 = 0; i_9 < 4; i_9++) {
-                const float div_11 = v_9_held[(c_5 * 4) + i_9] / sum_10;
-                out_chunk[i_9] = any_4 ? div_11 : 0.0f;
+                const float where_14 = any_9 ? (v_8_held[(c_5 * 4) + i_9] * recip_11) : 0.0f;
+                out_chunk[i_9] = where_14;
             }
             if (full_4) {
                 store_f32x4(&out[out_row + col_5], &out_chunk[0]);
@@ -308,8 +309,8 @@ kernel void zmlx_masked_softmax_bf16(device const ushort* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup bool any_4_of_warp[4];
-    threadgroup float max_7_of_warp[4];
+    threadgroup float max_6_of_warp[4];
+    threadgroup bool any_9_of_warp[4];
     threadgroup float sum_10_of_warp[4];
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
@@ -351,94 +352,94 @@ kernel void zmlx_masked_softmax_bf16(device const ushort* x [[buffer(0)]],
                 }
             }
         }
-        bool any_4 = false;
-        float max_7 = -INFINITY;
-        uint v_6_held[16];
+        float max_6 = -INFINITY;
+        bool any_9 = false;
+        uint v_5_held[16];
 #pragma unroll
         for (int c_3 = 0; c_3 < 4; c_3++) {
             const int col_3 = ((lane + (c_3 * 128)) * 8) - shift;
             const bool full_2 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
+            float term_5[8];
             bool term_3[8];
-            float term_6[8];
 #pragma unroll
             for (int i_3 = 0; i_3 < 8; i_3++) {
                 const bool ne_3 = mask_held[(c_3 * 8) + i_3] != ((uchar)(0));
-                const float where_6 = ne_3 ? half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1) : (-INFINITY);
-                v_6_held[((c_3 * 8) + i_3) / 2] = put_bf16(v_6_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1, where_6);
+                const float where_5 = ne_3 ? half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1) : (-INFINITY);
+                v_5_held[((c_3 * 8) + i_3) / 2] = put_bf16(v_5_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1, where_5);
+                term_5[i_3] = where_5;
                 term_3[i_3] = ne_3;
-                term_6[i_3] = where_6;
             }
             if (full_2) {
 #pragma unroll
                 for (int i_4 = 0; i_4 < 8; i_4++) {
-                    any_4 = any_4 || term_3[i_4];
-                    max_7 = max_f32(max_7, term_6[i_4]);
+                    max_6 = max_f32(max_6, term_5[i_4]);
+                    any_9 = any_9 || term_3[i_4];
                 }
             } else {
 #pragma unroll
                 for (int i_5 = 0; i_5 < 8; i_5++) {
                     const bool inside = (0 <= (col_3 + i_5)) && ((col_3 + i_5) < args.cols);
-                    any_4 = any_4 || (inside ? term_3[i_5] : false);
-                    max_7 = max_f32(max_7, (inside ? term_6[i_5] : (-INFINITY)));
+                    max_6 = max_f32(max_6, (inside ? term_5[i_5] : (-INFINITY)));
+                    any_9 = any_9 || (inside ? term_3[i_5] : false);
                 }
             }
         }
-        const bool other = simd_shuffle_xor((int)any_4, (ushort)16) != 0;
-        any_4 = any_4 || other;
-        const float other_2 = simd_shuffle_xor(max_7, (ushort)16);
-        max_7 = max_f32(max_7, other_2);
-        const bool other_3 = simd_shuffle_xor((int)any_4, (ushort)8) != 0;
-        any_4 = any_4 || other_3;
-        const float other_4 = simd_shuffle_xor(max_7, (ushort)8);
-        max_7 = max_f32(max_7, other_4);
-        const bool other_5 = simd_shuffle_xor((int)any_4, (ushort)4) != 0;
-        any_4 = any_4 || other_5;
-        const float other_6 = simd_shuffle_xor(max_7, (ushort)4);
-        max_7 = max_f32(max_7, other_6);
-        const bool other_7 = simd_shuffle_xor((int)any_4, (ushort)2) != 0;
-        any_4 = any_4 || other_7;
-        const float other_8 = simd_shuffle_xor(max_7, (ushort)2);
-        max_7 = max_f32(max_7, other_8);
-        const bool other_9 = simd_shuffle_xor((int)any_4, (ushort)1) != 0;
-        any_4 = any_4 || other_9;
-        const float other_10 = simd_shuffle_xor(max_7, (ushort)1);
-        max_7 = max_f32(max_7, other_10);
+        const float other = simd_shuffle_xor(max_6, (ushort)16);
+        max_6 = max_f32(max_6, other);
+        const bool other_2 = simd_shuffle_xor((int)any_9, (ushort)16) != 0;
+        any_9 = any_9 || other_2;
+        const float other_3 = simd_shuffle_xor(max_6, (ushort)8);
+        max_6 = max_f32(max_6, other_3);
+        const bool other_4 = simd_shuffle_xor((int)any_9, (ushort)8) != 0;
+        any_9 = any_9 || other_4;
+        const float other_5 = simd_shuffle_xor(max_6, (ushort)4);
+        max_6 = max_f32(max_6, other_5);
+        const bool other_6 = simd_shuffle_xor((int)any_9, (ushort)4) != 0;
+        any_9 = any_9 || other_6;
+        const float other_7 = simd_shuffle_xor(max_6, (ushort)2);
+        max_6 = max_f32(max_6, other_7);
+        const bool other_8 = simd_shuffle_xor((int)any_9, (ushort)2) != 0;
+        any_9 = any_9 || other_8;
+        const float other_9 = simd_shuffle_xor(max_6, (ushort)1);
+        max_6 = max_f32(max_6, other_9);
+        const bool other_10 = simd_shuffle_xor((int)any_9, (ushort)1) != 0;
+        any_9 = any_9 || other_10;
         const int warp = tid / 32;
         if ((tid & 31) == 0) {
-            any_4_of_warp[warp] = any_4;
-            max_7_of_warp[warp] = max_7;
+            max_6_of_warp[warp] = max_6;
+            any_9_of_warp[warp] = any_9;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        any_4 = any_4_of_warp[0];
-        max_7 = max_7_of_warp[0];
+        max_6 = max_6_of_warp[0];
+        any_9 = any_9_of_warp[0];
 #pragma unroll
         for (int w = 1; w < 4; w++) {
-            any_4 = any_4 || any_4_of_warp[w];
-            max_7 = max_f32(max_7, max_7_of_warp[w]);
+            max_6 = max_f32(max_6, max_6_of_warp[w]);
+            any_9 = any_9 || any_9_of_warp[w];
         }
         float sum_10 = 0.0f;
-        float v_9_held[32];
+        float v_8_held[32];
 #pragma unroll
         for (int c_4 = 0; c_4 < 4; c_4++) {
             const int col_4 = ((lane + (c_4 * 128)) * 8) - shift;
             const bool full_3 = (0 <= col_4) && ((col_4 + 8) <= args.cols);
-            float term_9[8];
+            float term_8[8];
 #pragma unroll
             for (int i_6 = 0; i_6 < 8; i_6++) {
-                const float exp_9 = metal::precise::exp((half_bf16(v_6_held[((c_4 * 8) + i_6) / 2], ((c_4 * 8) + i_6) & 1) - max_7));
-                v_9_held[(c_4 * 8) + i_6] = exp_9;
-                term_9[i_6] = exp_9;
+                const float exp_8 = metal::precise::exp((half_bf16(v_5_held[((c_4 * 8) + i_6) / 2], ((c_4 * 8) + i_6) & 1) - max_6));
+                v_8_held[(c_4 * 8) + i_6] = exp_8;
+                term_8[i_6] = exp_8;
             }
             if (full_3) {
 #pragma unroll
                 for (int i_7 = 0; i_7 < 8; i_7++) {
-                    sum_10 = sum_10 + term_9[i_7];
+                    sum_10 = sum_10 + term_8[i_7];
                 }
             } else {
 #pragma unroll
                 for (int i_8 = 0; i_8 < 8; i_8++) {
                     const bool inside_2 = (0 <= (col_4 + i_8)) && ((col_4 + i_8) < args.cols);
-                    sum_10 = sum_10 + (inside_2 ? term_9[i_8] : 0.0f);
+                    sum_10 = sum_10 + (inside_2 ? term_8[i_8] : 0.0f);
                 }
             }
         }
@@ -457,6 +458,7 @@ kernel void zmlx_masked_softmax_bf16(device const ushort* x [[buffer(0)]],
         for (int w_2 = 1; w_2 < 4; w_2++) {
             sum_10 = sum_10 + sum_10_of_warp[w_2];
         }
+        const float recip_11 = 1.0f / sum_10;
 #pragma unroll
         for (int c_5 = 0; c_5 < 4; c_5++) {
             const int col_5 = ((lane + (c_5 * 128)) * 8) - shift;
@@ -464,8 +466,8 @@ kernel void zmlx_masked_softmax_bf16(device const ushort* x [[buffer(0)]],
             float out_chunk[8];
 #pragma unroll
             for (int i_9 = 0; i_9 < 8; i_9++) {
-                const float div_11 = v_9_held[(c_5 * 8) + i_9] / sum_10;
-                out_chunk[i_9] = any_4 ? div_11 : 0.0f;
+                const float where_14 = any_9 ? (v_8_held[(c_5 * 8) + i_9] * recip_11) : 0.0f;
+                out_chunk[i_9] = where_14;
             }
             if (full_4) {
                 store_bf16x8(&out[out_row + col_5], &out_chunk[0]);
@@ -507,8 +509,8 @@ kernel void zmlx_masked_softmax_vjp_f32(device const float* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup bool any_5_of_warp[8];
-    threadgroup float max_8_of_warp[8];
+    threadgroup float max_7_of_warp[8];
+    threadgroup bool any_10_of_warp[8];
     threadgroup float sum_11_of_warp[8];
     threadgroup float sum_17_of_warp[8];
     for (int base = bid; base < args.rows; base += blocks) {
@@ -563,8 +565,8 @@ kernel void zmlx_masked_softmax_vjp_f32(device const float* x [[buffer(0)]],
                 }
             }
         }
-        bool any_5 = false;
-        float max_8 = -INFINITY;
+        float max_7 = -INFINITY;
+        bool any_10 = false;
 #pragma unroll
         for (int c_3 = 0; c_3 < 4; c_3++) {
             const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
@@ -573,81 +575,81 @@ kernel void zmlx_masked_softmax_vjp_f32(device const float* x [[buffer(0)]],
 #pragma unroll
                 for (int i_4 = 0; i_4 < 4; i_4++) {
                     const bool ne_4 = mask_held[(c_3 * 4) + i_4] != ((uchar)(0));
-                    any_5 = any_5 || ne_4;
-                    max_8 = max_f32(max_8, (ne_4 ? x_held[(c_3 * 4) + i_4] : (-INFINITY)));
+                    max_7 = max_f32(max_7, (ne_4 ? x_held[(c_3 * 4) + i_4] : (-INFINITY)));
+                    any_10 = any_10 || ne_4;
                 }
             } else {
 #pragma unroll
                 for (int i_5 = 0; i_5 < 4; i_5++) {
                     const bool ne_4_2 = mask_held[(c_3 * 4) + i_5] != ((uchar)(0));
                     const bool inside = (0 <= (col_3 + i_5)) && ((col_3 + i_5) < args.cols);
-                    any_5 = any_5 || (inside ? ne_4_2 : false);
-                    max_8 = max_f32(max_8, (inside ? (ne_4_2 ? x_held[(c_3 * 4) + i_5] : (-INFINITY)) : (-INFINITY)));
+                    max_7 = max_f32(max_7, (inside ? (ne_4_2 ? x_held[(c_3 * 4) + i_5] : (-INFINITY)) : (-INFINITY)));
+                    any_10 = any_10 || (inside ? ne_4_2 : false);
                 }
             }
         }
-        const bool other = simd_shuffle_xor((int)any_5, (ushort)16) != 0;
-        any_5 = any_5 || other;
-        const float other_2 = simd_shuffle_xor(max_8, (ushort)16);
-        max_8 = max_f32(max_8, other_2);
-        const bool other_3 = simd_shuffle_xor((int)any_5, (ushort)8) != 0;
-        any_5 = any_5 || other_3;
-        const float other_4 = simd_shuffle_xor(max_8, (ushort)8);
-        max_8 = max_f32(max_8, other_4);
-        const bool other_5 = simd_shuffle_xor((int)any_5, (ushort)4) != 0;
-        any_5 = any_5 || other_5;
-        const float other_6 = simd_shuffle_xor(max_8, (ushort)4);
-        max_8 = max_f32(max_8, other_6);
-        const bool other_7 = simd_shuffle_xor((int)any_5, (ushort)2) != 0;
-        any_5 = any_5 || other_7;
-        const float other_8 = simd_shuffle_xor(max_8, (ushort)2);
-        max_8 = max_f32(max_8, other_8);
-        const bool other_9 = simd_shuffle_xor((int)any_5, (ushort)1) != 0;
-        any_5 = any_5 || other_9;
-        const float other_10 = simd_shuffle_xor(max_8, (ushort)1);
-        max_8 = max_f32(max_8, other_10);
+        const float other = simd_shuffle_xor(max_7, (ushort)16);
+        max_7 = max_f32(max_7, other);
+        const bool other_2 = simd_shuffle_xor((int)any_10, (ushort)16) != 0;
+        any_10 = any_10 || other_2;
+        const float other_3 = simd_shuffle_xor(max_7, (ushort)8);
+        max_7 = max_f32(max_7, other_3);
+        const bool other_4 = simd_shuffle_xor((int)any_10, (ushort)8) != 0;
+        any_10 = any_10 || other_4;
+        const float other_5 = simd_shuffle_xor(max_7, (ushort)4);
+        max_7 = max_f32(max_7, other_5);
+        const bool other_6 = simd_shuffle_xor((int)any_10, (ushort)4) != 0;
+        any_10 = any_10 || other_6;
+        const float other_7 = simd_shuffle_xor(max_7, (ushort)2);
+        max_7 = max_f32(max_7, other_7);
+        const bool other_8 = simd_shuffle_xor((int)any_10, (ushort)2) != 0;
+        any_10 = any_10 || other_8;
+        const float other_9 = simd_shuffle_xor(max_7, (ushort)1);
+        max_7 = max_f32(max_7, other_9);
+        const bool other_10 = simd_shuffle_xor((int)any_10, (ushort)1) != 0;
+        any_10 = any_10 || other_10;
         const int warp = tid / 32;
         if ((tid & 31) == 0) {
-            any_5_of_warp[warp] = any_5;
-            max_8_of_warp[warp] = max_8;
+            max_7_of_warp[warp] = max_7;
+            any_10_of_warp[warp] = any_10;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        any_5 = any_5_of_warp[0];
-        max_8 = max_8_of_warp[0];
+        max_7 = max_7_of_warp[0];
+        any_10 = any_10_of_warp[0];
 #pragma unroll
         for (int w = 1; w < 8; w++) {
-            any_5 = any_5 || any_5_of_warp[w];
-            max_8 = max_f32(max_8, max_8_of_warp[w]);
+            max_7 = max_f32(max_7, max_7_of_warp[w]);
+            any_10 = any_10 || any_10_of_warp[w];
         }
         float sum_11 = 0.0f;
         float sum_17 = 0.0f;
-        float v_10_held[16];
+        float v_9_held[16];
 #pragma unroll
         for (int c_4 = 0; c_4 < 4; c_4++) {
             const int col_4 = ((lane + (c_4 * 256)) * 4) - shift;
             const bool full_3 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
-            float term_10[4];
+            float term_9[4];
             float term_16[4];
 #pragma unroll
             for (int i_6 = 0; i_6 < 4; i_6++) {
-                const float where_7 = (mask_held[(c_4 * 4) + i_6] != ((uchar)(0))) ? x_held[(c_4 * 4) + i_6] : (-INFINITY);
-                const float exp_10 = metal::precise::exp((where_7 - max_8));
-                const float mulz_16 = mulz_f32((any_5 ? g_out_held[(c_4 * 4) + i_6] : 0.0f), exp_10);
-                v_10_held[(c_4 * 4) + i_6] = exp_10;
-                term_10[i_6] = exp_10;
+                const float where_6 = (mask_held[(c_4 * 4) + i_6] != ((uchar)(0))) ? x_held[(c_4 * 4) + i_6] : (-INFINITY);
+                const float exp_9 = metal::precise::exp((where_6 - max_7));
+                const float mulz_16 = mulz_f32((any_10 ? g_out_held[(c_4 * 4) + i_6] : 0.0f), exp_9);
+                v_9_held[(c_4 * 4) + i_6] = exp_9;
+                term_9[i_6] = exp_9;
                 term_16[i_6] = mulz_16;
             }
             if (full_3) {
 #pragma unroll
                 for (int i_7 = 0; i_7 < 4; i_7++) {
-                    sum_11 = sum_11 + term_10[i_7];
+                    sum_11 = sum_11 + term_9[i_7];
                     sum_17 = sum_17 + term_16[i_7];
                 }
             } else {
 #pragma unroll
                 for (int i_8 = 0; i_8 < 4; i_8++) {
                     const bool inside_2 = (0 <= (col_4 + i_8)) && ((col_4 + i_8) < args.cols);
-                    sum_11 = sum_11 + (inside_2 ? term_10[i_8] : 0.0f);
+                    sum_11 = sum_11 + (inside_2 ? term_9[i_8] : 0.0f);
                     sum_17 = sum_17 + (inside_2 ? term_16[i_8] : 0.0f);
                 }
             }
@@ -686,8 +688,8 @@ kernel void zmlx_masked_softmax_vjp_f32(device const float* x [[buffer(0)]],
             float d_x_chunk[4];
 #pragma unroll
             for (int i_9 = 0; i_9 < 4; i_9++) {
-                const float mulz_15 = mulz_f32((any_5 ? g_out_held[(c_5 * 4) + i_9] : 0.0f), recip_12);
-                const float where_23 = (mask_held[(c_5 * 4) + i_9] != ((uchar)(0))) ? mulz_f32((mulz_15 + mulz_20), v_10_held[(c_5 * 4) + i_9]) : 0.0f;
+                const float mulz_15 = mulz_f32((any_10 ? g_out_held[(c_5 * 4) + i_9] : 0.0f), recip_12);
+                const float where_23 = (mask_held[(c_5 * 4) + i_9] != ((uchar)(0))) ? mulz_f32((mulz_15 + mulz_20), v_9_held[(c_5 * 4) + i_9]) : 0.0f;
                 d_x_chunk[i_9] = where_23;
             }
             if (full_4) {
