@@ -66,6 +66,13 @@ pub(super) fn sum_over(p: &mut Program, id: Id, over: Over) -> Id {
 }
 
 fn sum_within(p: &mut Program, id: Id, over: Over, depth: u32) -> Id {
+    if over == Over::Cols
+        && let Some(mean) = deviates_from(p, id)
+    {
+        // of numbers it is 0; of what is none, NaN
+        let zero = p.constant(p.node(id).dtype, 0.0);
+        return p.op(Op::Mul, &[mean, zero]);
+    }
     let (inside, outside, strong) = pull(p, id, over.axes(), DEPTH);
     // Nothing is left inside only if the value lacks the axes: then the constructor repeats it over them.
     let inside = match inside {
@@ -92,6 +99,14 @@ fn sum_within(p: &mut Program, id: Id, over: Over, depth: u32) -> Id {
     match outside {
         Some(outside) => p.op(if strong { Op::Mulz } else { Op::Mul }, &[sum, outside]),
         None => sum,
+    }
+}
+
+/// The mean over x along a row, if a value is x without it.
+fn deviates_from(p: &Program, id: Id) -> Option<Id> {
+    match (p.node(id).kind, p.node(id).args.as_slice()) {
+        (Kind::Op(Op::Sub), &[x, mean]) => (p.mean_of(mean) == Some(x)).then_some(mean),
+        _ => None,
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Kernel {
     /// Blocks of a cluster, a power of two up to [`CLUSTER`]; 0 and 1: blocks know nothing of each other. A grid has whole
     /// clusters, of blocks that follow one another.
     pub cluster: u32,
+    /// Blocks that are to run side by side on a processor, if registers can be found; 0 and 1: whatever comes.
+    pub resident: u32,
     /// What a thread does.
     pub body: Vec<Stmt>,
 }

@@ -488,6 +488,27 @@ impl Program {
         self.nodes.iter().filter_map(rank).max().map_or(0, |rank| usize::from(rank) + 1)
     }
 
+    /// x, if a value is the mean over x along the row: its sum by the number of columns.
+    pub(crate) fn mean_of(&self, id: Id) -> Option<Id> {
+        let args =
+            |id: Id, op: Op| if self.node(id).kind == Kind::Op(op) { self.node(id).args.as_slice() } else { &[] };
+        let is_count = |id: Id| match self.node(id).kind {
+            Kind::Op(Op::Cast(_)) => self.node(self.node(id).args[0]).kind == Kind::Index(Index::Cols),
+            _ => false,
+        };
+        let sum_of = |id: Id| match self.node(id).kind {
+            Kind::Reduce(ReduceOp::Sum, Over::Cols) => Some(self.node(id).args[0]),
+            _ => None,
+        };
+        let inverse = |id: Id| matches!(args(id, Op::Recip), &[n] if is_count(n));
+        match (args(id, Op::Div), args(id, Op::Mul)) {
+            (&[sum, n], _) if is_count(n) => sum_of(sum),
+            (_, &[a, b]) if inverse(b) => sum_of(a),
+            (_, &[a, b]) if inverse(a) => sum_of(b),
+            _ => None,
+        }
+    }
+
     /// Are its float outputs all 16 bits wide, and is there one? Then its ops may take their second spelling.
     pub fn is_half(&self) -> bool {
         let mut floats = self.outputs.iter().map(|o| o.dtype).filter(|d| d.is_float()).peekable();

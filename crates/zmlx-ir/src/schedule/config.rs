@@ -1,7 +1,11 @@
 //! What a schedule is free to choose, and the heuristic that chooses. Sizes enter through few buckets, so that a new
 //! shape seldom compiles anything.
 
-use super::{Device, Geometry, ROW_DIMS, Strides, online::is_one_pass};
+use super::{
+    Device, Geometry, ROW_DIMS, Strides,
+    hold::{self, stands},
+    online::is_one_pass,
+};
 use crate::{
     DType, Extent, Program,
     kernel::{ASIDE_BYTES, CLUSTER, SHARED_BYTES, THREADS, VECTOR_BYTES, WARP},
@@ -33,7 +37,7 @@ pub struct Config {
     pub row_threads: u32,
     /// Elements of a chunk, a power of two.
     pub vector: u32,
-    /// Chunks that a thread holds of a row; `Elementwise`: that it takes at a time.
+    /// Chunks that a thread holds of a row; `Elementwise` and `Looped` (without scans): that it takes at a time.
     pub chunks: u32,
     /// Blocks that hold a row together, or walk along it (`Resident` and `Looped`, without scans), each with all its
     /// threads: a power of two; 1 if a block has a row to itself.
@@ -79,6 +83,7 @@ pub(super) struct Facts {
     /// Those of them that sums take, and inputs of columns (where blocks stay).
     pub sum_bytes: u32,
     pub col_bytes: u32,
+    pub reads_columns: bool,
     pub scans: bool,
     /// Ranks that are wanted of values of a row: of the one of which most are.
     pub ranks: u32,
@@ -94,26 +99,32 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    fn of(p: &Program) -> Facts {
+    fn of(p: &Program, vector: u32) -> Facts {
         let live = p.live();
-        let nodes = || p.nodes().iter().zip(&live).filter(|(_, l)| **l).map(|(n, _)| n);
+        let stands = stands(p, vector);
+        let ids = || p.ids().filter(|i| live[i.index()]);
+        let nodes = || ids().map(|i| p.node(i));
         let along = |k: &Kind| matches!(k, Kind::Reduce(_, Over::Cols) | Kind::Fold(_) | Kind::Scan(_));
         let down = |k: &Kind| matches!(k, Kind::Reduce(_, Over::Rows | Over::All));
         let stages = nodes().any(|n| along(&n.kind));
         let sums = nodes().filter(|n| down(&n.kind)).count() as u32;
         let scans = nodes().filter(|n| matches!(n.kind, Kind::Scan(_))).count() as u32;
         let (mut inputs, mut bytes, mut sum_bytes, mut col_bytes, mut elem_inputs) = (0, 0, 0, 0, 0);
-        for n in nodes() {
+        for id in ids() {
+            let n = p.node(id);
             let size = n.dtype.size_bytes().max(4) as u32;
             match n.kind {
-                // 16-bit floats are packed; inputs of columns are held where blocks stay
+                // inputs of columns are held where blocks stay; where another value stands for an input, that waits as it came
                 Kind::Input(k) if n.extent == Extent::ELEM || (n.extent == Extent::COL && sums > 0) => {
                     let of_elements = n.extent == Extent::ELEM;
                     inputs += u32::from(of_elements);
                     let leads = of_elements && p.inputs[k as usize].by.is_none();
                     elem_inputs |= u64::from(leads).checked_shl(k).unwrap_or(0);
-                    let packed = matches!(p.inputs[k as usize].dtype, DType::F16 | DType::BF16);
-                    let own = if packed { 2 } else { size };
+                    let stands = stands.iter().any(|s| s.inputs.contains(&id));
+                    let own = match p.inputs[k as usize].dtype.size_bytes() as u32 {
+                        own if stands => own,
+                        _ => hold::bytes(p, id, vector),
+                    };
                     bytes += own;
                     col_bytes += if n.extent == Extent::COL { own } else { 0 };
                 }
@@ -137,6 +148,7 @@ impl Facts {
             bytes,
             sum_bytes,
             col_bytes,
+            reads_columns: nodes().any(|n| matches!(n.kind, Kind::Input(_)) && n.extent == Extent::COL),
             elementwise: !stages && sums == 0 && p.outputs.iter().all(|o| o.extent == Extent::ELEM),
             // an output may repeat a value of the row
             elems: nodes().any(|n| n.extent.has_cols()) || p.outputs.iter().any(|o| o.extent.has_cols()),
@@ -168,7 +180,8 @@ pub(super) fn vector(p: &Program) -> u32 {
 impl Chooser {
     /// Of a verified Program.
     pub fn of(p: &Program) -> Chooser {
-        Chooser { facts: Facts::of(p), vector: vector(p) }
+        let vector = vector(p);
+        Chooser { facts: Facts::of(p, vector), vector }
     }
 
     /// The heuristic: a choice for this launch, and others of about its size.
@@ -226,7 +239,7 @@ impl Chooser {
             (true, sums) => {
                 let held = base.resident(&f, chunks).or_else(|| base.resident_aside(&f, chunks, device));
                 match held.or_else(|| base.clustered(&f, chunks, device)) {
-                    Some(config) if config.is_crowded(&f) => base.looped_by_block(),
+                    Some(config) if config.is_crowded(&f) => base.looped(chunks).by_two(),
                     Some(config) => config,
                     None if sums > 0 => base.tiled(cols),
                     None => base.looped_by_cluster(&f, chunks, device),
@@ -282,7 +295,14 @@ impl Config {
         }
         let held = chunks.div_ceil(u64::from(row_threads)) as u32;
         // blocks that stay leave a partial sum each: a few large ones
-        let threads = row_threads.max(if f.sums > 0 { 512 } else { 128 });
+        // a block of one row waits for itself alone (H100, layer_norm's gradient, 16384×4096 bf16: 183 us in blocks of 512, 171 in
+        // blocks of 256, two a processor; 2026-11-28)
+        let least = match (f.sums, row_threads) {
+            (0, _) => 128,
+            (_, 256) => 256,
+            _ => 512,
+        };
+        let threads = row_threads.max(least);
         Some(Config { strategy: Strategy::Resident, threads, row_threads, chunks: held, ..self })
     }
 
@@ -298,18 +318,35 @@ impl Config {
         (elements * u64::from(f.sum_bytes) <= most).then_some(config)
     }
 
-    /// Rows that the registers of several blocks hold: as few blocks as do. Scans and ranks go from thread to thread in one
-    /// block.
+    /// Rows that the registers of several blocks hold: as few blocks as do, in 16 bits as many as may be. Scans and ranks go
+    /// from thread to thread in one block.
     fn clustered(self, f: &Facts, chunks: u64, device: Device) -> Option<Config> {
         if f.scans || f.ranks > 0 {
             return None;
         }
-        let sizes = (1..).map(|n| 1 << n).take_while(|n| *n <= device.cluster.min(CLUSTER));
+        let mut sizes: Vec<u32> = (1..).map(|n| 1 << n).take_while(|n| *n <= device.cluster.min(CLUSTER)).collect();
+        // so much of 16-bit numbers is a block's slice that nothing else would be under way while it computes (H100, bf16: the
+        // gradient of cross_entropy at 131,072 columns 715 us in two blocks of 1,024, 504 in eight of 256; layer_norm_residual
+        // at 65,536 307 in two of 512, 228 in eight of 256; 2026-11-28)
+        let narrow = self.vector == 8 && f.sums == 0;
+        if narrow {
+            sizes.reverse();
+        }
         sizes.into_iter().find_map(|cluster| {
             let slice = chunks.div_ceil(u64::from(cluster));
             let config = self.resident(f, slice).or_else(|| self.resident_aside(f, slice, device))?;
             // a slice that needs no whole block is no reason for a cluster
-            (config.threads == config.row_threads).then_some(Config { cluster, ..config })
+            let whole = config.threads == config.row_threads;
+            // and few threads with much each, if they read nothing else (masked_softmax at 65,536 columns 167 us in eight of
+            // 256, 147 in eight of 128; the same day)
+            let alone = narrow && f.bytes < 4 && !f.reads_columns && config.chunks <= 4 && config.threads > 128;
+            let config = match config {
+                c if alone => {
+                    Config { threads: c.threads / 2, row_threads: c.row_threads / 2, chunks: 2 * c.chunks, ..c }
+                }
+                c => c,
+            };
+            whole.then_some(Config { cluster, ..config })
         })
     }
 
@@ -347,10 +384,15 @@ impl Config {
 
     /// Rows that are walked along once: by larger blocks where rows are too few to fill the device.
     fn looped_once(self, rows: u64, chunks: u64, device: Device) -> Config {
-        let config = self.looped(chunks);
+        let config = self.looped(chunks).by_two();
         let fills =
             rows.saturating_mul(u64::from(config.threads)) >= u64::from(device.processors) * THREADS_OF_PROCESSOR;
-        if fills { config } else { config.looped_by_block() }
+        if fills { config } else { config.looped_by_block().by_two() }
+    }
+
+    /// A walk that has two chunks under way where a thread has few bytes of one: in 16 bits.
+    fn by_two(self) -> Config {
+        Config { chunks: if self.vector == 8 { 2 } else { 1 }, ..self }
     }
 
     /// Threads that hold a row, in all of its blocks.
@@ -395,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_outgrow_a_block_are_shared_by_as_few_blocks_as_hold_them() {
+    fn rows_that_outgrow_a_block_are_shared_by_as_few_blocks_as_hold_them_or_in_16_bits_by_all() {
         let formula = Formula::parse("exp(x - max(x)) / sum(exp(x - max(x)))").expect("a formula");
         let of = |dtype, cluster| {
             let inputs = vec![(dtype, Extent::ELEM)];
@@ -411,7 +453,7 @@ mod tests {
         assert_eq!([65_533, 131_072, 262_144].map(&wide), [2, 4, 8].map(|n| (Strategy::Resident, n)));
         assert_eq!(narrow(32_768), (Strategy::Resident, 1));
         assert_eq!(narrow(65_536), (Strategy::Looped, 1));
-        assert_eq!([131_072, 262_144].map(&narrow), [2, 4].map(|n| (Strategy::Resident, n)));
+        assert_eq!([131_072, 262_144].map(&narrow), [8, 8].map(|n| (Strategy::Resident, n)));
         // too long for any cluster to hold, and no clusters
         assert_eq!(wide(262_145), (Strategy::Looped, 8));
         assert_eq!(of(DType::F32, 1)(65_536), (Strategy::Looped, 1));

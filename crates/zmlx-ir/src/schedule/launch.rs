@@ -64,7 +64,11 @@ impl Geometry<'_> {
 impl Step {
     /// Its size in a launch.
     pub fn size(&self, g: &Geometry<'_>) -> Size {
-        if self.is_flat(g) {
+        self.size_if(self.is_flat(g), g)
+    }
+
+    fn size_if(&self, flat: bool, g: &Geometry<'_>) -> Size {
+        if flat {
             return Size { rows: 1, cols: g.rows().saturating_mul(g.cols as u64), shifted: false };
         }
         let rows = if self.one_row { 1 } else { g.rows() };
@@ -143,11 +147,13 @@ impl Schedule {
     /// Writes the argument block of a step into `out`, which has the size that the kernel's layout says.
     pub fn pack(&self, step: &Step, g: &Geometry<'_>, out: &mut [u8]) {
         let (parts, blocks) = self.parts(g);
-        let (size, dims, flat) = (step.size(g), step.dims(), step.is_flat(g));
+        let (dims, flat) = (step.dims(), step.is_flat(g));
+        let size = step.size_if(flat, g);
         let mut at = 0usize;
         for f in &step.kernel.fields {
+            // a power of two, by which nobody divides who is in a hurry
             let bytes = f.dtype.size_bytes();
-            at = at.next_multiple_of(bytes);
+            at = (at + bytes - 1) & !(bytes - 1);
             let value = match f.role {
                 Role::RowDim(d) => int(g.outer(d, dims).map_or(1, |d| g.row_dims[d])),
                 Role::RowStride(slot, d) => {

@@ -3,12 +3,14 @@
 //! A reduction along a row is a barrier. So every value has a *stage*, the number of barriers before it, and a row is
 //! worked on stage by stage: values that have one element a row first, then chunk by chunk those of elements, which feed
 //! the reductions of the stage and the outputs. An element value of an earlier stage is computed again where that is
-//! cheap, and kept in registers where it is not (and where the row is held in registers at all).
+//! cheap, and kept in registers where it is not, or takes fewer than its inputs (and where the row is held in registers at
+//! all).
 
 use super::{
     Config, Source, Step, Strategy, Unsupported,
     emit::*,
     grid::Grid,
+    hold::stands,
     online::{Online, online},
     tensor::Tensor,
 };
@@ -219,10 +221,10 @@ impl<'p> Lower<'p> {
 
     /// What a reduction takes of an element; of any other node its arguments.
     pub fn terms(&self, id: Id) -> &'p [Id] {
-        self.online(id).map_or(&self.p.node(id).args, |o| &self.p.node(o.max).args)
+        self.online(id).map_or(&self.p.node(id).args, |o| &self.p.node(o.beside).args)
     }
 
-    /// A sum of exponentials that a walk along the row finds beside their maximum.
+    /// A sum that a walk along the row finds beside another reduction.
     pub fn online(&self, id: Id) -> Option<Online> {
         if self.cfg.strategy == Strategy::Looped { online(self.p, id) } else { None }
     }
@@ -247,9 +249,12 @@ impl<'p> Lower<'p> {
         self.p.ids().filter(is).collect()
     }
 
-    /// Finds the element values of earlier stages that are dear to compute again.
+    /// Finds the element values of earlier stages that are dear to compute again, or smaller than what they are made of.
     pub fn find_kept(&mut self) {
         let p = self.p;
+        for stand in stands(p, self.cfg.vector) {
+            self.keep[stand.value.index()] = self.early(stand.value);
+        }
         for id in p.ids() {
             let node = p.node(id);
             if !self.early(id) && !is_down(node.kind) {

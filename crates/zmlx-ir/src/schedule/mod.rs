@@ -9,6 +9,7 @@
 //! | launch      | the same for a launch: its argument blocks                                             |
 //! | parts       | a Program cut into those that run one after the other                                  |
 //! | lower       | what all strategies share: values and where they are kept, from stage to stage         |
+//! | hold        | values that registers hold in place of the inputs that they are made of                |
 //! | emit        | a Kernel under construction: names, blocks, index arithmetic                           |
 //! | tensor      | where the rows of a tensor lie; chunks of it in and out of registers                   |
 //! | lane        | the pointwise values of one element                                                    |
@@ -19,7 +20,7 @@
 //! | terms       | the elements of a chunk on their way into accumulators                                 |
 //! | reduce      | accumulators, combined among the threads of a row                                      |
 //! | top         | the largest of a row, in order                                                         |
-//! | online      | sums of exponentials beside the maximum that they are relative to: one pass            |
+//! | online      | sums beside the maximum or mean that they are relative to: one pass                     |
 //! | scan        | running sums along a row                                                               |
 //! | columns     | sums over the rows: partial sums in registers, then a second kernel                    |
 //!
@@ -36,6 +37,7 @@ mod elementwise;
 mod emit;
 mod fit;
 mod grid;
+mod hold;
 mod lane;
 mod launch;
 mod lower;

@@ -5,7 +5,13 @@
 //! Sums are in the type of their values, in an order that depends on the configuration alone. Which of +0 and −0 a
 //! maximum of both is depends on it too.
 
-use super::{emit::*, lane::select, lower::Lower, online::Online, top::Ranks};
+use super::{
+    emit::*,
+    lane::select,
+    lower::Lower,
+    online::{Form, Online},
+    top::Ranks,
+};
 use crate::{
     DType, Op, Program,
     kernel::{Arith, Expr, Place, Shuffle, Stmt, VarId, WARP},
@@ -27,7 +33,9 @@ pub(super) enum Join {
     /// The largest so many, in order.
     Top(Ranks),
     /// A sum of exponentials relative to the largest so far, and that.
-    Exp(Online),
+    Exp { beside: Id, guarded: bool },
+    /// A sum of squares relative to the mean so far, the sum of the values, and how many they are.
+    Squares { beside: Id },
 }
 
 /// An accumulator of a thread.
@@ -36,18 +44,23 @@ pub(super) struct Acc {
     pub id: Id,
     pub(super) join: Join,
     pub(super) dtype: DType,
-    /// The value; for argmax and argmin the column too, for sums of exponentials the maximum; of ranks
-    /// the lists of both.
+    /// The value; for argmax and argmin the column too, for sums of exponentials the maximum, for squares sum and number; of
+    /// ranks the lists of values and columns.
     pub(super) vars: Vec<VarId>,
     pub(super) identity: Expr,
-    /// What the exponentials of a chunk are relative to.
+    /// What the exponentials or squares of a chunk are relative to.
     pub(super) base: Option<VarId>,
 }
 
 impl Acc {
-    /// The maximum that a sum of exponentials finds beside it.
+    /// The reduction that is found beside this one.
     pub fn carries(&self) -> Option<Id> {
-        if let Join::Exp(o) = self.join { Some(o.max) } else { None }
+        if let Join::Exp { beside, .. } | Join::Squares { beside } = self.join { Some(beside) } else { None }
+    }
+
+    /// What that has met until now.
+    pub fn carried(&self) -> Expr {
+        Expr::Var(self.vars[1])
     }
 }
 
@@ -63,7 +76,12 @@ impl Lower<'_> {
             Kind::Fold(k) => (Join::Fold(k), constant(node.dtype, self.p.folds[k as usize].init), "fold"),
             Kind::Reduce(op, _) => {
                 let (join, identity) = join_of(op, dtype);
-                (self.online(id).map_or(join, Join::Exp), identity, op.name())
+                let join = match self.online(id) {
+                    Some(Online { beside, form: Form::Exp { guarded } }) => Join::Exp { beside, guarded },
+                    Some(Online { beside, form: Form::Squares }) => Join::Squares { beside },
+                    None => join,
+                };
+                (join, identity, op.name())
             }
             _ => (Join::Op(Op::Add), constant(dtype, 0.0), "sum"),
         };
@@ -73,9 +91,15 @@ impl Lower<'_> {
             vars.push(self.e.scalar(&format!("{name}_{}_col", id.0), Expr::Int(DType::U32, NONE)));
         }
         let mut base = None;
-        if let Join::Exp(_) = join {
-            vars.push(self.e.scalar(&format!("{name}_{}_max", id.0), constant(dtype, f64::NEG_INFINITY)));
-            base = Some(self.e.scalar(&format!("{name}_{}_base", id.0), constant(dtype, 0.0)));
+        let (zero, lowest) = (constant(dtype, 0.0), constant(dtype, f64::NEG_INFINITY));
+        let beside: &[(&str, Expr)] = match join {
+            Join::Exp { .. } => &[("max", lowest)],
+            Join::Squares { .. } => &[("sum", zero.clone()), ("count", zero.clone())],
+            _ => &[],
+        };
+        for (what, from) in beside {
+            vars.push(self.e.scalar(&format!("{name}_{}_{what}", id.0), from.clone()));
+            base = base.or_else(|| Some(self.e.scalar(&format!("{name}_{}_base", id.0), zero.clone())));
         }
         Acc { id, join, dtype, vars, identity, base }
     }
@@ -114,9 +138,15 @@ impl Lower<'_> {
                     s.e.set(vars[0], next);
                 });
             }
-            Join::Exp(_) => {
+            Join::Exp { .. } | Join::Squares { .. } => {
                 let Some(base) = acc.base else { return };
-                let term = op(Op::Exp, [op(Op::Sub, [values[0].clone(), Expr::Var(base)])]);
+                let d = op(Op::Sub, [values[0].clone(), Expr::Var(base)]);
+                let term = if let Join::Exp { .. } = acc.join {
+                    op(Op::Exp, [d])
+                } else {
+                    let d = self.e.named("d", d);
+                    op(Op::Mul, [d.clone(), d])
+                };
                 let term = select(inside.clone(), term, acc.identity.clone());
                 self.e.set(acc.vars[0], op(Op::Add, [own, term]));
             }
@@ -170,7 +200,7 @@ impl Lower<'_> {
                 self.e.set(acc.vars[0], next);
             }
             // the one with the larger maximum stays as it is: both threads of a pair get the same bits
-            Join::Exp(_) => {
+            Join::Exp { .. } => {
                 let max = Expr::Var(acc.vars[1]);
                 let mine = self.e.named("mine", op(Op::Ge, [max.clone(), other[1].clone()]));
                 let high = self.e.named("high", op(Op::Select, [mine.clone(), own.clone(), other[0].clone()]));
@@ -181,27 +211,65 @@ impl Lower<'_> {
                 let scale = op(Op::Exp, [op(Op::Sub, [least, base])]);
                 self.e.set(acc.vars[0], op(Op::Add, [high, op(Op::Mul, [low, scale])]));
             }
+            // the same bits whichever comes first; what met no values changes nothing
+            Join::Squares { .. } => {
+                let one = constant(acc.dtype, 1.0);
+                let at_least_one = |n: Expr| meet(Op::Max, acc.dtype, n, one.clone());
+                let [_, sum, count] = [0, 1, 2].map(|k| Expr::Var(acc.vars[k]));
+                let all = self.e.named("all", op(Op::Add, [count.clone(), other[2].clone()]));
+                let means = [(&sum, &count), (&other[1], &other[2])];
+                let means = means.map(|(sum, n)| op(Op::Div, [sum.clone(), at_least_one(n.clone())]));
+                let apart = self.e.named("apart", op(Op::Sub, means));
+                let weight = op(Op::Div, [op(Op::Mul, [count, other[2].clone()]), at_least_one(all.clone())]);
+                let between = op(Op::Mul, [op(Op::Mul, [apart.clone(), weight]), apart]);
+                let within = op(Op::Add, [own, other[0].clone()]);
+                self.e.set(acc.vars[0], op(Op::Add, [within, between]));
+                self.e.set(acc.vars[1], op(Op::Add, [sum, other[1].clone()]));
+                self.e.set(acc.vars[2], all);
+            }
         }
     }
 
-    /// The largest exponent that a sum of exponentials has met until now.
-    pub fn max_so_far(&mut self, acc: &Acc) -> Expr {
-        Expr::Var(self.e.scalar("before", Expr::Var(acc.vars[1])))
+    /// Begins a chunk of a sum that is found beside another reduction: gives what stood before, all of it.
+    pub fn begin(&mut self, acc: &Acc) -> Vec<Expr> {
+        let before = acc.vars.iter().map(|v| Expr::Var(self.e.scalar("before", Expr::Var(*v)))).collect();
+        if let Join::Squares { .. } = acc.join {
+            acc.vars.iter().for_each(|v| self.e.set(*v, constant(acc.dtype, 0.0)));
+        }
+        before
     }
 
-    /// Raises the maximum of a sum of exponentials to this exponent, before it is taken in.
-    pub fn raise(&mut self, acc: &Acc, value: &Expr, inside: &Expr) {
-        let value = select(inside.clone(), value.clone(), constant(acc.dtype, f64::NEG_INFINITY));
-        self.e.set(acc.vars[1], meet(Op::Max, acc.dtype, Expr::Var(acc.vars[1]), value));
+    /// Looks at a value of the chunk, before any is taken in.
+    pub fn look(&mut self, acc: &Acc, value: &Expr, inside: &Expr) {
+        let beside = Expr::Var(acc.vars[1]);
+        if let Join::Exp { .. } = acc.join {
+            let value = select(inside.clone(), value.clone(), constant(acc.dtype, f64::NEG_INFINITY));
+            return self.e.set(acc.vars[1], meet(Op::Max, acc.dtype, beside, value));
+        }
+        for (var, value) in [(acc.vars[1], value.clone()), (acc.vars[2], constant(acc.dtype, 1.0))] {
+            let value = select(inside.clone(), value, constant(acc.dtype, 0.0));
+            self.e.set(var, op(Op::Add, [Expr::Var(var), value]));
+        }
     }
 
-    /// Makes the sum that was relative to the maximum `before` one relative to the new maximum. Of no element it is 0 and
-    /// `before` is −∞: that stays 0, whatever comes.
-    pub fn rebase(&mut self, acc: &Acc, before: Expr) {
+    /// Finds what the terms of the chunk are relative to. A sum of exponentials is made relative to it too: of no element
+    /// it is 0 and the maximum before is −∞, and that stays 0, whatever comes.
+    pub fn rebase(&mut self, acc: &Acc, before: &[Expr]) {
         let Some(base) = acc.base else { return };
-        self.e.set(base, finite_or_zero(acc.dtype, Expr::Var(acc.vars[1])));
-        let scale = op(Op::Exp, [op(Op::Sub, [before, Expr::Var(base)])]);
-        self.e.set(acc.vars[0], op(Op::Mul, [Expr::Var(acc.vars[0]), scale]));
+        if let Join::Exp { .. } = acc.join {
+            self.e.set(base, finite_or_zero(acc.dtype, Expr::Var(acc.vars[1])));
+            let scale = op(Op::Exp, [op(Op::Sub, [before[1].clone(), Expr::Var(base)])]);
+            return self.e.set(acc.vars[0], op(Op::Mul, [Expr::Var(acc.vars[0]), scale]));
+        }
+        let count = meet(Op::Max, acc.dtype, Expr::Var(acc.vars[2]), constant(acc.dtype, 1.0));
+        self.e.set(base, op(Op::Div, [Expr::Var(acc.vars[1]), count]));
+    }
+
+    /// Ends a chunk: its squares join those before.
+    pub fn end(&mut self, acc: &Acc, before: &[Expr]) {
+        if let Join::Squares { .. } = acc.join {
+            self.join(acc, before, None);
+        }
     }
 
     /// Combines accumulators among `group` threads (a power of two) that follow one another from a multiple of
@@ -321,8 +389,8 @@ impl Lower<'_> {
             return self.ranked(acc, ranks);
         }
         let mut results = vec![(acc.id, self.result(acc))];
-        if let Some(max) = acc.carries() {
-            results.push((max, self.max_so_far(acc)));
+        if let Some(beside) = acc.carries() {
+            results.push((beside, self.e.named("beside", acc.carried())));
         }
         results
     }
@@ -337,7 +405,7 @@ impl Lower<'_> {
                 self.e.named("found", value)
             }
             // relative to a maximum that is not finite, some term is NaN, if there is any
-            Join::Exp(Online { guarded: false, .. }) => {
+            Join::Exp { guarded: false, .. } => {
                 let max = Expr::Var(acc.vars[1]);
                 let cols = self.cols();
                 let none = equal(cols, self.e.at(0));

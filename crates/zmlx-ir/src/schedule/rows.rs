@@ -67,7 +67,11 @@ pub(super) fn lower(
     let tile = if cfg.strategy == Strategy::Tiled { cfg.row_threads * cfg.vector * cfg.chunks } else { 0 };
     let per_block = cfg.threads / cfg.row_threads;
     let grid = if stays {
-        Grid::Parts { rows: per_block, tile, resident: resident(&s.e.kernel), cluster: cfg.cluster }
+        let resident = resident(&s.e.kernel);
+        if cfg.strategy == Strategy::Resident {
+            s.e.kernel.resident = resident;
+        }
+        Grid::Parts { rows: per_block, tile, resident, cluster: cfg.cluster }
     } else if cfg.cluster > 1 {
         Grid::Clusters(cfg.cluster)
     } else {

@@ -75,8 +75,12 @@ impl Chooser {
         if f.sum_bytes == 0 && chunks > 1 {
             for (cluster, (row_threads, threads)) in pairs(&clusters, &per_row(WARP)) {
                 let holders = u64::from(row_threads * cluster);
-                if shares(cluster, row_threads, threads) && holders <= whole.max(u64::from(WARP)) {
-                    all.push(Config { strategy: Strategy::Looped, threads, row_threads, chunks: 1, cluster, ..base });
+                if !shares(cluster, row_threads, threads) || holders > whole.max(u64::from(WARP)) {
+                    continue;
+                }
+                let most = if f.scans { 1 } else { (whole / holders).clamp(1, 4) as u32 };
+                for chunks in powers(1, most) {
+                    all.push(Config { strategy: Strategy::Looped, threads, row_threads, chunks, cluster, ..base });
                 }
             }
         }

@@ -2,15 +2,20 @@
 
 use super::{
     Config, Strategy,
-    chunk::{Work, chunk},
+    chunk::{Chunk, Work, chunk, chunk_at, compute, input_arrays, load},
     emit::*,
-    lower::is_along,
+    hold::held,
+    lower::{Lower, is_along},
     reduce::Acc,
     rows::Rows,
     scan,
     walk::walk,
 };
-use crate::{Extent, kernel::Stmt, program::Id};
+use crate::{
+    Extent,
+    kernel::{Expr, Stmt},
+    program::Id,
+};
 
 impl Rows<'_> {
     pub(super) fn stage(&mut self, stage: u32) {
@@ -21,13 +26,13 @@ impl Rows<'_> {
         let lanes = self.s.cfg.vector * self.s.cfg.chunks;
         let scans: Vec<Id> = std::mem::take(&mut work.held_scans);
         work.scans = scans.into_iter().filter_map(|id| self.s.running(id, lanes)).collect();
-        let begins: Vec<Id> = work.reductions.iter().copied().filter(|id| self.s.begins(*id)).collect();
+        // what is found beside a sum is not found twice
+        let beside: Vec<Id> = work.reductions.iter().filter_map(|id| self.s.online(*id)).map(|o| o.beside).collect();
+        let begins = work.reductions.iter().copied().filter(|id| !beside.contains(id) && self.s.begins(*id));
+        let begins: Vec<Id> = begins.collect();
         let accs: Vec<Acc> = begins.into_iter().map(|id| self.s.accumulator(id)).collect();
-        // a maximum that a sum of exponentials carries is not found twice
-        let carried: Vec<Id> = accs.iter().filter_map(Acc::carries).collect();
-        let accs: Vec<Acc> = accs.into_iter().filter(|a| !carried.contains(&a.id)).collect();
         for id in std::mem::take(&mut work.to_keep) {
-            let var = self.s.e.array(&format!("v_{}_held", id.0), self.s.p.node(id).dtype, lanes);
+            let var = self.s.e.array(&format!("v_{}_held", id.0), held(self.s.p, id, self.s.cfg.vector), lanes);
             work.kept.push((id, var));
         }
         if !work.roots.is_empty() {
@@ -156,8 +161,24 @@ impl Rows<'_> {
                 self.barriers += barriers;
                 return;
             }
-            let (from, step) = (self.s.e.widen(self.lane.clone()), self.s.e.at(holders));
-            self.s.counted("chunk", from, count, step, |s, at| chunk(s, work, accs, sums, at, int(0)));
+            let (from, step) = (self.s.e.widen(self.lane.clone()), self.s.e.at(holders * chunks));
+            self.s.counted("chunk", from, count, step, |s, first| {
+                let at = |s: &Lower<'_>, c: Expr| add(first.clone(), s.e.widen(mul(c, int(i64::from(holders)))));
+                if chunks == 1 {
+                    return chunk(s, work, accs, sums, first.clone(), int(0));
+                }
+                // all loads are under way before the first one is waited for; past the end nothing is inside
+                let arrays = input_arrays(s, work, chunks);
+                let lane = |c: &Expr| mul(c.clone(), int(i64::from(vector)));
+                s.unrolled("c", chunks, |s, c| {
+                    let (col, full) = chunk_at(s, at(s, c.clone()));
+                    load(s, &arrays, &lane(&c), &col, &full);
+                });
+                s.unrolled("c", chunks, |s, c| {
+                    let (col, full) = chunk_at(s, at(s, c.clone()));
+                    compute(s, work, accs, sums, Chunk { col, full, lane: lane(&c), held: int(0) }, &arrays);
+                });
+            });
         } else {
             let first = sums.chunk.clone();
             self.s.unrolled("c", chunks, |s, c| {

@@ -1,6 +1,6 @@
 //! Where the rows of a tensor lie, and chunks of it in and out of registers.
 
-use super::{Source, emit::*, lower::Lower};
+use super::{Source, emit::*, hold::packed, lower::Lower};
 use crate::{
     DType, Extent, Op,
     kernel::{Arith, Expr, Place, Role, Stmt, VECTOR_BYTES, VarId},
@@ -54,10 +54,7 @@ impl Tensor {
 
     /// The type of an array that holds so many elements of it at a time: 16-bit floats are packed.
     pub fn held(&self, vector: u32) -> DType {
-        match self.dtype {
-            DType::F16 | DType::BF16 if vector.is_multiple_of(2) => self.dtype,
-            dtype => dtype.compute(),
-        }
+        packed(self.dtype, vector)
     }
 
     /// Elements that move at once.

@@ -82,20 +82,21 @@ impl Terms {
         let mut sides = [false, true].map(|asks| {
             s.e.open();
             let online: Vec<&Acc> = self.rows.iter().filter(|a| a.carries().is_some()).collect();
+            let before: Vec<Vec<Expr>> = online.iter().map(|a| s.begin(a)).collect();
             if !online.is_empty() {
-                let before: Vec<Expr> = online.iter().map(|a| s.max_so_far(a)).collect();
                 s.unrolled("i", s.cfg.vector, |s, i| {
                     let values = values(s, &i);
                     let inside = if asks { s.inside(add(col.clone(), s.e.widen(i))) } else { truth(true) };
-                    online.iter().for_each(|a| s.raise(a, &values[&s.terms(a.id)[0]], &inside));
+                    online.iter().for_each(|a| s.look(a, &values[&s.terms(a.id)[0]], &inside));
                 });
-                online.iter().zip(before).for_each(|(a, before)| s.rebase(a, before));
+                online.iter().zip(&before).for_each(|(a, before)| s.rebase(a, before));
             }
             s.unrolled("i", s.cfg.vector, |s, i| {
                 let values = values(s, &i);
                 let place = s.resident().then(|| add(held.clone(), i.clone()));
                 self.take(s, &add(col.clone(), s.e.widen(i.clone())), place.as_ref(), &values, asks);
             });
+            online.iter().zip(&before).for_each(|(a, before)| s.end(a, before));
             s.e.close()
         });
         s.e.push(Stmt::If(and(full.clone(), lives), std::mem::take(&mut sides[0]), std::mem::take(&mut sides[1])));

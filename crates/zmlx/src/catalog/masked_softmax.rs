@@ -19,10 +19,11 @@ use std::sync::OnceLock;
 pub static ENTRY: Entry = Entry {
     name: "masked_softmax",
     summary: "where(mask, exp(x - max), 0) / sum",
+    // exact division goes a long way round where the dividend is 0
     formula: "let keep = mask != 0; \
-              let m = max(keep ? x : -INFINITY); \
-              let e = keep ? exp(x - m) : 0; \
-              any(keep) ? e / sum(e) : 0",
+              let y = keep ? x : -INFINITY; \
+              let e = exp(y - max(y)); \
+              any(keep) ? e * (1 / sum(e)) : 0",
     zmlx: &["attention.masked_softmax"],
     args: &[Arg::full("x"), Arg::full("mask").of(Values::Mask)],
     uniforms: &[],

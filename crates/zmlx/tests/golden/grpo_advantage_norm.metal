@@ -384,7 +384,6 @@ kernel void zmlx_grpo_advantage_norm_vjp_f32(device const float* r [[buffer(0)]]
     threadgroup float sum_25_of_warp[8];
     threadgroup float sum_10_of_warp[8];
     threadgroup float sum_15_of_warp[8];
-    threadgroup float sum_27_of_warp[8];
     const long cols = (long)args.cols;
     const float f32_5 = (float)cols;
     const float recip_6 = 1.0f / f32_5;
@@ -473,9 +472,9 @@ kernel void zmlx_grpo_advantage_norm_vjp_f32(device const float* r [[buffer(0)]]
             sum_25 = sum_25 + sum_25_of_warp[w];
         }
         const float mul_7 = sum_3 * recip_6;
+        const float mul_28 = mul_7 * 0.0f;
         float sum_10 = 0.0f;
         float sum_15 = 0.0f;
-        float sum_27 = 0.0f;
 #pragma unroll
         for (int c_4 = 0; c_4 < 4; c_4++) {
             const int col_4 = ((lane + (c_4 * 256)) * 4) - shift;
@@ -486,7 +485,6 @@ kernel void zmlx_grpo_advantage_norm_vjp_f32(device const float* r [[buffer(0)]]
                     const float sub_8 = r_held[(c_4 * 4) + i_5] - mul_7;
                     sum_10 = sum_10 + (sub_8 * sub_8);
                     sum_15 = sum_15 + (g_out_held[(c_4 * 4) + i_5] * sub_8);
-                    sum_27 = sum_27 + sub_8;
                 }
             } else {
 #pragma unroll
@@ -495,40 +493,31 @@ kernel void zmlx_grpo_advantage_norm_vjp_f32(device const float* r [[buffer(0)]]
                     const bool inside_2 = (0 <= (col_4 + i_6)) && ((col_4 + i_6) < args.cols);
                     sum_10 = sum_10 + (inside_2 ? (sub_8_2 * sub_8_2) : 0.0f);
                     sum_15 = sum_15 + (inside_2 ? (g_out_held[(c_4 * 4) + i_6] * sub_8_2) : 0.0f);
-                    sum_27 = sum_27 + (inside_2 ? sub_8_2 : 0.0f);
                 }
             }
         }
         sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)16);
         sum_15 = sum_15 + simd_shuffle_xor(sum_15, (ushort)16);
-        sum_27 = sum_27 + simd_shuffle_xor(sum_27, (ushort)16);
         sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)8);
         sum_15 = sum_15 + simd_shuffle_xor(sum_15, (ushort)8);
-        sum_27 = sum_27 + simd_shuffle_xor(sum_27, (ushort)8);
         sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)4);
         sum_15 = sum_15 + simd_shuffle_xor(sum_15, (ushort)4);
-        sum_27 = sum_27 + simd_shuffle_xor(sum_27, (ushort)4);
         sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)2);
         sum_15 = sum_15 + simd_shuffle_xor(sum_15, (ushort)2);
-        sum_27 = sum_27 + simd_shuffle_xor(sum_27, (ushort)2);
         sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)1);
         sum_15 = sum_15 + simd_shuffle_xor(sum_15, (ushort)1);
-        sum_27 = sum_27 + simd_shuffle_xor(sum_27, (ushort)1);
         const int warp_2 = tid / 32;
         if ((tid & 31) == 0) {
             sum_10_of_warp[warp_2] = sum_10;
             sum_15_of_warp[warp_2] = sum_15;
-            sum_27_of_warp[warp_2] = sum_27;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
         sum_10 = sum_10_of_warp[0];
         sum_15 = sum_15_of_warp[0];
-        sum_27 = sum_27_of_warp[0];
 #pragma unroll
         for (int w_2 = 1; w_2 < 8; w_2++) {
             sum_10 = sum_10 + sum_10_of_warp[w_2];
             sum_15 = sum_15 + sum_15_of_warp[w_2];
-            sum_27 = sum_27 + sum_27_of_warp[w_2];
         }
         const float fma_11 = metal::fma(recip_6, sum_10, args.eps);
         const float rsqrt_12 = metal::precise::rsqrt(fma_11);
@@ -539,8 +528,8 @@ kernel void zmlx_grpo_advantage_norm_vjp_f32(device const float* r [[buffer(0)]]
         const float mul_21 = recip_6 * mul_20;
         const float mul_23 = mul_21 * 2.0f;
         const float mul_26 = rsqrt_12 * sum_25;
-        const float fma_28 = metal::fma(mul_23, sum_27, mul_26);
-        const float mul_29 = recip_6 * fma_28;
+        const float fma_29 = metal::fma(mul_23, mul_28, mul_26);
+        const float mul_30 = recip_6 * fma_29;
 #pragma unroll
         for (int c_5 = 0; c_5 < 4; c_5++) {
             const int col_5 = ((lane + (c_5 * 256)) * 4) - shift;
@@ -549,7 +538,7 @@ kernel void zmlx_grpo_advantage_norm_vjp_f32(device const float* r [[buffer(0)]]
 #pragma unroll
             for (int i_7 = 0; i_7 < 4; i_7++) {
                 const float fma_24 = metal::fma((r_held[(c_5 * 4) + i_7] - mul_7), mul_23, (g_out_held[(c_5 * 4) + i_7] * rsqrt_12));
-                d_r_chunk[i_7] = fma_24 - mul_29;
+                d_r_chunk[i_7] = fma_24 - mul_30;
             }
             if (full_4) {
                 store_f32x4(&d_r[d_r_row + col_5], &d_r_chunk[0]);

@@ -153,6 +153,7 @@ kernel void zmlx_layer_norm_residual_f32(device const float* x [[buffer(0)]],
             }
         }
         float sum_6 = 0.0f;
+        float v_5_held[16];
 #pragma unroll
         for (int c_3 = 0; c_3 < 4; c_3++) {
             const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
@@ -162,6 +163,7 @@ kernel void zmlx_layer_norm_residual_f32(device const float* x [[buffer(0)]],
 #pragma unroll
             for (int i_3 = 0; i_3 < 4; i_3++) {
                 const float add_5 = x_held[(c_3 * 4) + i_3] + r_held[(c_3 * 4) + i_3];
+                v_5_held[(c_3 * 4) + i_3] = add_5;
                 residual_chunk[i_3] = add_5;
                 term_5[i_3] = add_5;
             }
@@ -212,15 +214,13 @@ kernel void zmlx_layer_norm_residual_f32(device const float* x [[buffer(0)]],
             if (full_3) {
 #pragma unroll
                 for (int i_7 = 0; i_7 < 4; i_7++) {
-                    const float add_5_2 = x_held[(c_4 * 4) + i_7] + r_held[(c_4 * 4) + i_7];
-                    const float sub_10 = add_5_2 - div_9;
+                    const float sub_10 = v_5_held[(c_4 * 4) + i_7] - div_9;
                     sum_12 = sum_12 + (sub_10 * sub_10);
                 }
             } else {
 #pragma unroll
                 for (int i_8 = 0; i_8 < 4; i_8++) {
-                    const float add_5_3 = x_held[(c_4 * 4) + i_8] + r_held[(c_4 * 4) + i_8];
-                    const float sub_10_2 = add_5_3 - div_9;
+                    const float sub_10_2 = v_5_held[(c_4 * 4) + i_8] - div_9;
                     const bool inside_2 = (0 <= (col_4 + i_8)) && ((col_4 + i_8) < args.cols);
                     sum_12 = sum_12 + (inside_2 ? (sub_10_2 * sub_10_2) : 0.0f);
                 }
@@ -269,9 +269,8 @@ kernel void zmlx_layer_norm_residual_f32(device const float* x [[buffer(0)]],
             float y_chunk[4];
 #pragma unroll
             for (int i_11 = 0; i_11 < 4; i_11++) {
-                const float add_5_4 = x_held[(c_5 * 4) + i_11] + r_held[(c_5 * 4) + i_11];
-                const float add_18 = b_chunk[i_11] + (w_chunk[i_11] * ((add_5_4 - div_9) * rsqrt_15));
-                y_chunk[i_11] = add_18;
+                const float mul_17 = w_chunk[i_11] * ((v_5_held[(c_5 * 4) + i_11] - div_9) * rsqrt_15);
+                y_chunk[i_11] = b_chunk[i_11] + mul_17;
             }
             if (full_4) {
                 store_f32x4(&y[y_row + col_5], &y_chunk[0]);
@@ -542,7 +541,6 @@ kernel void zmlx_layer_norm_residual_vjp_f32(device const float* x [[buffer(0)]]
     threadgroup float sum_34_of_warp[16];
     threadgroup float sum_14_of_warp[16];
     threadgroup float sum_24_of_warp[16];
-    threadgroup float sum_36_of_warp[16];
     const long cols = (long)args.cols;
     const float f32_9 = (float)cols;
     const float recip_10 = 1.0f / f32_9;
@@ -639,6 +637,7 @@ kernel void zmlx_layer_norm_residual_vjp_f32(device const float* x [[buffer(0)]]
         }
         float sum_7 = 0.0f;
         float sum_34 = 0.0f;
+        float v_6_held[8];
 #pragma unroll
         for (int c_4 = 0; c_4 < 2; c_4++) {
             const int col_4 = (lane + (c_4 * 512)) * 4;
@@ -649,6 +648,7 @@ kernel void zmlx_layer_norm_residual_vjp_f32(device const float* x [[buffer(0)]]
             for (int i_8 = 0; i_8 < 4; i_8++) {
                 const float add_6 = x_held[(c_4 * 4) + i_8] + r_held[(c_4 * 4) + i_8];
                 const float mul_20 = w_held[(c_4 * 4) + i_8] * g_y_held[(c_4 * 4) + i_8];
+                v_6_held[(c_4 * 4) + i_8] = add_6;
                 term_6[i_8] = add_6;
                 term_20[i_8] = mul_20;
                 sum_18[(c_4 * 4) + i_8] = sum_18[(c_4 * 4) + i_8] + g_y_held[(c_4 * 4) + i_8];
@@ -692,9 +692,9 @@ kernel void zmlx_layer_norm_residual_vjp_f32(device const float* x [[buffer(0)]]
             sum_34 = sum_34 + sum_34_of_warp[w_2];
         }
         const float mul_11 = sum_7 * recip_10;
+        const float mul_37 = mul_11 * 0.0f;
         float sum_14 = 0.0f;
         float sum_24 = 0.0f;
-        float sum_36 = 0.0f;
 #pragma unroll
         for (int c_5 = 0; c_5 < 2; c_5++) {
             const int col_5 = (lane + (c_5 * 512)) * 4;
@@ -702,56 +702,44 @@ kernel void zmlx_layer_norm_residual_vjp_f32(device const float* x [[buffer(0)]]
             if (full_4) {
 #pragma unroll
                 for (int i_11 = 0; i_11 < 4; i_11++) {
-                    const float add_6_2 = x_held[(c_5 * 4) + i_11] + r_held[(c_5 * 4) + i_11];
-                    const float sub_12 = add_6_2 - mul_11;
+                    const float sub_12 = v_6_held[(c_5 * 4) + i_11] - mul_11;
                     const float mul_20_2 = w_held[(c_5 * 4) + i_11] * g_y_held[(c_5 * 4) + i_11];
                     sum_14 = sum_14 + (sub_12 * sub_12);
                     sum_24 = sum_24 + (sub_12 * mul_20_2);
-                    sum_36 = sum_36 + sub_12;
                 }
             } else {
 #pragma unroll
                 for (int i_12 = 0; i_12 < 4; i_12++) {
-                    const float add_6_3 = x_held[(c_5 * 4) + i_12] + r_held[(c_5 * 4) + i_12];
-                    const float sub_12_2 = add_6_3 - mul_11;
+                    const float sub_12_2 = v_6_held[(c_5 * 4) + i_12] - mul_11;
                     const float mul_20_3 = w_held[(c_5 * 4) + i_12] * g_y_held[(c_5 * 4) + i_12];
                     const bool inside_2 = (col_5 + i_12) < args.cols;
                     sum_14 = sum_14 + (inside_2 ? (sub_12_2 * sub_12_2) : 0.0f);
                     sum_24 = sum_24 + (inside_2 ? (sub_12_2 * mul_20_3) : 0.0f);
-                    sum_36 = sum_36 + (inside_2 ? sub_12_2 : 0.0f);
                 }
             }
         }
         sum_14 = sum_14 + simd_shuffle_xor(sum_14, (ushort)16);
         sum_24 = sum_24 + simd_shuffle_xor(sum_24, (ushort)16);
-        sum_36 = sum_36 + simd_shuffle_xor(sum_36, (ushort)16);
         sum_14 = sum_14 + simd_shuffle_xor(sum_14, (ushort)8);
         sum_24 = sum_24 + simd_shuffle_xor(sum_24, (ushort)8);
-        sum_36 = sum_36 + simd_shuffle_xor(sum_36, (ushort)8);
         sum_14 = sum_14 + simd_shuffle_xor(sum_14, (ushort)4);
         sum_24 = sum_24 + simd_shuffle_xor(sum_24, (ushort)4);
-        sum_36 = sum_36 + simd_shuffle_xor(sum_36, (ushort)4);
         sum_14 = sum_14 + simd_shuffle_xor(sum_14, (ushort)2);
         sum_24 = sum_24 + simd_shuffle_xor(sum_24, (ushort)2);
-        sum_36 = sum_36 + simd_shuffle_xor(sum_36, (ushort)2);
         sum_14 = sum_14 + simd_shuffle_xor(sum_14, (ushort)1);
         sum_24 = sum_24 + simd_shuffle_xor(sum_24, (ushort)1);
-        sum_36 = sum_36 + simd_shuffle_xor(sum_36, (ushort)1);
         const int warp_2 = tid / 32;
         if ((tid & 31) == 0) {
             sum_14_of_warp[warp_2] = sum_14;
             sum_24_of_warp[warp_2] = sum_24;
-            sum_36_of_warp[warp_2] = sum_36;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
         sum_14 = sum_14_of_warp[0];
         sum_24 = sum_24_of_warp[0];
-        sum_36 = sum_36_of_warp[0];
 #pragma unroll
         for (int w_3 = 1; w_3 < 16; w_3++) {
             sum_14 = sum_14 + sum_14_of_warp[w_3];
             sum_24 = sum_24 + sum_24_of_warp[w_3];
-            sum_36 = sum_36 + sum_36_of_warp[w_3];
         }
         const float fma_15 = metal::fma(recip_10, sum_14, args.eps);
         const float rsqrt_16 = metal::precise::rsqrt(fma_15);
@@ -762,8 +750,8 @@ kernel void zmlx_layer_norm_residual_vjp_f32(device const float* x [[buffer(0)]]
         const float mul_30 = recip_10 * mul_29;
         const float mul_32 = mul_30 * 2.0f;
         const float mul_35 = rsqrt_16 * sum_34;
-        const float fma_37 = metal::fma(mul_32, sum_36, mul_35);
-        const float mul_38 = recip_10 * fma_37;
+        const float fma_38 = metal::fma(mul_32, mul_37, mul_35);
+        const float mul_39 = recip_10 * fma_38;
 #pragma unroll
         for (int c_6 = 0; c_6 < 2; c_6++) {
             const int col_6 = (lane + (c_6 * 512)) * 4;
@@ -772,12 +760,11 @@ kernel void zmlx_layer_norm_residual_vjp_f32(device const float* x [[buffer(0)]]
             float d_r_chunk[4];
 #pragma unroll
             for (int i_13 = 0; i_13 < 4; i_13++) {
-                const float add_6_4 = x_held[(c_6 * 4) + i_13] + r_held[(c_6 * 4) + i_13];
-                const float sub_12_3 = add_6_4 - mul_11;
+                const float sub_12_3 = v_6_held[(c_6 * 4) + i_13] - mul_11;
                 const float mul_20_4 = w_held[(c_6 * 4) + i_13] * g_y_held[(c_6 * 4) + i_13];
-                const float add_40 = metal::fma(sub_12_3, mul_32, (rsqrt_16 * mul_20_4)) + (g_residual_held[(c_6 * 4) + i_13] - mul_38);
-                d_x_chunk[i_13] = add_40;
-                d_r_chunk[i_13] = add_40;
+                const float add_41 = metal::fma(sub_12_3, mul_32, (rsqrt_16 * mul_20_4)) + (g_residual_held[(c_6 * 4) + i_13] - mul_39);
+                d_x_chunk[i_13] = add_41;
+                d_r_chunk[i_13] = add_41;
                 sum_21[(c_6 * 4) + i_13] = sum_21[(c_6 * 4) + i_13] + (g_y_held[(c_6 * 4) + i_13] * (sub_12_3 * rsqrt_16));
             }
             if (full_5 && d_x_vectors) {

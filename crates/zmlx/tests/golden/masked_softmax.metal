@@ -114,8 +114,8 @@ kernel void zmlx_masked_softmax_f32(device const float* x [[buffer(0)]],
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
     threadgroup float max_6_of_warp[8];
-    threadgroup bool any_11_of_warp[8];
-    threadgroup float sum_12_of_warp[8];
+    threadgroup bool any_9_of_warp[8];
+    threadgroup float sum_10_of_warp[8];
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
         const int mask_row = base * args.mask_row_stride_0;
@@ -157,120 +157,129 @@ kernel void zmlx_masked_softmax_f32(device const float* x [[buffer(0)]],
             }
         }
         float max_6 = -INFINITY;
-        bool any_11 = false;
+        bool any_9 = false;
+        float v_5_held[16];
 #pragma unroll
         for (int c_3 = 0; c_3 < 4; c_3++) {
             const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
             const bool full_2 = (0 <= col_3) && ((col_3 + 4) <= args.cols);
+            float term_5[4];
+            bool term_3[4];
+#pragma unroll
+            for (int i_3 = 0; i_3 < 4; i_3++) {
+                const bool ne_3 = mask_held[(c_3 * 4) + i_3] != ((uchar)(0));
+                const float where_5 = ne_3 ? x_held[(c_3 * 4) + i_3] : (-INFINITY);
+                v_5_held[(c_3 * 4) + i_3] = where_5;
+                term_5[i_3] = where_5;
+                term_3[i_3] = ne_3;
+            }
             if (full_2) {
 #pragma unroll
-                for (int i_3 = 0; i_3 < 4; i_3++) {
-                    const bool ne_3 = mask_held[(c_3 * 4) + i_3] != ((uchar)(0));
-                    max_6 = max_f32(max_6, (ne_3 ? x_held[(c_3 * 4) + i_3] : (-INFINITY)));
-                    any_11 = any_11 || ne_3;
+                for (int i_4 = 0; i_4 < 4; i_4++) {
+                    max_6 = max_f32(max_6, term_5[i_4]);
+                    any_9 = any_9 || term_3[i_4];
                 }
             } else {
 #pragma unroll
-                for (int i_4 = 0; i_4 < 4; i_4++) {
-                    const bool ne_3_2 = mask_held[(c_3 * 4) + i_4] != ((uchar)(0));
-                    const bool inside = (0 <= (col_3 + i_4)) && ((col_3 + i_4) < args.cols);
-                    max_6 = max_f32(max_6, (inside ? (ne_3_2 ? x_held[(c_3 * 4) + i_4] : (-INFINITY)) : (-INFINITY)));
-                    any_11 = any_11 || (inside ? ne_3_2 : false);
+                for (int i_5 = 0; i_5 < 4; i_5++) {
+                    const bool inside = (0 <= (col_3 + i_5)) && ((col_3 + i_5) < args.cols);
+                    max_6 = max_f32(max_6, (inside ? term_5[i_5] : (-INFINITY)));
+                    any_9 = any_9 || (inside ? term_3[i_5] : false);
                 }
             }
         }
         const float other = simd_shuffle_xor(max_6, (ushort)16);
         max_6 = max_f32(max_6, other);
-        const bool other_2 = simd_shuffle_xor((int)any_11, (ushort)16) != 0;
-        any_11 = any_11 || other_2;
+        const bool other_2 = simd_shuffle_xor((int)any_9, (ushort)16) != 0;
+        any_9 = any_9 || other_2;
         const float other_3 = simd_shuffle_xor(max_6, (ushort)8);
         max_6 = max_f32(max_6, other_3);
-        const bool other_4 = simd_shuffle_xor((int)any_11, (ushort)8) != 0;
-        any_11 = any_11 || other_4;
+        const bool other_4 = simd_shuffle_xor((int)any_9, (ushort)8) != 0;
+        any_9 = any_9 || other_4;
         const float other_5 = simd_shuffle_xor(max_6, (ushort)4);
         max_6 = max_f32(max_6, other_5);
-        const bool other_6 = simd_shuffle_xor((int)any_11, (ushort)4) != 0;
-        any_11 = any_11 || other_6;
+        const bool other_6 = simd_shuffle_xor((int)any_9, (ushort)4) != 0;
+        any_9 = any_9 || other_6;
         const float other_7 = simd_shuffle_xor(max_6, (ushort)2);
         max_6 = max_f32(max_6, other_7);
-        const bool other_8 = simd_shuffle_xor((int)any_11, (ushort)2) != 0;
-        any_11 = any_11 || other_8;
+        const bool other_8 = simd_shuffle_xor((int)any_9, (ushort)2) != 0;
+        any_9 = any_9 || other_8;
         const float other_9 = simd_shuffle_xor(max_6, (ushort)1);
         max_6 = max_f32(max_6, other_9);
-        const bool other_10 = simd_shuffle_xor((int)any_11, (ushort)1) != 0;
-        any_11 = any_11 || other_10;
+        const bool other_10 = simd_shuffle_xor((int)any_9, (ushort)1) != 0;
+        any_9 = any_9 || other_10;
         const int warp = tid / 32;
         if ((tid & 31) == 0) {
             max_6_of_warp[warp] = max_6;
-            any_11_of_warp[warp] = any_11;
+            any_9_of_warp[warp] = any_9;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
         max_6 = max_6_of_warp[0];
-        any_11 = any_11_of_warp[0];
+        any_9 = any_9_of_warp[0];
 #pragma unroll
         for (int w = 1; w < 8; w++) {
             max_6 = max_f32(max_6, max_6_of_warp[w]);
-            any_11 = any_11 || any_11_of_warp[w];
+            any_9 = any_9 || any_9_of_warp[w];
         }
-        float sum_12 = 0.0f;
-        float v_10_held[16];
+        float sum_10 = 0.0f;
+        float v_8_held[16];
 #pragma unroll
         for (int c_4 = 0; c_4 < 4; c_4++) {
             const int col_4 = ((lane + (c_4 * 256)) * 4) - shift;
             const bool full_3 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
-            float term_10[4];
+            float term_8[4];
 #pragma unroll
-            for (int i_5 = 0; i_5 < 4; i_5++) {
-                const float exp_8 = metal::precise::exp((x_held[(c_4 * 4) + i_5] - max_6));
-                const float where_10 = (mask_held[(c_4 * 4) + i_5] != ((uchar)(0))) ? exp_8 : 0.0f;
-                v_10_held[(c_4 * 4) + i_5] = where_10;
-                term_10[i_5] = where_10;
+            for (int i_6 = 0; i_6 < 4; i_6++) {
+                const float exp_8 = metal::precise::exp((v_5_held[(c_4 * 4) + i_6] - max_6));
+                v_8_held[(c_4 * 4) + i_6] = exp_8;
+                term_8[i_6] = exp_8;
             }
             if (full_3) {
 #pragma unroll
-                for (int i_6 = 0; i_6 < 4; i_6++) {
-                    sum_12 = sum_12 + term_10[i_6];
+                for (int i_7 = 0; i_7 < 4; i_7++) {
+                    sum_10 = sum_10 + term_8[i_7];
                 }
             } else {
 #pragma unroll
-                for (int i_7 = 0; i_7 < 4; i_7++) {
-                    const bool inside_2 = (0 <= (col_4 + i_7)) && ((col_4 + i_7) < args.cols);
-                    sum_12 = sum_12 + (inside_2 ? term_10[i_7] : 0.0f);
+                for (int i_8 = 0; i_8 < 4; i_8++) {
+                    const bool inside_2 = (0 <= (col_4 + i_8)) && ((col_4 + i_8) < args.cols);
+                    sum_10 = sum_10 + (inside_2 ? term_8[i_8] : 0.0f);
                 }
             }
         }
-        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)16);
-        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)8);
-        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)4);
-        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)2);
-        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)1);
+        sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)16);
+        sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)8);
+        sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)4);
+        sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)2);
+        sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)1);
         const int warp_2 = tid / 32;
         if ((tid & 31) == 0) {
-            sum_12_of_warp[warp_2] = sum_12;
+            sum_10_of_warp[warp_2] = sum_10;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        sum_12 = sum_12_of_warp[0];
+        sum_10 = sum_10_of_warp[0];
 #pragma unroll
         for (int w_2 = 1; w_2 < 8; w_2++) {
-            sum_12 = sum_12 + sum_12_of_warp[w_2];
+            sum_10 = sum_10 + sum_10_of_warp[w_2];
         }
+        const float recip_11 = 1.0f / sum_10;
 #pragma unroll
         for (int c_5 = 0; c_5 < 4; c_5++) {
             const int col_5 = ((lane + (c_5 * 256)) * 4) - shift;
             const bool full_4 = (0 <= col_5) && ((col_5 + 4) <= args.cols);
             float out_chunk[4];
 #pragma unroll
-            for (int i_8 = 0; i_8 < 4; i_8++) {
-                const float div_13 = v_10_held[(c_5 * 4) + i_8] / sum_12;
-                out_chunk[i_8] = any_11 ? div_13 : 0.0f;
+            for (int i_9 = 0; i_9 < 4; i_9++) {
+                const float where_14 = any_9 ? (v_8_held[(c_5 * 4) + i_9] * recip_11) : 0.0f;
+                out_chunk[i_9] = where_14;
             }
             if (full_4) {
                 store_f32x4(&out[out_row + col_5], &out_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_9 = 0; i_9 < 4; i_9++) {
-                    if ((0 <= (col_5 + i_9)) && ((col_5 + i_9) < args.cols)) {
-                        out[out_row + (col_5 + i_9)] = out_chunk[i_9];
+                for (int i_10 = 0; i_10 < 4; i_10++) {
+                    if ((0 <= (col_5 + i_10)) && ((col_5 + i_10) < args.cols)) {
+                        out[out_row + (col_5 + i_10)] = out_chunk[i_10];
                     }
                 }
             }
@@ -301,8 +310,8 @@ kernel void zmlx_masked_softmax_bf16(device const ushort* x [[buffer(0)]],
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
     threadgroup float max_6_of_warp[4];
-    threadgroup bool any_11_of_warp[4];
-    threadgroup float sum_12_of_warp[4];
+    threadgroup bool any_9_of_warp[4];
+    threadgroup float sum_10_of_warp[4];
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
         const int mask_row = base * args.mask_row_stride_0;
@@ -344,120 +353,129 @@ kernel void zmlx_masked_softmax_bf16(device const ushort* x [[buffer(0)]],
             }
         }
         float max_6 = -INFINITY;
-        bool any_11 = false;
+        bool any_9 = false;
+        uint v_5_held[16];
 #pragma unroll
         for (int c_3 = 0; c_3 < 4; c_3++) {
             const int col_3 = ((lane + (c_3 * 128)) * 8) - shift;
             const bool full_2 = (0 <= col_3) && ((col_3 + 8) <= args.cols);
+            float term_5[8];
+            bool term_3[8];
+#pragma unroll
+            for (int i_3 = 0; i_3 < 8; i_3++) {
+                const bool ne_3 = mask_held[(c_3 * 8) + i_3] != ((uchar)(0));
+                const float where_5 = ne_3 ? half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1) : (-INFINITY);
+                v_5_held[((c_3 * 8) + i_3) / 2] = put_bf16(v_5_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1, where_5);
+                term_5[i_3] = where_5;
+                term_3[i_3] = ne_3;
+            }
             if (full_2) {
 #pragma unroll
-                for (int i_3 = 0; i_3 < 8; i_3++) {
-                    const bool ne_3 = mask_held[(c_3 * 8) + i_3] != ((uchar)(0));
-                    max_6 = max_f32(max_6, (ne_3 ? half_bf16(x_held[((c_3 * 8) + i_3) / 2], ((c_3 * 8) + i_3) & 1) : (-INFINITY)));
-                    any_11 = any_11 || ne_3;
+                for (int i_4 = 0; i_4 < 8; i_4++) {
+                    max_6 = max_f32(max_6, term_5[i_4]);
+                    any_9 = any_9 || term_3[i_4];
                 }
             } else {
 #pragma unroll
-                for (int i_4 = 0; i_4 < 8; i_4++) {
-                    const bool ne_3_2 = mask_held[(c_3 * 8) + i_4] != ((uchar)(0));
-                    const bool inside = (0 <= (col_3 + i_4)) && ((col_3 + i_4) < args.cols);
-                    max_6 = max_f32(max_6, (inside ? (ne_3_2 ? half_bf16(x_held[((c_3 * 8) + i_4) / 2], ((c_3 * 8) + i_4) & 1) : (-INFINITY)) : (-INFINITY)));
-                    any_11 = any_11 || (inside ? ne_3_2 : false);
+                for (int i_5 = 0; i_5 < 8; i_5++) {
+                    const bool inside = (0 <= (col_3 + i_5)) && ((col_3 + i_5) < args.cols);
+                    max_6 = max_f32(max_6, (inside ? term_5[i_5] : (-INFINITY)));
+                    any_9 = any_9 || (inside ? term_3[i_5] : false);
                 }
             }
         }
         const float other = simd_shuffle_xor(max_6, (ushort)16);
         max_6 = max_f32(max_6, other);
-        const bool other_2 = simd_shuffle_xor((int)any_11, (ushort)16) != 0;
-        any_11 = any_11 || other_2;
+        const bool other_2 = simd_shuffle_xor((int)any_9, (ushort)16) != 0;
+        any_9 = any_9 || other_2;
         const float other_3 = simd_shuffle_xor(max_6, (ushort)8);
         max_6 = max_f32(max_6, other_3);
-        const bool other_4 = simd_shuffle_xor((int)any_11, (ushort)8) != 0;
-        any_11 = any_11 || other_4;
+        const bool other_4 = simd_shuffle_xor((int)any_9, (ushort)8) != 0;
+        any_9 = any_9 || other_4;
         const float other_5 = simd_shuffle_xor(max_6, (ushort)4);
         max_6 = max_f32(max_6, other_5);
-        const bool other_6 = simd_shuffle_xor((int)any_11, (ushort)4) != 0;
-        any_11 = any_11 || other_6;
+        const bool other_6 = simd_shuffle_xor((int)any_9, (ushort)4) != 0;
+        any_9 = any_9 || other_6;
         const float other_7 = simd_shuffle_xor(max_6, (ushort)2);
         max_6 = max_f32(max_6, other_7);
-        const bool other_8 = simd_shuffle_xor((int)any_11, (ushort)2) != 0;
-        any_11 = any_11 || other_8;
+        const bool other_8 = simd_shuffle_xor((int)any_9, (ushort)2) != 0;
+        any_9 = any_9 || other_8;
         const float other_9 = simd_shuffle_xor(max_6, (ushort)1);
         max_6 = max_f32(max_6, other_9);
-        const bool other_10 = simd_shuffle_xor((int)any_11, (ushort)1) != 0;
-        any_11 = any_11 || other_10;
+        const bool other_10 = simd_shuffle_xor((int)any_9, (ushort)1) != 0;
+        any_9 = any_9 || other_10;
         const int warp = tid / 32;
         if ((tid & 31) == 0) {
             max_6_of_warp[warp] = max_6;
-            any_11_of_warp[warp] = any_11;
+            any_9_of_warp[warp] = any_9;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
         max_6 = max_6_of_warp[0];
-        any_11 = any_11_of_warp[0];
+        any_9 = any_9_of_warp[0];
 #pragma unroll
         for (int w = 1; w < 4; w++) {
             max_6 = max_f32(max_6, max_6_of_warp[w]);
-            any_11 = any_11 || any_11_of_warp[w];
+            any_9 = any_9 || any_9_of_warp[w];
         }
-        float sum_12 = 0.0f;
-        float v_10_held[32];
+        float sum_10 = 0.0f;
+        float v_8_held[32];
 #pragma unroll
         for (int c_4 = 0; c_4 < 4; c_4++) {
             const int col_4 = ((lane + (c_4 * 128)) * 8) - shift;
             const bool full_3 = (0 <= col_4) && ((col_4 + 8) <= args.cols);
-            float term_10[8];
+            float term_8[8];
 #pragma unroll
-            for (int i_5 = 0; i_5 < 8; i_5++) {
-                const float exp_8 = metal::precise::exp((half_bf16(x_held[((c_4 * 8) + i_5) / 2], ((c_4 * 8) + i_5) & 1) - max_6));
-                const float where_10 = (mask_held[(c_4 * 8) + i_5] != ((uchar)(0))) ? exp_8 : 0.0f;
-                v_10_held[(c_4 * 8) + i_5] = where_10;
-                term_10[i_5] = where_10;
+            for (int i_6 = 0; i_6 < 8; i_6++) {
+                const float exp_8 = metal::precise::exp((half_bf16(v_5_held[((c_4 * 8) + i_6) / 2], ((c_4 * 8) + i_6) & 1) - max_6));
+                v_8_held[(c_4 * 8) + i_6] = exp_8;
+                term_8[i_6] = exp_8;
             }
             if (full_3) {
 #pragma unroll
-                for (int i_6 = 0; i_6 < 8; i_6++) {
-                    sum_12 = sum_12 + term_10[i_6];
+                for (int i_7 = 0; i_7 < 8; i_7++) {
+                    sum_10 = sum_10 + term_8[i_7];
                 }
             } else {
 #pragma unroll
-                for (int i_7 = 0; i_7 < 8; i_7++) {
-                    const bool inside_2 = (0 <= (col_4 + i_7)) && ((col_4 + i_7) < args.cols);
-                    sum_12 = sum_12 + (inside_2 ? term_10[i_7] : 0.0f);
+                for (int i_8 = 0; i_8 < 8; i_8++) {
+                    const bool inside_2 = (0 <= (col_4 + i_8)) && ((col_4 + i_8) < args.cols);
+                    sum_10 = sum_10 + (inside_2 ? term_8[i_8] : 0.0f);
                 }
             }
         }
-        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)16);
-        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)8);
-        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)4);
-        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)2);
-        sum_12 = sum_12 + simd_shuffle_xor(sum_12, (ushort)1);
+        sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)16);
+        sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)8);
+        sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)4);
+        sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)2);
+        sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)1);
         const int warp_2 = tid / 32;
         if ((tid & 31) == 0) {
-            sum_12_of_warp[warp_2] = sum_12;
+            sum_10_of_warp[warp_2] = sum_10;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        sum_12 = sum_12_of_warp[0];
+        sum_10 = sum_10_of_warp[0];
 #pragma unroll
         for (int w_2 = 1; w_2 < 4; w_2++) {
-            sum_12 = sum_12 + sum_12_of_warp[w_2];
+            sum_10 = sum_10 + sum_10_of_warp[w_2];
         }
+        const float recip_11 = 1.0f / sum_10;
 #pragma unroll
         for (int c_5 = 0; c_5 < 4; c_5++) {
             const int col_5 = ((lane + (c_5 * 128)) * 8) - shift;
             const bool full_4 = (0 <= col_5) && ((col_5 + 8) <= args.cols);
             float out_chunk[8];
 #pragma unroll
-            for (int i_8 = 0; i_8 < 8; i_8++) {
-                const float div_13 = v_10_held[(c_5 * 8) + i_8] / sum_12;
-                out_chunk[i_8] = any_11 ? div_13 : 0.0f;
+            for (int i_9 = 0; i_9 < 8; i_9++) {
+                const float where_14 = any_9 ? (v_8_held[(c_5 * 8) + i_9] * recip_11) : 0.0f;
+                out_chunk[i_9] = where_14;
             }
             if (full_4) {
                 store_bf16x8(&out[out_row + col_5], &out_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_9 = 0; i_9 < 8; i_9++) {
-                    if ((0 <= (col_5 + i_9)) && ((col_5 + i_9) < args.cols)) {
-                        out[out_row + (col_5 + i_9)] = f32_to_bf16(out_chunk[i_9]);
+                for (int i_10 = 0; i_10 < 8; i_10++) {
+                    if ((0 <= (col_5 + i_10)) && ((col_5 + i_10) < args.cols)) {
+                        out[out_row + (col_5 + i_10)] = f32_to_bf16(out_chunk[i_10]);
                     }
                 }
             }
@@ -492,9 +510,9 @@ kernel void zmlx_masked_softmax_vjp_f32(device const float* x [[buffer(0)]],
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
     threadgroup float max_7_of_warp[8];
-    threadgroup bool any_12_of_warp[8];
-    threadgroup float sum_13_of_warp[8];
-    threadgroup float sum_18_of_warp[8];
+    threadgroup bool any_10_of_warp[8];
+    threadgroup float sum_11_of_warp[8];
+    threadgroup float sum_17_of_warp[8];
     for (int base = bid; base < args.rows; base += blocks) {
         const int x_row = base * args.x_row_stride_0;
         const int mask_row = base * args.mask_row_stride_0;
@@ -548,7 +566,7 @@ kernel void zmlx_masked_softmax_vjp_f32(device const float* x [[buffer(0)]],
             }
         }
         float max_7 = -INFINITY;
-        bool any_12 = false;
+        bool any_10 = false;
 #pragma unroll
         for (int c_3 = 0; c_3 < 4; c_3++) {
             const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
@@ -558,7 +576,7 @@ kernel void zmlx_masked_softmax_vjp_f32(device const float* x [[buffer(0)]],
                 for (int i_4 = 0; i_4 < 4; i_4++) {
                     const bool ne_4 = mask_held[(c_3 * 4) + i_4] != ((uchar)(0));
                     max_7 = max_f32(max_7, (ne_4 ? x_held[(c_3 * 4) + i_4] : (-INFINITY)));
-                    any_12 = any_12 || ne_4;
+                    any_10 = any_10 || ne_4;
                 }
             } else {
 #pragma unroll
@@ -566,103 +584,103 @@ kernel void zmlx_masked_softmax_vjp_f32(device const float* x [[buffer(0)]],
                     const bool ne_4_2 = mask_held[(c_3 * 4) + i_5] != ((uchar)(0));
                     const bool inside = (0 <= (col_3 + i_5)) && ((col_3 + i_5) < args.cols);
                     max_7 = max_f32(max_7, (inside ? (ne_4_2 ? x_held[(c_3 * 4) + i_5] : (-INFINITY)) : (-INFINITY)));
-                    any_12 = any_12 || (inside ? ne_4_2 : false);
+                    any_10 = any_10 || (inside ? ne_4_2 : false);
                 }
             }
         }
         const float other = simd_shuffle_xor(max_7, (ushort)16);
         max_7 = max_f32(max_7, other);
-        const bool other_2 = simd_shuffle_xor((int)any_12, (ushort)16) != 0;
-        any_12 = any_12 || other_2;
+        const bool other_2 = simd_shuffle_xor((int)any_10, (ushort)16) != 0;
+        any_10 = any_10 || other_2;
         const float other_3 = simd_shuffle_xor(max_7, (ushort)8);
         max_7 = max_f32(max_7, other_3);
-        const bool other_4 = simd_shuffle_xor((int)any_12, (ushort)8) != 0;
-        any_12 = any_12 || other_4;
+        const bool other_4 = simd_shuffle_xor((int)any_10, (ushort)8) != 0;
+        any_10 = any_10 || other_4;
         const float other_5 = simd_shuffle_xor(max_7, (ushort)4);
         max_7 = max_f32(max_7, other_5);
-        const bool other_6 = simd_shuffle_xor((int)any_12, (ushort)4) != 0;
-        any_12 = any_12 || other_6;
+        const bool other_6 = simd_shuffle_xor((int)any_10, (ushort)4) != 0;
+        any_10 = any_10 || other_6;
         const float other_7 = simd_shuffle_xor(max_7, (ushort)2);
         max_7 = max_f32(max_7, other_7);
-        const bool other_8 = simd_shuffle_xor((int)any_12, (ushort)2) != 0;
-        any_12 = any_12 || other_8;
+        const bool other_8 = simd_shuffle_xor((int)any_10, (ushort)2) != 0;
+        any_10 = any_10 || other_8;
         const float other_9 = simd_shuffle_xor(max_7, (ushort)1);
         max_7 = max_f32(max_7, other_9);
-        const bool other_10 = simd_shuffle_xor((int)any_12, (ushort)1) != 0;
-        any_12 = any_12 || other_10;
+        const bool other_10 = simd_shuffle_xor((int)any_10, (ushort)1) != 0;
+        any_10 = any_10 || other_10;
         const int warp = tid / 32;
         if ((tid & 31) == 0) {
             max_7_of_warp[warp] = max_7;
-            any_12_of_warp[warp] = any_12;
+            any_10_of_warp[warp] = any_10;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
         max_7 = max_7_of_warp[0];
-        any_12 = any_12_of_warp[0];
+        any_10 = any_10_of_warp[0];
 #pragma unroll
         for (int w = 1; w < 8; w++) {
             max_7 = max_f32(max_7, max_7_of_warp[w]);
-            any_12 = any_12 || any_12_of_warp[w];
+            any_10 = any_10 || any_10_of_warp[w];
         }
-        float sum_13 = 0.0f;
-        float sum_18 = 0.0f;
+        float sum_11 = 0.0f;
+        float sum_17 = 0.0f;
         float v_9_held[16];
 #pragma unroll
         for (int c_4 = 0; c_4 < 4; c_4++) {
             const int col_4 = ((lane + (c_4 * 256)) * 4) - shift;
             const bool full_3 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
-            float term_11[4];
-            float term_17[4];
+            float term_9[4];
+            float term_16[4];
 #pragma unroll
             for (int i_6 = 0; i_6 < 4; i_6++) {
-                const float exp_9 = metal::precise::exp((x_held[(c_4 * 4) + i_6] - max_7));
-                const float where_11 = (mask_held[(c_4 * 4) + i_6] != ((uchar)(0))) ? exp_9 : 0.0f;
-                const float mulz_17 = mulz_f32((any_12 ? g_out_held[(c_4 * 4) + i_6] : 0.0f), where_11);
+                const float where_6 = (mask_held[(c_4 * 4) + i_6] != ((uchar)(0))) ? x_held[(c_4 * 4) + i_6] : (-INFINITY);
+                const float exp_9 = metal::precise::exp((where_6 - max_7));
+                const float mulz_16 = mulz_f32((any_10 ? g_out_held[(c_4 * 4) + i_6] : 0.0f), exp_9);
                 v_9_held[(c_4 * 4) + i_6] = exp_9;
-                term_11[i_6] = where_11;
-                term_17[i_6] = mulz_17;
+                term_9[i_6] = exp_9;
+                term_16[i_6] = mulz_16;
             }
             if (full_3) {
 #pragma unroll
                 for (int i_7 = 0; i_7 < 4; i_7++) {
-                    sum_13 = sum_13 + term_11[i_7];
-                    sum_18 = sum_18 + term_17[i_7];
+                    sum_11 = sum_11 + term_9[i_7];
+                    sum_17 = sum_17 + term_16[i_7];
                 }
             } else {
 #pragma unroll
                 for (int i_8 = 0; i_8 < 4; i_8++) {
                     const bool inside_2 = (0 <= (col_4 + i_8)) && ((col_4 + i_8) < args.cols);
-                    sum_13 = sum_13 + (inside_2 ? term_11[i_8] : 0.0f);
-                    sum_18 = sum_18 + (inside_2 ? term_17[i_8] : 0.0f);
+                    sum_11 = sum_11 + (inside_2 ? term_9[i_8] : 0.0f);
+                    sum_17 = sum_17 + (inside_2 ? term_16[i_8] : 0.0f);
                 }
             }
         }
-        sum_13 = sum_13 + simd_shuffle_xor(sum_13, (ushort)16);
-        sum_18 = sum_18 + simd_shuffle_xor(sum_18, (ushort)16);
-        sum_13 = sum_13 + simd_shuffle_xor(sum_13, (ushort)8);
-        sum_18 = sum_18 + simd_shuffle_xor(sum_18, (ushort)8);
-        sum_13 = sum_13 + simd_shuffle_xor(sum_13, (ushort)4);
-        sum_18 = sum_18 + simd_shuffle_xor(sum_18, (ushort)4);
-        sum_13 = sum_13 + simd_shuffle_xor(sum_13, (ushort)2);
-        sum_18 = sum_18 + simd_shuffle_xor(sum_18, (ushort)2);
-        sum_13 = sum_13 + simd_shuffle_xor(sum_13, (ushort)1);
-        sum_18 = sum_18 + simd_shuffle_xor(sum_18, (ushort)1);
+        sum_11 = sum_11 + simd_shuffle_xor(sum_11, (ushort)16);
+        sum_17 = sum_17 + simd_shuffle_xor(sum_17, (ushort)16);
+        sum_11 = sum_11 + simd_shuffle_xor(sum_11, (ushort)8);
+        sum_17 = sum_17 + simd_shuffle_xor(sum_17, (ushort)8);
+        sum_11 = sum_11 + simd_shuffle_xor(sum_11, (ushort)4);
+        sum_17 = sum_17 + simd_shuffle_xor(sum_17, (ushort)4);
+        sum_11 = sum_11 + simd_shuffle_xor(sum_11, (ushort)2);
+        sum_17 = sum_17 + simd_shuffle_xor(sum_17, (ushort)2);
+        sum_11 = sum_11 + simd_shuffle_xor(sum_11, (ushort)1);
+        sum_17 = sum_17 + simd_shuffle_xor(sum_17, (ushort)1);
         const int warp_2 = tid / 32;
         if ((tid & 31) == 0) {
-            sum_13_of_warp[warp_2] = sum_13;
-            sum_18_of_warp[warp_2] = sum_18;
+            sum_11_of_warp[warp_2] = sum_11;
+            sum_17_of_warp[warp_2] = sum_17;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        sum_13 = sum_13_of_warp[0];
-        sum_18 = sum_18_of_warp[0];
+        sum_11 = sum_11_of_warp[0];
+        sum_17 = sum_17_of_warp[0];
 #pragma unroll
         for (int w_2 = 1; w_2 < 8; w_2++) {
-            sum_13 = sum_13 + sum_13_of_warp[w_2];
-            sum_18 = sum_18 + sum_18_of_warp[w_2];
+            sum_11 = sum_11 + sum_11_of_warp[w_2];
+            sum_17 = sum_17 + sum_17_of_warp[w_2];
         }
-        const float recip_14 = 1.0f / sum_13;
-        const float mul_19 = recip_14 * recip_14;
-        const float neg_20 = -mul_19;
-        const float mulz_21 = mulz_f32(sum_18, neg_20);
+        const float recip_12 = 1.0f / sum_11;
+        const float mul_18 = recip_12 * recip_12;
+        const float neg_19 = -mul_18;
+        const float mulz_20 = mulz_f32(sum_17, neg_19);
 #pragma unroll
         for (int c_5 = 0; c_5 < 4; c_5++) {
             const int col_5 = ((lane + (c_5 * 256)) * 4) - shift;
@@ -670,9 +688,9 @@ kernel void zmlx_masked_softmax_vjp_f32(device const float* x [[buffer(0)]],
             float d_x_chunk[4];
 #pragma unroll
             for (int i_9 = 0; i_9 < 4; i_9++) {
-                const float mulz_16 = mulz_f32((any_12 ? g_out_held[(c_5 * 4) + i_9] : 0.0f), recip_14);
-                const float where_23 = (mask_held[(c_5 * 4) + i_9] != ((uchar)(0))) ? (mulz_16 + mulz_21) : 0.0f;
-                d_x_chunk[i_9] = mulz_f32(where_23, v_9_held[(c_5 * 4) + i_9]);
+                const float mulz_15 = mulz_f32((any_10 ? g_out_held[(c_5 * 4) + i_9] : 0.0f), recip_12);
+                const float where_23 = (mask_held[(c_5 * 4) + i_9] != ((uchar)(0))) ? mulz_f32((mulz_15 + mulz_20), v_9_held[(c_5 * 4) + i_9]) : 0.0f;
+                d_x_chunk[i_9] = where_23;
             }
             if (full_4) {
                 store_f32x4(&d_x[d_x_row + col_5], &d_x_chunk[0]);

@@ -148,6 +148,7 @@ kernel void zmlx_rms_norm_residual_f32(device const float* x [[buffer(0)]],
             }
         }
         float sum_6 = 0.0f;
+        float v_4_held[16];
 #pragma unroll
         for (int c_3 = 0; c_3 < 4; c_3++) {
             const int col_3 = ((lane + (c_3 * 256)) * 4) - shift;
@@ -157,6 +158,7 @@ kernel void zmlx_rms_norm_residual_f32(device const float* x [[buffer(0)]],
 #pragma unroll
             for (int i_3 = 0; i_3 < 4; i_3++) {
                 const float add_4 = x_held[(c_3 * 4) + i_3] + r_held[(c_3 * 4) + i_3];
+                v_4_held[(c_3 * 4) + i_3] = add_4;
                 residual_chunk[i_3] = add_4;
                 term_5[i_3] = add_4 * add_4;
             }
@@ -217,8 +219,8 @@ kernel void zmlx_rms_norm_residual_f32(device const float* x [[buffer(0)]],
             float y_chunk[4];
 #pragma unroll
             for (int i_8 = 0; i_8 < 4; i_8++) {
-                const float add_4_2 = x_held[(c_4 * 4) + i_8] + r_held[(c_4 * 4) + i_8];
-                y_chunk[i_8] = w_chunk[i_8] * (add_4_2 * rsqrt_11);
+                const float mul_13 = w_chunk[i_8] * (v_4_held[(c_4 * 4) + i_8] * rsqrt_11);
+                y_chunk[i_8] = mul_13;
             }
             if (full_3) {
                 store_f32x4(&y[y_row + col_4], &y_chunk[0]);
@@ -526,26 +528,33 @@ kernel void zmlx_rms_norm_residual_vjp_f32(device const float* x [[buffer(0)]],
         }
         float sum_8 = 0.0f;
         float sum_19 = 0.0f;
+        float v_6_held[8];
 #pragma unroll
         for (int c_4 = 0; c_4 < 2; c_4++) {
             const int col_4 = (lane + (c_4 * 512)) * 4;
             const bool full_3 = (col_4 + 4) <= args.cols;
+            float term_7[4];
+            float term_18[4];
+#pragma unroll
+            for (int i_7 = 0; i_7 < 4; i_7++) {
+                const float add_6 = x_held[(c_4 * 4) + i_7] + r_held[(c_4 * 4) + i_7];
+                const float mul_16 = w_held[(c_4 * 4) + i_7] * g_y_held[(c_4 * 4) + i_7];
+                v_6_held[(c_4 * 4) + i_7] = add_6;
+                term_7[i_7] = add_6 * add_6;
+                term_18[i_7] = add_6 * mul_16;
+            }
             if (full_3) {
 #pragma unroll
-                for (int i_7 = 0; i_7 < 4; i_7++) {
-                    const float add_6 = x_held[(c_4 * 4) + i_7] + r_held[(c_4 * 4) + i_7];
-                    const float mul_16 = w_held[(c_4 * 4) + i_7] * g_y_held[(c_4 * 4) + i_7];
-                    sum_8 = sum_8 + (add_6 * add_6);
-                    sum_19 = sum_19 + (add_6 * mul_16);
+                for (int i_8 = 0; i_8 < 4; i_8++) {
+                    sum_8 = sum_8 + term_7[i_8];
+                    sum_19 = sum_19 + term_18[i_8];
                 }
             } else {
 #pragma unroll
-                for (int i_8 = 0; i_8 < 4; i_8++) {
-                    const float add_6_2 = x_held[(c_4 * 4) + i_8] + r_held[(c_4 * 4) + i_8];
-                    const float mul_16_2 = w_held[(c_4 * 4) + i_8] * g_y_held[(c_4 * 4) + i_8];
-                    const bool inside = (col_4 + i_8) < args.cols;
-                    sum_8 = sum_8 + (inside ? (add_6_2 * add_6_2) : 0.0f);
-                    sum_19 = sum_19 + (inside ? (add_6_2 * mul_16_2) : 0.0f);
+                for (int i_9 = 0; i_9 < 4; i_9++) {
+                    const bool inside = (col_4 + i_9) < args.cols;
+                    sum_8 = sum_8 + (inside ? term_7[i_9] : 0.0f);
+                    sum_19 = sum_19 + (inside ? term_18[i_9] : 0.0f);
                 }
             }
         }
@@ -587,21 +596,21 @@ kernel void zmlx_rms_norm_residual_vjp_f32(device const float* x [[buffer(0)]],
             float d_x_chunk[4];
             float d_r_chunk[4];
 #pragma unroll
-            for (int i_9 = 0; i_9 < 4; i_9++) {
-                const float add_6_3 = x_held[(c_5 * 4) + i_9] + r_held[(c_5 * 4) + i_9];
-                const float mul_16_3 = w_held[(c_5 * 4) + i_9] * g_y_held[(c_5 * 4) + i_9];
-                const float fma_29 = metal::fma(add_6_3, mul_27, metal::fma(rsqrt_13, mul_16_3, g_residual_held[(c_5 * 4) + i_9]));
-                d_x_chunk[i_9] = fma_29;
-                d_r_chunk[i_9] = fma_29;
-                sum_17[(c_5 * 4) + i_9] = sum_17[(c_5 * 4) + i_9] + (g_y_held[(c_5 * 4) + i_9] * (add_6_3 * rsqrt_13));
+            for (int i_10 = 0; i_10 < 4; i_10++) {
+                const float mul_15 = g_y_held[(c_5 * 4) + i_10] * (v_6_held[(c_5 * 4) + i_10] * rsqrt_13);
+                const float mul_16_2 = w_held[(c_5 * 4) + i_10] * g_y_held[(c_5 * 4) + i_10];
+                const float fma_29 = metal::fma(v_6_held[(c_5 * 4) + i_10], mul_27, metal::fma(rsqrt_13, mul_16_2, g_residual_held[(c_5 * 4) + i_10]));
+                d_x_chunk[i_10] = fma_29;
+                d_r_chunk[i_10] = fma_29;
+                sum_17[(c_5 * 4) + i_10] = sum_17[(c_5 * 4) + i_10] + mul_15;
             }
             if (full_4 && d_x_vectors) {
                 store_f32x4(&d_x[d_x_row + col_5], &d_x_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_10 = 0; i_10 < 4; i_10++) {
-                    if ((col_5 + i_10) < args.cols) {
-                        d_x[d_x_row + (col_5 + i_10)] = d_x_chunk[i_10];
+                for (int i_11 = 0; i_11 < 4; i_11++) {
+                    if ((col_5 + i_11) < args.cols) {
+                        d_x[d_x_row + (col_5 + i_11)] = d_x_chunk[i_11];
                     }
                 }
             }
@@ -609,9 +618,9 @@ kernel void zmlx_rms_norm_residual_vjp_f32(device const float* x [[buffer(0)]],
                 store_f32x4(&d_r[d_r_row + col_5], &d_r_chunk[0]);
             } else {
 #pragma unroll
-                for (int i_11 = 0; i_11 < 4; i_11++) {
-                    if ((col_5 + i_11) < args.cols) {
-                        d_r[d_r_row + (col_5 + i_11)] = d_r_chunk[i_11];
+                for (int i_12 = 0; i_12 < 4; i_12++) {
+                    if ((col_5 + i_12) < args.cols) {
+                        d_r[d_r_row + (col_5 + i_12)] = d_r_chunk[i_12];
                     }
                 }
             }

@@ -326,7 +326,6 @@ kernel void zmlx_std_vjp_f32(device const float* x [[buffer(0)]],
     const int blocks = (int)groups_of_grid;
     threadgroup float sum_3_of_warp[8];
     threadgroup float sum_10_of_warp[8];
-    threadgroup float sum_19_of_warp[8];
     const long cols = (long)args.cols;
     const float f32_5 = (float)cols;
     const float recip_6 = 1.0f / f32_5;
@@ -394,8 +393,8 @@ kernel void zmlx_std_vjp_f32(device const float* x [[buffer(0)]],
             sum_3 = sum_3 + sum_3_of_warp[w];
         }
         const float mul_7 = sum_3 * recip_6;
+        const float mul_20 = mul_7 * 0.0f;
         float sum_10 = 0.0f;
-        float sum_19 = 0.0f;
 #pragma unroll
         for (int c_4 = 0; c_4 < 4; c_4++) {
             const int col_4 = ((lane + (c_4 * 256)) * 4) - shift;
@@ -405,7 +404,6 @@ kernel void zmlx_std_vjp_f32(device const float* x [[buffer(0)]],
                 for (int i_4 = 0; i_4 < 4; i_4++) {
                     const float sub_8 = x_held[(c_4 * 4) + i_4] - mul_7;
                     sum_10 = sum_10 + (sub_8 * sub_8);
-                    sum_19 = sum_19 + sub_8;
                 }
             } else {
 #pragma unroll
@@ -413,32 +411,23 @@ kernel void zmlx_std_vjp_f32(device const float* x [[buffer(0)]],
                     const float sub_8_2 = x_held[(c_4 * 4) + i_5] - mul_7;
                     const bool inside_2 = (0 <= (col_4 + i_5)) && ((col_4 + i_5) < args.cols);
                     sum_10 = sum_10 + (inside_2 ? (sub_8_2 * sub_8_2) : 0.0f);
-                    sum_19 = sum_19 + (inside_2 ? sub_8_2 : 0.0f);
                 }
             }
         }
         sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)16);
-        sum_19 = sum_19 + simd_shuffle_xor(sum_19, (ushort)16);
         sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)8);
-        sum_19 = sum_19 + simd_shuffle_xor(sum_19, (ushort)8);
         sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)4);
-        sum_19 = sum_19 + simd_shuffle_xor(sum_19, (ushort)4);
         sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)2);
-        sum_19 = sum_19 + simd_shuffle_xor(sum_19, (ushort)2);
         sum_10 = sum_10 + simd_shuffle_xor(sum_10, (ushort)1);
-        sum_19 = sum_19 + simd_shuffle_xor(sum_19, (ushort)1);
         const int warp_2 = tid / 32;
         if ((tid & 31) == 0) {
             sum_10_of_warp[warp_2] = sum_10;
-            sum_19_of_warp[warp_2] = sum_19;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
         sum_10 = sum_10_of_warp[0];
-        sum_19 = sum_19_of_warp[0];
 #pragma unroll
         for (int w_2 = 1; w_2 < 8; w_2++) {
             sum_10 = sum_10 + sum_10_of_warp[w_2];
-            sum_19 = sum_19 + sum_19_of_warp[w_2];
         }
         const float fma_11 = metal::fma(recip_6, sum_10, args.eps);
         const float sqrt_12 = metal::precise::sqrt(fma_11);
@@ -446,9 +435,9 @@ kernel void zmlx_std_vjp_f32(device const float* x [[buffer(0)]],
         const float mul_15 = g_out_2 * div_14;
         const float mul_16 = recip_6 * mul_15;
         const float mul_18 = mul_16 * 2.0f;
-        const float mul_20 = mul_18 * sum_19;
-        const float mul_21 = recip_6 * mul_20;
-        const float neg_22 = -mul_21;
+        const float mul_21 = mul_18 * mul_20;
+        const float mul_22 = recip_6 * mul_21;
+        const float neg_23 = -mul_22;
 #pragma unroll
         for (int c_5 = 0; c_5 < 4; c_5++) {
             const int col_5 = ((lane + (c_5 * 256)) * 4) - shift;
@@ -456,8 +445,8 @@ kernel void zmlx_std_vjp_f32(device const float* x [[buffer(0)]],
             float d_x_chunk[4];
 #pragma unroll
             for (int i_6 = 0; i_6 < 4; i_6++) {
-                const float fma_23 = metal::fma((x_held[(c_5 * 4) + i_6] - mul_7), mul_18, neg_22);
-                d_x_chunk[i_6] = fma_23;
+                const float fma_24 = metal::fma((x_held[(c_5 * 4) + i_6] - mul_7), mul_18, neg_23);
+                d_x_chunk[i_6] = fma_24;
             }
             if (full_4) {
                 store_f32x4(&d_x[d_x_row + col_5], &d_x_chunk[0]);

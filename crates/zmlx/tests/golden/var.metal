@@ -318,7 +318,6 @@ kernel void zmlx_var_vjp_f32(device const float* x [[buffer(0)]],
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
     threadgroup float sum_2_of_warp[8];
-    threadgroup float sum_11_of_warp[8];
     const long cols = (long)args.cols;
     const float f32_4 = (float)cols;
     const float recip_5 = 1.0f / f32_4;
@@ -388,62 +387,31 @@ kernel void zmlx_var_vjp_f32(device const float* x [[buffer(0)]],
             sum_2 = sum_2 + sum_2_of_warp[w];
         }
         const float mul_6 = sum_2 * recip_5;
-        float sum_11 = 0.0f;
+        const float mul_12 = mul_6 * 0.0f;
+        const float mul_13 = mul_10 * mul_12;
+        const float mul_14 = recip_5 * mul_13;
+        const float neg_15 = -mul_14;
 #pragma unroll
         for (int c_4 = 0; c_4 < 4; c_4++) {
             const int col_4 = ((lane + (c_4 * 256)) * 4) - shift;
             const bool full_3 = (0 <= col_4) && ((col_4 + 4) <= args.cols);
-            if (full_3) {
+            float d_x_chunk[4];
 #pragma unroll
-                for (int i_4 = 0; i_4 < 4; i_4++) {
-                    sum_11 = sum_11 + (x_held[(c_4 * 4) + i_4] - mul_6);
-                }
+            for (int i_4 = 0; i_4 < 4; i_4++) {
+                const float fma_16 = metal::fma((x_held[(c_4 * 4) + i_4] - mul_6), mul_10, neg_15);
+                d_x_chunk[i_4] = fma_16;
+            }
+            if (full_3) {
+                store_f32x4(&d_x[d_x_row + col_4], &d_x_chunk[0]);
             } else {
 #pragma unroll
                 for (int i_5 = 0; i_5 < 4; i_5++) {
-                    const bool inside_2 = (0 <= (col_4 + i_5)) && ((col_4 + i_5) < args.cols);
-                    sum_11 = sum_11 + (inside_2 ? (x_held[(c_4 * 4) + i_5] - mul_6) : 0.0f);
-                }
-            }
-        }
-        sum_11 = sum_11 + simd_shuffle_xor(sum_11, (ushort)16);
-        sum_11 = sum_11 + simd_shuffle_xor(sum_11, (ushort)8);
-        sum_11 = sum_11 + simd_shuffle_xor(sum_11, (ushort)4);
-        sum_11 = sum_11 + simd_shuffle_xor(sum_11, (ushort)2);
-        sum_11 = sum_11 + simd_shuffle_xor(sum_11, (ushort)1);
-        const int warp_2 = tid / 32;
-        if ((tid & 31) == 0) {
-            sum_11_of_warp[warp_2] = sum_11;
-        }
-        threadgroup_barrier(mem_flags::mem_threadgroup);
-        sum_11 = sum_11_of_warp[0];
-#pragma unroll
-        for (int w_2 = 1; w_2 < 8; w_2++) {
-            sum_11 = sum_11 + sum_11_of_warp[w_2];
-        }
-        const float mul_12 = mul_10 * sum_11;
-        const float mul_13 = recip_5 * mul_12;
-        const float neg_14 = -mul_13;
-#pragma unroll
-        for (int c_5 = 0; c_5 < 4; c_5++) {
-            const int col_5 = ((lane + (c_5 * 256)) * 4) - shift;
-            const bool full_4 = (0 <= col_5) && ((col_5 + 4) <= args.cols);
-            float d_x_chunk[4];
-#pragma unroll
-            for (int i_6 = 0; i_6 < 4; i_6++) {
-                const float fma_15 = metal::fma((x_held[(c_5 * 4) + i_6] - mul_6), mul_10, neg_14);
-                d_x_chunk[i_6] = fma_15;
-            }
-            if (full_4) {
-                store_f32x4(&d_x[d_x_row + col_5], &d_x_chunk[0]);
-            } else {
-#pragma unroll
-                for (int i_7 = 0; i_7 < 4; i_7++) {
-                    if ((0 <= (col_5 + i_7)) && ((col_5 + i_7) < args.cols)) {
-                        d_x[d_x_row + (col_5 + i_7)] = d_x_chunk[i_7];
+                    if ((0 <= (col_4 + i_5)) && ((col_4 + i_5) < args.cols)) {
+                        d_x[d_x_row + (col_4 + i_5)] = d_x_chunk[i_5];
                     }
                 }
             }
         }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
     }
 }

@@ -68,8 +68,8 @@ pub struct Dialect {
     pub launch_shared: &'static str,
     /// Most buffers of an entry.
     pub buffers: usize,
-    /// The parts of an entry up to the opening brace, from its name, parameters, argument type, threads and cluster.
-    pub entry: fn(&str, &[String], Option<&str>, u32, u32) -> String,
+    /// The parts of an entry up to the opening brace, from its name, parameters, argument type and the rest.
+    pub entry: fn(&str, &[String], Option<&str>, &Kernel) -> String,
     /// The prelude of kernels written by hand.
     pub raw: &'static raw::Words,
     /// Words that are no names.
@@ -269,7 +269,7 @@ impl Writer<'_> {
                 format!("{}{constant}{}* {}", d.device, self.memory(b.dtype), word(&b.name, d))
             })
             .collect();
-        self.text += &(d.entry)(&name, &params, (!k.fields.is_empty()).then_some(&args), k.threads, k.cluster);
+        self.text += &(d.entry)(&name, &params, (!k.fields.is_empty()).then_some(&args), k);
         self.text += " {\n";
         for (special, (name, spelling)) in
             [Special::Thread, Special::Block, Special::Grid].into_iter().zip(SPECIALS.iter().zip(d.specials))

@@ -2,7 +2,7 @@
 //! for a device; the other branch is for compilers of the host, which check and run the same text.
 
 use crate::backend::c_like::Dialect;
-use zmlx_ir::{DType, Op};
+use zmlx_ir::{DType, Op, kernel::Kernel};
 
 /// What differs from C.
 pub static CUDA: Dialect = Dialect {
@@ -372,9 +372,11 @@ $fnfloat sigmoid_half_f32(float x) {
     })
 }
 
-fn entry(name: &str, params: &[String], args: Option<&str>, threads: u32, cluster: u32) -> String {
+fn entry(name: &str, params: &[String], args: Option<&str>, k: &Kernel) -> String {
     let mut list: Vec<String> = params.iter().map(|p| p.replace("* ", "* __restrict__ ")).collect();
     list.extend(args.map(|a| format!("const {a} args")));
-    let cluster = if cluster > 1 { format!("__cluster_dims__({cluster}, 1, 1) ") } else { String::new() };
-    format!("extern \"C\" __global__ {cluster}__launch_bounds__({threads}) void {name}({})", list.join(", "))
+    let cluster = if k.cluster > 1 { format!("__cluster_dims__({}, 1, 1) ", k.cluster) } else { String::new() };
+    let resident = if k.resident > 1 { format!(", {}", k.resident) } else { String::new() };
+    let bounds = format!("__launch_bounds__({}{resident})", k.threads);
+    format!("extern \"C\" __global__ {cluster}{bounds} void {name}({})", list.join(", "))
 }

@@ -4,7 +4,7 @@
 //! `metal::precise`, so that a fast-math setting changes nothing.
 
 use crate::backend::c_like::Dialect;
-use zmlx_ir::{DType, Op};
+use zmlx_ir::{DType, Op, kernel::Kernel};
 
 /// What differs from C.
 pub static METAL: Dialect = Dialect {
@@ -163,11 +163,11 @@ $fn$T shuffle_i64($T x, ushort n) {
     })
 }
 
-fn entry(name: &str, params: &[String], args: Option<&str>, threads: u32, _: u32) -> String {
+fn entry(name: &str, params: &[String], args: Option<&str>, k: &Kernel) -> String {
     let mut list: Vec<String> = params.iter().enumerate().map(|(k, p)| format!("{p} [[buffer({k})]]")).collect();
     list.extend(args.map(|a| format!("constant {a}& args [[buffer({})]]", params.len())));
     list.push("uint thread_of_group [[thread_position_in_threadgroup]]".into());
     list.push("uint group_of_grid [[threadgroup_position_in_grid]]".into());
     list.push("uint groups_of_grid [[threadgroups_per_grid]]".into());
-    format!("[[max_total_threads_per_threadgroup({threads})]]\nkernel void {name}({})", list.join(",\n    "))
+    format!("[[max_total_threads_per_threadgroup({})]]\nkernel void {name}({})", k.threads, list.join(",\n    "))
 }
