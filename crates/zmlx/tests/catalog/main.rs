@@ -8,6 +8,7 @@ mod execute;
 mod golden;
 #[path = "../../../zmlx-runtime/tests/gpu/launch.rs"]
 mod launch;
+mod portable;
 mod sample;
 #[path = "../../../zmlx-runtime/tests/standin/mod.rs"]
 mod standin;
