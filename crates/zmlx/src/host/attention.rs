@@ -237,7 +237,7 @@ pub fn backward<T: Real>(s: &Shape, t: &Back<'_, T>) -> [Vec<T>; 3] {
                     matmul([rows, keys, d], (dp, [keys, 1]), (cotangent, [d, 1]), (v, [1, d]), None, one);
                     for (r, (p, dp)) in p.chunks_mut(keys).zip(dp.chunks(keys)).enumerate() {
                         let delta = t.delta[row + r];
-                        p.iter_mut().zip(dp).for_each(|(p, dp)| *p = *p * (*dp - delta));
+                        p.iter_mut().zip(dp).for_each(|(p, dp)| *p *= *dp - delta);
                     }
                     let by = [T::ZERO, T::of(s.scale)];
                     matmul([rows, d, keys], (dq, [d, 1]), (p, [keys, 1]), (k, [d, 1]), Some(T::ONE), by);

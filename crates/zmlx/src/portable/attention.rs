@@ -312,7 +312,7 @@ fn kernel(which: Which, d: usize) -> RawKernel {
     if let Some((_, kernel)) = known.iter().find(|(key, _)| *key == (which, dim)) {
         return kernel.clone();
     }
-    let part = if dim % 64 == 0 { 64 } else { 32 };
+    let part = if dim.is_multiple_of(64) { 64 } else { 32 };
     let (name, source, names) = match which {
         Which::Forward => ("attention", FORWARD, ["", "", "", "", "", ""]),
         Which::ByQ => {

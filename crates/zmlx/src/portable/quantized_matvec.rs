@@ -141,7 +141,8 @@ pub fn quantized_matvec(x: &Tensor, w: &Tensor, scales: &Tensor, biases: &Tensor
         return Ok(x.matmul(&w.t()?)?.reshape(dims)?);
     }
     // 16 bytes a load: a view that starts elsewhere is copied
-    let aligned = |t: &Tensor| if t.layout().start_offset() % 4 == 0 { t.contiguous() } else { t.force_contiguous() };
+    let aligned =
+        |t: &Tensor| if t.layout().start_offset().is_multiple_of(4) { t.contiguous() } else { t.force_contiguous() };
     let (n, many) = (p.rows, usize::from(m > 1));
     let kernel = KERNELS[usize::from(bits == 8)][many]
         .clone()
