@@ -16,6 +16,7 @@ struct Registry {
 
 const REGISTRIES: &[Registry] = &[
     Registry { folder: "crates/zmlx/src/catalog", list: entries },
+    Registry { folder: "crates/zmlx/src/portable", list: portables },
     Registry { folder: "crates/zmlx-cli/src/verb", list: modules },
 ];
 
@@ -24,14 +25,22 @@ fn modules(names: &[&str]) -> String {
 }
 
 fn entries(names: &[&str]) -> String {
+    format!("{}\nuse crate::entry::Entry;\n\n{}", modules(names), list("ENTRIES", "Entry", "Every kernel", names))
+}
+
+fn portables(names: &[&str]) -> String {
+    format!("{}\n{}", modules(names), list("PORTABLES", "Portable", "Every kernel that is written by hand", names))
+}
+
+fn list(list: &str, what: &str, doc: &str, names: &[&str]) -> String {
     let items: Vec<String> = names.iter().map(|name| format!("&{name}::ENTRY")).collect();
-    let one_line = format!("pub static ENTRIES: &[&Entry] = &[{}];\n", items.join(", "));
+    let one_line = format!("pub static {list}: &[&{what}] = &[{}];\n", items.join(", "));
     // As rustfmt lays it out: on one line where that fits, else an item a line.
-    let list = match one_line.len() {
+    let text = match one_line.len() {
         ..=121 => one_line,
-        _ => format!("pub static ENTRIES: &[&Entry] = &[\n    {},\n];\n", items.join(",\n    ")),
+        _ => format!("pub static {list}: &[&{what}] = &[\n    {},\n];\n", items.join(",\n    ")),
     };
-    format!("{}\nuse crate::entry::Entry;\n\n/// Every kernel, by name.\n{list}", modules(names))
+    format!("/// {doc}, by name.\n{text}")
 }
 
 /// The page of the catalog, made of the heads of its files.
@@ -72,10 +81,10 @@ fn field<'a>(text: &'a str, name: &str) -> &'a str {
 /// The path and new text of the page of kernels if it is stale. A row is the head of a catalog file (its first line, what
 /// it costs and where it is from) and what the entry says of its gradient and of the kernels of ZMLX that it covers.
 fn page(tree: &Tree) -> Option<(String, String)> {
-    let folder = REGISTRIES[0].folder;
     let mut rows: Vec<String> = vec![];
     for file in &tree.files {
-        let Some(name) = module(&file.path, folder) else { continue };
+        let of = |r: &Registry| module(&file.path, r.folder);
+        let Some(name) = REGISTRIES[..2].iter().find_map(of) else { continue };
         let head: Vec<&str> = file.text.lines().map_while(|l| l.strip_prefix("//!")).map(str::trim).collect();
         let line = |label: &str| head.iter().find_map(|l| l.strip_prefix(label)).unwrap_or("").trim();
         let what = head.first().copied().unwrap_or("").replace('|', "\\|");
@@ -92,6 +101,7 @@ fn page(tree: &Tree) -> Option<(String, String)> {
         let zmlx = zmlx.join(", ");
         rows.push(format!("| [{name}](../{}) | {what} | {gradient} | {cost} | {zmlx} | {source} |\n", file.path));
     }
+    rows.sort_unstable();
     if rows.is_empty() {
         return None;
     }

@@ -106,6 +106,8 @@ impl Arg {
 pub enum Gradient {
     /// Derived from the formula.
     Derived,
+    /// Written by hand.
+    Custom,
     /// There is none, and why.
     None(&'static str),
 }

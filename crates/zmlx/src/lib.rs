@@ -7,6 +7,7 @@ mod error;
 mod float_ext;
 mod geometry;
 mod gradient;
+mod host;
 mod inputs;
 mod op;
 mod parts;
@@ -25,6 +26,7 @@ pub mod entry;
 pub mod harness;
 #[doc(hidden)]
 pub mod order;
+pub mod portable;
 pub mod profile;
 pub mod registry;
 pub mod rotary;
@@ -39,6 +41,8 @@ pub use float_ext::FloatExt;
 pub use inputs::{AsTensor, Inputs};
 pub use op::Op;
 pub use raw::{Grid, RawKernel};
+#[doc(hidden)]
+pub use raw::{RawLaunch, Runner, launches_run_by};
 pub use reduce::{MapReduce, Reduce, map_reduce, reduce};
 pub use tune::Tune;
 pub use zmlx_ir::{DType, Expr, Scalar};

@@ -8,17 +8,51 @@ use crate::{
 };
 use candle_core::{DType, Device, Shape, Tensor};
 use smallvec::SmallVec;
-use std::sync::Arc;
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 use zmlx_ir::Scalar;
 use zmlx_runtime::backend::c_like::raw::{Raw, Tensor as Declared};
 
 type OnCpu = Arc<dyn Fn(&[Tensor]) -> candle_core::Result<Vec<Tensor>> + Send + Sync>;
 type Results = Arc<dyn Fn(&[Tensor]) -> Vec<(Shape, DType)> + Send + Sync>;
 type GridOf = Arc<dyn Fn(&[Tensor]) -> Grid + Send + Sync>;
+/// Gradients of the inputs from inputs, results and cotangents of the results.
+type Vjp = Arc<dyn Fn(&[Tensor], &[Tensor], &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> + Send + Sync>;
 
 /// Most threads of a block, and of a warp.
 const THREADS: u32 = 1024;
 const WARP: u32 = 32;
+
+/// A launch that somebody else runs: see [`launches_run_by`].
+pub struct RawLaunch<'a> {
+    /// What gives the text.
+    pub raw: Raw<'a>,
+    /// The bytes of its arguments.
+    pub args: Vec<u8>,
+    /// Blocks along each axis.
+    pub blocks: [u32; 3],
+    /// Threads of a block.
+    pub threads: u32,
+    /// Contiguous.
+    pub inputs: Vec<Tensor>,
+    /// What comes out.
+    pub results: Vec<(Shape, zmlx_ir::DType)>,
+}
+
+/// Runs a launch.
+pub type Runner = Rc<dyn Fn(&RawLaunch<'_>) -> Result<Vec<Tensor>>>;
+
+thread_local! {
+    static RUNNER: RefCell<Option<Runner>> = const { RefCell::new(None) };
+}
+
+/// In `body`, on this thread, kernels that have a source run by `runner` instead of on the device of their tensors: tests
+/// execute the text of a GPU on the CPU so, as all of a function of several kernels.
+pub fn launches_run_by<T>(runner: Runner, body: impl FnOnce() -> T) -> T {
+    let before = RUNNER.replace(Some(runner));
+    let out = body();
+    RUNNER.set(before);
+    out
+}
 
 /// How many blocks of how many threads run a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +78,8 @@ impl Grid {
 /// others are copied before. A body has the words of a small prelude, which is the same for all targets: one that uses
 /// nothing else is [portable](RawKernel::portable). Where a device has no source, the closure runs.
 ///
-/// A source may read and write past its tensors, and nobody stops it: it is as unsafe as C. It has no gradient: on a GPU a
-/// tracked input is an error.
+/// A source may read and write past its tensors, and nobody stops it: it is as unsafe as C. Its gradient is what
+/// [`vjp`](RawKernel::vjp) says; without that, a tracked input is an error on a GPU.
 #[derive(Clone, Default)]
 pub struct RawKernel {
     name: String,
@@ -58,6 +92,7 @@ pub struct RawKernel {
     cpu: Option<OnCpu>,
     results: Option<Results>,
     grid: Option<GridOf>,
+    vjp: Option<Vjp>,
     mistake: Option<Mistake>,
     compiled: Arc<RawKernels>,
 }
@@ -156,6 +191,17 @@ impl RawKernel {
         self.cpu = Some(Arc::new(f));
         self
     }
+    /// Its gradient, on every device: from inputs, results and the cotangents of the results (None: nothing came back for
+    /// it) a gradient for each input, in its shape and dtype, or None for what has none. The closure runs in candle's
+    /// backward pass, and may call other kernels.
+    #[must_use]
+    pub fn vjp(
+        mut self,
+        f: impl Fn(&[Tensor], &[Tensor], &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> + Send + Sync + 'static,
+    ) -> RawKernel {
+        self.vjp = Some(Arc::new(f));
+        self
+    }
     /// Its body for a target (`cuda` or `metal`).
     pub fn source(&self, target: &str) -> Option<&str> {
         match target {
@@ -180,9 +226,46 @@ impl RawKernel {
             let (what, expected) = (format!("{}: device", self.inputs[k]), format!("that of {}", self.inputs[0]));
             return Err(Error::argument(&self.name, what, expected, "another device"));
         }
-        let results = match target_of(device).and_then(|target| self.source(target)) {
-            Some(body) => self.launch(body, &inputs, device)?,
-            None => self.run_closure(&inputs, device)?,
+        let tracked: Vec<usize> =
+            (0..inputs.len()).filter(|k| inputs[*k].track_op() && inputs[*k].dtype().is_float()).collect();
+        match &self.vjp {
+            Some(vjp) if !tracked.is_empty() => self.on_tape(&inputs, tracked, vjp.clone(), device),
+            _ => self.run(&inputs, device),
+        }
+    }
+
+    /// Runs it on tensors without a past, and puts what comes on the tape of the tracked ones.
+    fn on_tape(&self, inputs: &[Tensor], tracked: Vec<usize>, vjp: Vjp, device: &Device) -> Result<Vec<Tensor>> {
+        let plain: Vec<Tensor> = inputs.iter().map(Tensor::detach).collect();
+        let results = self.run(&plain, device)?;
+        let raws = results.iter().map(bridge::copied).collect::<Result<_>>()?;
+        let on_tape: Vec<&Tensor> = tracked.iter().map(|k| &inputs[*k]).collect();
+        let (name, names) = (self.name.clone(), self.inputs.clone());
+        let backward = move |cotangents: &[Option<Tensor>]| {
+            let mut gradients = vjp(&plain, &results, cotangents)?;
+            if gradients.len() != names.len() {
+                let expected = format!("{} ({})", names.len(), names.join(" "));
+                return Err(Error::argument(
+                    &name,
+                    "number of gradients of the .vjp(…) closure",
+                    expected,
+                    gradients.len(),
+                ));
+            }
+            let none = |k: usize| Error::Gradient { op: name.clone(), why: format!("{} has none", names[k]) };
+            tracked.iter().map(|k| gradients[*k].take().ok_or_else(|| none(*k))).collect()
+        };
+        Ok(bridge::record(self.name.as_str().into(), raws, &on_tape, Box::new(backward))?)
+    }
+
+    fn run(&self, inputs: &[Tensor], device: &Device) -> Result<Vec<Tensor>> {
+        let runner = RUNNER.with_borrow(Option::clone);
+        let results = match (runner, target_of(device).and_then(|target| self.source(target))) {
+            (Some(runner), _) if self.cuda.is_some() => {
+                self.launch(&self.cuda.clone().unwrap_or_default(), inputs, device, Some(&runner))?
+            }
+            (_, Some(body)) => self.launch(body, inputs, device, None)?,
+            _ => self.run_closure(inputs, device)?,
         };
         let bytes = |t: &Tensor| t.elem_count() * t.dtype().size_in_bytes();
         stats::count_launch(inputs.iter().chain(&results).map(bytes).sum());
@@ -206,7 +289,7 @@ impl RawKernel {
         Ok(results)
     }
 
-    fn launch(&self, body: &str, inputs: &[Tensor], device: &Device) -> Result<Vec<Tensor>> {
+    fn launch(&self, body: &str, inputs: &[Tensor], device: &Device, runner: Option<&Runner>) -> Result<Vec<Tensor>> {
         if let Some(k) = inputs.iter().position(|t| t.track_op() && t.dtype().is_float()) {
             let why =
                 format!("a source has none, and {} is tracked: detach it, or leave the source out", self.inputs[k]);
@@ -241,11 +324,16 @@ impl RawKernel {
             body,
             threads: threads.next_power_of_two(),
         };
-        let shapes: Vec<Shape> = results.into_iter().map(|(shape, _)| shape).collect();
+        let shapes: Vec<Shape> = results.iter().map(|(shape, _)| shape.clone()).collect();
         let dims: SmallVec<[&[usize]; 12]> =
             inputs.iter().map(Tensor::dims).chain(shapes.iter().map(Shape::dims)).collect();
         let mut args = vec![];
         raw.pack(&dims, &mut args);
+        if let Some(runner) = runner {
+            let dtypes = declared_outputs.iter().map(|t| t.dtype);
+            let shapes = results.iter().map(|(s, _)| s.clone()).zip(dtypes).collect();
+            return runner(&RawLaunch { raw, args, blocks, threads, inputs: inputs.clone(), results: shapes });
+        }
         let is_integer = |(k, u): (usize, &(String, Scalar))| u64::from(matches!(u.1, Scalar::Int(_))) << (k % 64);
         let key = RawKey {
             tensors: declared_inputs.iter().chain(&declared_outputs).map(|t| (t.dtype, t.rank)).collect(),
@@ -262,4 +350,9 @@ impl RawKernel {
 /// A tensor as the signature has it.
 fn declare<'a>(op: &str, name: &'a str, dtype: DType, rank: usize) -> Result<Declared<'a>> {
     Ok(Declared { name, dtype: bridge::dtype_of(op, name, dtype)?, rank })
+}
+
+/// Does a portable kernel run as a text on this device, and not as its closure?
+pub(crate) fn runs_text(device: &Device) -> bool {
+    target_of(device).is_some() || RUNNER.with_borrow(Option::is_some)
 }

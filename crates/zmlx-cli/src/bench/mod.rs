@@ -6,6 +6,7 @@ pub mod inputs;
 pub mod line;
 pub mod peer;
 pub mod plot;
+pub mod portable;
 mod time;
 
 use candle_core::{D, DType as CandleType, Device, Tensor, Var};

@@ -14,7 +14,11 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use zmlx::{catalog::ENTRIES, entry::Entry};
+use zmlx::{
+    catalog::ENTRIES,
+    entry::Entry,
+    portable::{PORTABLES, Portable},
+};
 use zmlx_ir::DType;
 
 /// Time the catalog beside candle (and PyTorch)
@@ -109,7 +113,9 @@ pub fn run(args: &Args) -> Outcome {
     }
     let wanted = |e: &&Entry| args.filter.is_empty() || args.filter.iter().any(|f| e.name.contains(f.as_str()));
     let entries: Vec<&Entry> = ENTRIES.iter().copied().filter(wanted).collect();
-    if entries.is_empty() {
+    let named = |p: &&Portable| args.filter.is_empty() || args.filter.iter().any(|f| p.name.contains(f.as_str()));
+    let by_hand: Vec<&Portable> = PORTABLES.iter().copied().filter(named).collect();
+    if entries.is_empty() && by_hand.is_empty() {
         let filter = args.filter.join(" --filter ");
         return Err(format!("bench: --filter {filter}, expected part of a kernel's name, got none").into());
     }
@@ -121,7 +127,8 @@ pub fn run(args: &Args) -> Outcome {
     let report = Report::open("bench", args.report.as_deref(), device, args.json)?;
     let theirs = facts.as_ref().map(|f| f.ways.clone()).unwrap_or_default();
     let mut run = Run { args, device, peer, theirs, report, lines: vec![], failed: 0 };
-    for &(rows, cols) in &args.shapes() {
+    let shapes = if entries.is_empty() { vec![] } else { args.shapes() };
+    for &(rows, cols) in &shapes {
         for dtype in args.dtypes() {
             run.group(&entries, rows, cols, dtype)?;
         }
@@ -129,6 +136,13 @@ pub fn run(args: &Args) -> Outcome {
             && run.lines.iter().any(|l| l.pass != line::COPY && !l.ways.is_empty())
         {
             plot::write(&run.lines, plot)?;
+        }
+    }
+    for dtype in if by_hand.is_empty() || args.gradient { vec![] } else { args.dtypes() } {
+        let copy = bench::memcpy(4096, 8192, dtype, args.rounds, device)?.gbps();
+        let dtype: candle_core::DType = dtype.name().parse()?;
+        for row in bench::portable::measure(&by_hand, dtype, copy, args.rounds, args.json, device)? {
+            run.report.row(row)?;
         }
     }
     if !args.json {

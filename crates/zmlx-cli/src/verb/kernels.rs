@@ -5,6 +5,7 @@ use serde_json::json;
 use zmlx::{
     catalog::ENTRIES,
     entry::{Arg, ArgShape, Entry, Gradient},
+    portable::{PORTABLES, Portable},
 };
 
 /// List the catalog
@@ -21,15 +22,26 @@ pub struct Args {
 pub fn run(args: &Args) -> Outcome {
     let entries: Vec<&Entry> =
         ENTRIES.iter().copied().filter(|e| args.filter.as_ref().is_none_or(|f| e.name.contains(f.as_str()))).collect();
+    let by_hand: Vec<&Portable> = PORTABLES
+        .iter()
+        .copied()
+        .filter(|p| args.filter.as_ref().is_none_or(|f| p.name.contains(f.as_str())))
+        .collect();
     if args.json {
-        let list: Vec<_> = entries.iter().map(|e| object(e)).collect();
+        let list: Vec<_> = entries.iter().map(|e| object(e)).chain(by_hand.iter().map(|p| object_by_hand(p))).collect();
         println!("{}", serde_json::to_string_pretty(&list)?);
         return Ok(true);
     }
-    let rows: Vec<Vec<String>> =
-        entries.iter().map(|e| vec![e.name.into(), signature(e), e.summary.into(), gradient(e).into()]).collect();
+    let mut rows: Vec<Vec<String>> = entries
+        .iter()
+        .map(|e| vec![e.name.into(), signature(e), e.summary.into(), gradient(e.gradient).into()])
+        .collect();
+    rows.extend(by_hand.iter().map(|p| {
+        let args = p.args.iter().chain(p.settings).copied().collect::<Vec<_>>().join(", ");
+        vec![p.name.into(), args, p.summary.into(), gradient(p.gradient).into()]
+    }));
     table::print(&["kernel", "arguments", "computes", "gradient"], &rows);
-    println!("\n{} kernels. Formulas: zmlx kernels --json. Check them: zmlx verify.", entries.len());
+    println!("\n{} kernels. Formulas: zmlx kernels --json. Check them: zmlx verify.", rows.len());
     Ok(true)
 }
 
@@ -47,9 +59,10 @@ fn signature(e: &Entry) -> String {
     args.chain(e.uniforms.iter().map(|u| u.0.to_string())).collect::<Vec<_>>().join(", ")
 }
 
-fn gradient(e: &Entry) -> &'static str {
-    match e.gradient {
+fn gradient(gradient: Gradient) -> &'static str {
+    match gradient {
         Gradient::Derived => "derived",
+        Gradient::Custom => "custom",
         Gradient::None(_) => "none",
     }
 }
@@ -61,7 +74,15 @@ fn object(e: &Entry) -> serde_json::Value {
     let why = if let Gradient::None(why) = e.gradient { Some(why) } else { None };
     json!({
         "name": e.name, "computes": e.summary, "formula": e.formula, "args": args, "uniforms": uniforms,
-        "gradient": gradient(e), "no_gradient_because": why, "zmlx": e.zmlx,
+        "gradient": gradient(e.gradient), "no_gradient_because": why, "zmlx": e.zmlx,
         "dtypes": ["f32", "f16", "bf16", "f64"], "targets": ["cpu"],
+    })
+}
+
+fn object_by_hand(p: &Portable) -> serde_json::Value {
+    let why = if let Gradient::None(why) = p.gradient { Some(why) } else { None };
+    json!({
+        "name": p.name, "computes": p.summary, "by_hand": true, "args": p.args, "settings": p.settings,
+        "gradient": gradient(p.gradient), "no_gradient_because": why, "zmlx": p.zmlx, "targets": ["cpu"],
     })
 }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use zmlx::{
     catalog::ENTRIES,
     harness::{self, HugeReport, Report, Sizes},
+    portable::{PORTABLES, Portable},
 };
 use zmlx_ir::DType;
 
@@ -63,7 +64,12 @@ fn catalog(args: &Args, device: &Device, file: &mut File) -> Outcome {
             }
         }
     }
-    if jobs.is_empty() {
+    let by_hand: Vec<&Portable> = PORTABLES
+        .iter()
+        .copied()
+        .filter(|p| args.filter.as_ref().is_none_or(|f| p.name.contains(f.as_str())))
+        .collect();
+    if jobs.is_empty() && by_hand.is_empty() {
         let filter = args.filter.as_deref().unwrap_or("");
         return Err(format!("verify: --filter {filter}, expected part of a kernel's name, got none").into());
     }
@@ -75,7 +81,9 @@ fn catalog(args: &Args, device: &Device, file: &mut File) -> Outcome {
     let table = (!args.json).then(|| Live::start(&columns));
     let mut failed = 0;
     let mut broken = None;
-    harness::verify_all(&jobs, device, sizes, threads, &mut |r| {
+    let mut told = 0;
+    let mut each = |r: Report| {
+        told += 1;
         failed += usize::from(!r.ok());
         if let Some(table) = &table {
             table.row(&cells(&r));
@@ -84,7 +92,20 @@ fn catalog(args: &Args, device: &Device, file: &mut File) -> Outcome {
         if let Err(e) = file.row(object(&r, device)) {
             broken = Some(e);
         }
-    });
+    };
+    harness::verify_all(&jobs, device, sizes, threads, &mut each);
+    for kernel in by_hand {
+        for dtype in [DType::F32, DType::F16, DType::BF16, DType::F64] {
+            if args.dtype.as_ref().is_some_and(|d| d != dtype.name()) {
+                continue;
+            }
+            let report = harness::verify_portable(kernel, dtype, device)?;
+            // a dtype that it does not take has no cases
+            if report.cases > 0 {
+                each(report);
+            }
+        }
+    }
     if let Some(e) = broken {
         return Err(e);
     }
@@ -99,7 +120,7 @@ fn catalog(args: &Args, device: &Device, file: &mut File) -> Outcome {
                 _ => "; memory of results held NaN before",
             }
         );
-        println!("on {}: {} passed, {failed} failed", device::name(device), jobs.len() - failed);
+        println!("on {}: {} passed, {failed} failed", device::name(device), told - failed);
     }
     Ok(failed == 0)
 }

@@ -145,6 +145,62 @@ pub fn tensor(storage: Storage, shape: impl Into<Shape>) -> Tensor {
     Tensor::from_storage(storage, shape, BackpropOp::none(), false)
 }
 
+/// Memory of its own for a result that others hold too.
+pub fn copied(t: &Tensor) -> Result<Raw> {
+    let t = t.force_contiguous()?;
+    let (storage, layout) = t.storage_and_layout();
+    Ok((storage.try_clone(layout)?, t.shape().clone()))
+}
+
+/// The memory of a contiguous tensor on the CPU, whose storage is number `k` of the guards.
+pub fn host<'a>(guards: &'a Guards<'_>, k: usize, t: &Tensor) -> Result<Slice<'a>> {
+    let (start, len) = (t.layout().start_offset(), t.elem_count());
+    Ok(slice("a kernel on the CPU", "a tensor", guards.storage(k))?.part(start..start + len))
+}
+
+/// `dst = old·dst + by·a·b` of matrices m × k and k × n, on the calling thread. Each is a slice and its strides of rows and columns.
+pub fn matmul<T: 'static + Copy>(
+    [m, n, k]: [usize; 3],
+    (dst, d): (&mut [T], [usize; 2]),
+    (a, a_strides): (&[T], [usize; 2]),
+    (b, b_strides): (&[T], [usize; 2]),
+    keep: Option<T>,
+    [zero, by]: [T; 2],
+) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    let last = |rows: usize, cols: usize, s: [usize; 2]| (rows.max(1) - 1) * s[0] + (cols.max(1) - 1) * s[1];
+    assert!(
+        last(m, n, d) < dst.len() && (k == 0 || last(m, k, a_strides) < a.len() && last(k, n, b_strides) < b.len())
+    );
+    let s = |v: usize| v as isize;
+    // SAFETY: the largest index into each slice was just compared with its length; dst is borrowed for writing alone.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            dst.as_mut_ptr(),
+            s(d[1]),
+            s(d[0]),
+            keep.is_some(),
+            a.as_ptr(),
+            s(a_strides[1]),
+            s(a_strides[0]),
+            b.as_ptr(),
+            s(b_strides[1]),
+            s(b_strides[0]),
+            keep.unwrap_or(zero),
+            by,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
 /// candle's own threads, so that its operations and ours do not compete for cores.
 #[derive(Debug)]
 pub struct CandlePool;

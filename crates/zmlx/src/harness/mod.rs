@@ -4,9 +4,11 @@
 mod case;
 pub mod difference;
 mod huge;
+mod portable;
 mod sampled;
 
 pub use huge::{HugeReport, verify_huge};
+pub use portable::verify_portable;
 pub use sampled::sampled;
 
 use crate::{
@@ -75,8 +77,11 @@ pub struct Report {
 
 impl Report {
     fn new(entry: &Entry, dtype: DType) -> Report {
-        let gradient = (entry.gradient == Gradient::Derived).then_some(0.0);
-        let name = entry.name;
+        Report::empty(entry.name, dtype, entry.gradient == Gradient::Derived)
+    }
+
+    fn empty(name: &'static str, dtype: DType, gradient: bool) -> Report {
+        let gradient = gradient.then_some(0.0);
         Report { name, dtype, cases: 0, elements: 0, skipped: 0, value: 0.0, gradient, failures: vec![] }
     }
 
@@ -123,7 +128,7 @@ pub fn programs(entry: &Entry, dtype: DType) -> Result<(Program, Option<Program>
     let wrt: Vec<usize> = (0..entry.args.len()).filter(|k| entry.args[*k].is_float()).collect();
     let backward = match entry.gradient {
         Gradient::Derived => Some(vjp(&program, &wrt).map_err(|e| crate::Error::internal(&e.to_string()))?),
-        Gradient::None(_) => None,
+        Gradient::Custom | Gradient::None(_) => None,
     };
     Ok((program, backward))
 }

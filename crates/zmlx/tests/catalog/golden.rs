@@ -1,9 +1,9 @@
 //! The text of every entry, for people to review. A file that has changed is written anew and its test fails: look at
 //! `git diff`, and commit it if it is right.
 
-use crate::{launch::table, standin::Dialect};
+use crate::{launch::table, portable::texts, standin::Dialect};
 use std::fs;
-use zmlx::{catalog::ENTRIES, entry::Entry, harness::programs};
+use zmlx::{catalog::ENTRIES, entry::Entry, harness::programs, portable::PORTABLES};
 use zmlx_ir::{
     DType,
     kernel::Kernel,
@@ -32,19 +32,26 @@ fn kernels(entry: &Entry) -> Vec<Kernel> {
 fn golden_texts_are_what_is_printed() {
     fs::create_dir_all(FOLDER).expect("the folder of the tests can be written");
     let (mut changed, mut expected) = (vec![], vec![]);
+    let mut golden = |name: String, text: &str| {
+        let path = format!("{FOLDER}/{name}");
+        if fs::read_to_string(&path).unwrap_or_default() != text {
+            fs::write(&path, text).expect("a golden file can be written");
+            changed.push(name.clone());
+        }
+        expected.push(name);
+    };
+    for kernel in PORTABLES {
+        for dialect in [Dialect::Cuda, Dialect::Metal] {
+            golden(format!("{}.{}", kernel.name, table(dialect).target), &texts(dialect, kernel));
+        }
+    }
     for entry in ENTRIES {
         let kernels = kernels(entry);
         let kernels: Vec<&Kernel> = kernels.iter().collect();
         for dialect in [Dialect::Cuda, Dialect::Metal] {
             let table = table(dialect);
             let text = c_like::unit(&kernels, table).unwrap_or_else(|e| panic!("{}: {e}", entry.name));
-            let name = format!("{}.{}", entry.name, table.target);
-            let path = format!("{FOLDER}/{name}");
-            if fs::read_to_string(&path).unwrap_or_default() != text {
-                fs::write(&path, &text).expect("a golden file can be written");
-                changed.push(name.clone());
-            }
-            expected.push(name);
+            golden(format!("{}.{}", entry.name, table.target), &text);
         }
     }
     crate::order::each(0, &mut |raw| {

@@ -9,6 +9,7 @@ mod golden;
 #[path = "../../../zmlx-runtime/tests/gpu/launch.rs"]
 mod launch;
 mod order;
+mod portable;
 mod sample;
 #[path = "../../../zmlx-runtime/tests/standin/mod.rs"]
 mod standin;

@@ -116,6 +116,11 @@ const NAMES: &[&str] = &[
     "fmaxf",
     "fmaf",
     "powf",
+    "four",
+    "four_of",
+    "load4",
+    "as_f32",
+    "as_u32",
 ];
 
 /// What is the same for all targets.

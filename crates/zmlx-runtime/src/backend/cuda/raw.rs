@@ -27,6 +27,10 @@ enum class bf16 : u16 {};
 #ifndef NAN
 #define NAN __int_as_float(0x7fc00000)
 #endif
+function f32 as_f32(u32 x) { return __uint_as_float(x); }
+function u32 as_u32(f32 x) { return __float_as_uint(x); }
+template <class T> struct alignas(4 * sizeof(T)) four { T x, y, z, w; };
+template <class T> function four<T> load4(const T* p) { return *(const four<T>*)p; }
 template <class T> function T shuffle(T x, i32 n) { return __shfl_sync(0xffffffffu, x, n, 32); }
 template <class T> function T shuffle_xor(T x, i32 n) { return __shfl_xor_sync(0xffffffffu, x, n, 32); }
 template <class T> function T shuffle_up(T x, i32 n) { return __shfl_up_sync(0xffffffffu, x, n, 32); }

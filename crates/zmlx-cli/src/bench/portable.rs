@@ -1,0 +1,107 @@
+//! Kernels that are written by hand, measured on sizes of their own: zmlx beside candle's plain ops, the same output first.
+
+use super::{
+    Result,
+    time::{Way, time},
+};
+use crate::table::Live;
+use candle_core::{DType as CandleType, Device, Tensor, Var};
+use serde_json::{Value, json};
+use zmlx::{
+    entry::Gradient,
+    harness::difference::{Within, difference},
+    portable::{Case, Portable},
+};
+
+/// Measures these in a dtype, forward and gradient, and gives a row of the report each.
+pub fn measure(
+    kernels: &[&Portable],
+    dtype: CandleType,
+    copy: f64,
+    rounds: usize,
+    quiet: bool,
+    device: &Device,
+) -> Result<Vec<Value>> {
+    let mut rows = vec![];
+    let table = (!quiet).then(|| {
+        println!("\n{} written by hand, sizes of their own", dtype.as_str());
+        Live::start(&[
+            ("kernel", 18),
+            ("pass", 8),
+            ("ms", 8),
+            ("GB/s", 6),
+            ("of copy", 7),
+            ("TFLOP/s", 7),
+            ("plain", 7),
+            ("size", 40),
+        ])
+    });
+    for kernel in kernels {
+        for case in (kernel.sizes)(dtype, device)? {
+            for gradient in [false, true] {
+                if gradient && kernel.gradient != Gradient::Custom {
+                    continue;
+                }
+                let Timed { ms, plain, differs } = one(kernel, &case, gradient, rounds, device)?;
+                let gbps = case.bytes / ms / 1e6;
+                // of a gradient that is all there is to compare with: attention's has 5 products for 2
+                let flops = case.flops * 2.0 * if gradient { 3.5 } else { 1.0 } / ms / 1e9;
+                let number = |v: f64| if v > 0.0 { format!("{v:.1}") } else { "–".into() };
+                if let Some(table) = &table {
+                    table.row(&[
+                        kernel.name.into(),
+                        if gradient { "both" } else { "forward" }.into(),
+                        format!("{ms:.4}"),
+                        if gradient { "–".into() } else { format!("{gbps:.0}") },
+                        if gradient { "–".into() } else { format!("{:.0} %", 100.0 * gbps / copy) },
+                        number(flops),
+                        plain.map_or("–".into(), |p| format!("{:.1}×", p / ms)),
+                        case.what.clone(),
+                    ]);
+                    differs.iter().for_each(|why| println!("    plain ops were not timed: {why}"));
+                }
+                rows.push(json!({
+                    "verb": "bench", "kernel": kernel.name, "by_hand": true, "dtype": dtype.as_str(), "size": case.what,
+                    "pass": if gradient { "forward and gradient" } else { "forward" }, "ms": ms, "plain_ms": plain,
+                    "bytes": case.bytes, "multiply_adds": case.flops, "copy_gbps": copy, "differs": differs,
+                }));
+            }
+        }
+    }
+    Ok(rows)
+}
+
+struct Timed {
+    ms: f64,
+    plain: Option<f64>,
+    differs: Option<String>,
+}
+
+fn one(kernel: &Portable, case: &Case, gradient: bool, rounds: usize, device: &Device) -> Result<Timed> {
+    let vars: Vec<Var> =
+        kernel.wrt.iter().map(|k| Var::from_tensor(&case.inputs[*k])).collect::<candle_core::Result<_>>()?;
+    let mut inputs = case.inputs.clone();
+    if gradient {
+        kernel.wrt.iter().zip(&vars).for_each(|(k, v)| inputs[*k] = v.as_tensor().clone());
+    }
+    let finish = |y: Tensor| -> Result<Tensor> {
+        if !gradient {
+            return Ok(y);
+        }
+        let store = y.backward()?;
+        Ok(store.get(&vars[0]).ok_or("no gradient")?.clone())
+    };
+    let ours = || finish((kernel.run)(&inputs, &case.settings)?.swap_remove(0));
+    let plain = || finish((kernel.reference)(&inputs, &case.settings)?.swap_remove(0));
+    let want = ours()?;
+    // plain ops in the dtype itself; what they cannot do is said
+    let told =
+        plain().and_then(|got| Ok(difference(&got.to_dtype(want.dtype())?, &want, Within::plain_ops(want.dtype()))?));
+    let differs = told.unwrap_or_else(|e| Some(e.to_string().lines().next().unwrap_or("").to_string()));
+    let mut ways = vec![Way::new("zmlx", ours)];
+    if differs.is_none() {
+        ways.push(Way::new("plain", plain));
+    }
+    let times = time(ways, rounds, None, device)?;
+    Ok(Timed { ms: times[0].median, plain: times.get(1).map(|t| t.median), differs })
+}

@@ -1,0 +1,227 @@
+//! A few rows times a packed matrix: y = x·wᵀ, w in MLX's affine codes of 4 or 8 bits
+//!
+//! x is [.., K], w the words [N, K·bits/32] with scales and biases [N, K/group], y is [.., N] in the dtype of x. Sums are in f32. A
+//! warp of a GPU makes 4 columns of y: 16 bytes of words a lane and load, which x meets in shared memory. From 17 rows of x on, and
+//! for other bits, w is dequantised and candle multiplies. The gradient is by x.
+//! Cost: N·K·bits/8 bytes and the scales and biases read, for up to 4 rows of x.
+//! Source: the definition.
+
+use super::{
+    Case, Portable,
+    dequantize_affine::{self, dequantize_affine, packed},
+    numbers,
+};
+use crate::{
+    Error, Grid, RawKernel, Result, bridge,
+    entry::Gradient,
+    host::affine::{self, Packing},
+};
+use candle_core::{D, DType, Device, Shape, Tensor};
+use std::sync::LazyLock;
+use zmlx_runtime::Slice;
+
+/// Most rows of x that the kernel takes; more go through a matrix product.
+const FEW: usize = 16;
+
+/// The body for this many rows of x at a time. A code is made a float by the exponent of 2²³, since conversions of integers run
+/// at a quarter of the speed of additions on NVIDIA's chips.
+const BODY: &str = "
+    // elements of a lane's 16 bytes, and of those of a warp
+    constexpr i32 rows = 4, per = 32 / BITS, mine = 4 * per, chunk = 32 * mine;
+    shared_array(f32, stage, M_ROWS * 32 * 4 * 32 / BITS);
+    const i64 cols = args.x_dims[1], m = args.x_dims[0], n = args.packed_dims[0], words = args.packed_dims[1];
+    const i64 first = ((i64)block_index * warps + warp) * rows, top = (i64)block_index_y * M_ROWS;
+    const i32 group = (i32)(cols / args.scales_dims[1]);
+    f32 sum[rows][M_ROWS];
+    for (i32 r = 0; r < rows; r++) {
+        for (i32 k = 0; k < M_ROWS; k++) {
+            sum[r][k] = 0.0f;
+        }
+    }
+    for (i64 base = 0; base < cols; base += chunk) {
+        const i64 at = base + lane * mine;
+        four<u32> w[rows];
+        f32 scale[rows], bias[rows];
+        for (i32 r = 0; r < rows; r++) {
+            w[r].x = w[r].y = w[r].z = w[r].w = 0;
+            scale[r] = bias[r] = 0.0f;
+            if (first + r < n && at < cols) {
+                w[r] = load4(packed + (first + r) * words + at / per);
+                const i64 g = (first + r) * args.scales_dims[1] + at / group;
+                scale[r] = wide(scales[g]);
+                bias[r] = wide(biases[g]);
+            }
+        }
+        barrier();
+        for (i32 k = 0; k < M_ROWS; k++) {
+            for (i32 i = thread_index; i < chunk; i += block_threads) {
+                // element i is number i % mine of lane i / mine
+                const bool there = top + k < m && base + i < cols;
+                stage[k * chunk + i % mine * 32 + i / mine] = there ? wide(x[(top + k) * cols + base + i]) : 0.0f;
+            }
+        }
+        barrier();
+        f32 dot[rows][M_ROWS], all[M_ROWS];
+        for (i32 k = 0; k < M_ROWS; k++) {
+            all[k] = 0.0f;
+            for (i32 r = 0; r < rows; r++) {
+                dot[r][k] = 0.0f;
+            }
+        }
+        for (i32 part = 0; part < 4; part++) {
+            for (i32 j = 0; j < per; j++) {
+                f32 v[M_ROWS];
+                for (i32 k = 0; k < M_ROWS; k++) {
+                    v[k] = stage[k * chunk + (part * per + j) * 32 + lane];
+                    all[k] += v[k];
+                }
+                for (i32 r = 0; r < rows; r++) {
+                    const u32 word = part == 0 ? w[r].x : part == 1 ? w[r].y : part == 2 ? w[r].z : w[r].w;
+                    const f32 q = as_f32((word >> (j * BITS) & ((1u << BITS) - 1)) | 0x4b000000u) - 8388608.0f;
+                    for (i32 k = 0; k < M_ROWS; k++) {
+                        dot[r][k] = fmaf(q, v[k], dot[r][k]);
+                    }
+                }
+            }
+        }
+        for (i32 r = 0; r < rows; r++) {
+            for (i32 k = 0; k < M_ROWS; k++) {
+                sum[r][k] = fmaf(scale[r], dot[r][k], fmaf(bias[r], all[k], sum[r][k]));
+            }
+        }
+    }
+    for (i32 r = 0; r < rows; r++) {
+        for (i32 k = 0; k < M_ROWS; k++) {
+            const f32 total = warp_sum(sum[r][k]);
+            if (lane == 0 && first + r < n && top + k < m) {
+                y[(top + k) * n + first + r] = narrow<y_t>(total);
+            }
+        }
+    }";
+
+/// Rows of x at a time: one, or four.
+const AT_A_TIME: [usize; 2] = [1, 4];
+const WARPS: usize = 8;
+
+static KERNELS: LazyLock<[[RawKernel; 2]; 2]> = LazyLock::new(|| {
+    [4, 8].map(|bits| {
+        AT_A_TIME.map(|rows| {
+            // loops are unrolled: their bounds are constants
+            let body = BODY.replace("M_ROWS", &rows.to_string()).replace("BITS", &bits.to_string());
+            RawKernel::new(&format!("quantized_matvec_{bits}_{rows}"))
+                .inputs(&["x", "packed", "scales", "biases"])
+                .outputs(&["y"])
+                .portable(&body)
+        })
+    })
+});
+
+/// y = x·wᵀ for `w` of codes of `bits` bits. Tracked by `x`.
+///
+/// # Errors
+/// Shapes or dtypes that do not belong together; bits other than 2, 3, 4, 5, 6, 8.
+pub fn quantized_matvec(x: &Tensor, w: &Tensor, scales: &Tensor, biases: &Tensor, bits: usize) -> Result<Tensor> {
+    const NAME: &str = "quantized_matvec";
+    let p = Packing::of(NAME, w, scales, biases, bits)?;
+    if w.rank() != 2 {
+        return Err(Error::shape(NAME, "words", "[N, words]", w.dims()));
+    }
+    if x.dims().last() != Some(&p.cols) || !x.dtype().is_float() {
+        return Err(Error::shape(NAME, "x", format!("[.., {}] of floats", p.cols), x.dims()));
+    }
+    let mut dims = x.dims().to_vec();
+    let last = dims.len() - 1;
+    dims[last] = p.rows;
+    let x = x.reshape(((), p.cols))?;
+    let m = x.dim(0)?;
+    let dtype = x.dtype();
+    if m > FEW || m == 0 || ![4, 8].contains(&bits) {
+        // the other side of the product is no function of a float that is tracked
+        let w = dequantize_affine(w, scales, biases, bits)?.to_dtype(dtype)?;
+        return Ok(x.matmul(&w.t()?)?.reshape(dims)?);
+    }
+    // 16 bytes a load: a view that starts elsewhere is copied
+    let aligned =
+        |t: &Tensor| if t.layout().start_offset().is_multiple_of(4) { t.contiguous() } else { t.force_contiguous() };
+    let (n, many) = (p.rows, usize::from(m > 1));
+    let kernel = KERNELS[usize::from(bits == 8)][many]
+        .clone()
+        .results(move |_| vec![(Shape::from((m, n)), dtype)])
+        .grid_of(move |_| {
+            let blocks = [n.div_ceil(4 * WARPS) as u32, m.div_ceil(AT_A_TIME[many]) as u32, 1];
+            Grid { blocks, threads: 32 * WARPS as u32 }
+        })
+        .cpu(move |t| {
+            let t: Vec<Tensor> = t.iter().map(Tensor::contiguous).collect::<candle_core::Result<_>>()?;
+            let x = t[0].to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+            let y = {
+                let guards = bridge::Guards::lock(&[&t[1], &t[2], &t[3]]);
+                let Slice::U32(words) = bridge::host(&guards, 0, &t[1])? else { candle_core::bail!("words are u32") };
+                affine::matvec(&x, words, &bridge::host(&guards, 1, &t[2])?, &bridge::host(&guards, 2, &t[3])?, p)
+            };
+            Ok(vec![Tensor::from_vec(y, (m, n), t[0].device())?.to_dtype(dtype)?])
+        })
+        .vjp(move |t, _, cotangents| {
+            let Some(g) = &cotangents[0] else { return Ok(vec![None; 4]) };
+            let w = dequantize_affine(&t[1], &t[2], &t[3], bits)?.to_dtype(dtype)?;
+            Ok(vec![Some(g.contiguous()?.matmul(&w)?), None, None, None])
+        });
+    let y = kernel.call(&[&x, &aligned(w)?, &scales.detach(), &biases.detach()])?.swap_remove(0);
+    Ok(y.reshape(dims)?)
+}
+
+fn cases(dtype: DType) -> candle_core::Result<Vec<Case>> {
+    let mut cases = vec![];
+    if dtype == DType::F64 {
+        return Ok(cases); // sums are in f32
+    }
+    for (bits, group, m, rows, cols) in [
+        (4, 64, 1, 37, 1088),
+        (4, 32, 3, 5, 96),
+        (8, 128, 1, 33, 640),
+        (8, 32, 5, 9, 544),
+        (4, 64, 20, 7, 64),
+        (3, 64, 2, 8, 64),
+    ] {
+        let mut inputs = vec![numbers(&[m, cols], dtype, 3, &Device::Cpu)?];
+        inputs.extend(packed(Packing { rows, cols, group, bits }, dtype, &Device::Cpu)?);
+        let what = format!("{m} rows, {rows}x{cols}, {bits} bits, groups of {group}");
+        cases.push(Case::new(&what, inputs, &[bits as f64]));
+    }
+    Ok(cases)
+}
+
+/// See the head of the file.
+pub static ENTRY: Portable = Portable {
+    name: "quantized_matvec",
+    summary: "y = x·wᵀ for few rows x and w of affine codes of 4 or 8 bits",
+    zmlx: &[],
+    args: &["x", "packed", "scales", "biases"],
+    settings: &["bits"],
+    gradient: Gradient::Custom,
+    wrt: &[0],
+    // where candle multiplies, the dequantised numbers are rounded
+    roundings: [4.0, 64.0],
+    cases,
+    sizes: |dtype, device| {
+        let mut all = vec![];
+        for (bits, m) in [(4, 1), (8, 1), (4, 4)] {
+            // the head of a language model; on a CPU an eighth of it
+            let rows = if device.is_cpu() { 18_992 } else { 151_936 };
+            let p = Packing { rows, cols: 2048, group: 64, bits };
+            let mut inputs = vec![numbers(&[m, 2048], dtype, 1, device)?];
+            inputs.extend(packed(p, dtype, device)?);
+            let bytes = (rows * 2048) as f64 * (bits as f64 / 8.0 + dtype.size_in_bytes() as f64 / 32.0);
+            all.push(Case {
+                bytes,
+                ..Case::new(&format!("{m}x2048 · 2048x{rows}, {bits} bits"), inputs, &[bits as f64])
+            });
+        }
+        Ok(all)
+    },
+    run: |t, settings| Ok(vec![quantized_matvec(&t[0], &t[1], &t[2], &t[3], settings[0] as usize)?]),
+    reference: |t, settings| {
+        let w = dequantize_affine::reference(&t[1..], settings)?.swap_remove(0);
+        Ok(vec![t[0].matmul(&w.transpose(D::Minus1, D::Minus2)?.contiguous()?)?])
+    },
+};

@@ -1,0 +1,128 @@
+//! The kernels that are written by hand: all cases of each, with gradients, run as CUDA and as Metal text on the stand-in, in
+//! every order of the threads, and are compared with plain candle ops in f64.
+
+use crate::{
+    launch::table,
+    standin::{Bytes, Dialect, Unit, compiler},
+};
+use candle_core::{CpuStorage, Storage, Tensor};
+use half::{bf16, f16};
+use std::{cell::RefCell, collections::HashMap, rc::Rc};
+use zmlx::{RawLaunch, harness::verify_portable, launches_run_by, portable::PORTABLES};
+use zmlx_ir::DType;
+
+/// A launch on the stand-in; units are kept by their text.
+fn launch(dialect: Dialect, l: &RawLaunch<'_>, units: &RefCell<HashMap<String, Rc<Unit>>>) -> Vec<Tensor> {
+    let text = l.raw.text(table(dialect)).unwrap_or_else(|e| panic!("{e}"));
+    let entry = l.raw.entry();
+    let known = units.borrow().get(&text).cloned();
+    let unit = known.unwrap_or_else(|| {
+        let unit = Rc::new(Unit::compile(dialect, &text, &[&entry]).unwrap_or_else(|e| panic!("{e}\n{text}")));
+        units.borrow_mut().insert(text, unit.clone());
+        unit
+    });
+    let mut buffers: Vec<Bytes> = l.inputs.iter().map(bytes).collect();
+    let of = |(shape, dtype): &(candle_core::Shape, DType)| Bytes::poisoned(shape.elem_count() * dtype.size_bytes());
+    buffers.extend(l.results.iter().map(of));
+    if l.blocks.iter().all(|b| *b > 0) {
+        unit.run_in_every_order(&entry, l.blocks, [l.threads, 1, 1], 0, &mut buffers, &l.args)
+            .unwrap_or_else(|e| panic!("{entry}: {e}"));
+    }
+    let results = l.results.iter().zip(&buffers[l.inputs.len()..]);
+    results.map(|((shape, dtype), bytes)| tensor(&bytes.data, *dtype, shape)).collect()
+}
+
+fn bytes(t: &Tensor) -> Bytes {
+    let t = t.force_contiguous().expect("a copy");
+    let (storage, _) = t.storage_and_layout();
+    let Storage::Cpu(cpu) = &*storage else { panic!("not on the CPU") };
+    Bytes::new(match cpu {
+        CpuStorage::U8(v) => v.clone(),
+        CpuStorage::U32(v) => v.iter().flat_map(|v| v.to_ne_bytes()).collect(),
+        CpuStorage::I64(v) => v.iter().flat_map(|v| v.to_ne_bytes()).collect(),
+        CpuStorage::F16(v) => v.iter().flat_map(|v| v.to_ne_bytes()).collect(),
+        CpuStorage::BF16(v) => v.iter().flat_map(|v| v.to_ne_bytes()).collect(),
+        CpuStorage::F32(v) => v.iter().flat_map(|v| v.to_ne_bytes()).collect(),
+        _ => panic!("no kernel takes {:?}", t.dtype()),
+    })
+}
+
+fn tensor(bytes: &[u8], dtype: DType, shape: &candle_core::Shape) -> Tensor {
+    let half = || bytes.as_chunks::<2>().0.iter().map(|b| u16::from_ne_bytes(*b));
+    let word = || bytes.as_chunks::<4>().0.iter().map(|b| u32::from_ne_bytes(*b));
+    let cpu = &candle_core::Device::Cpu;
+    match dtype {
+        DType::U32 => Tensor::from_vec(word().collect::<Vec<_>>(), shape, cpu),
+        DType::F16 => Tensor::from_vec(half().map(f16::from_bits).collect::<Vec<_>>(), shape, cpu),
+        DType::BF16 => Tensor::from_vec(half().map(bf16::from_bits).collect::<Vec<_>>(), shape, cpu),
+        DType::F32 => Tensor::from_vec(word().map(f32::from_bits).collect::<Vec<_>>(), shape, cpu),
+        other => panic!("no kernel gives {other}"),
+    }
+    .expect("a tensor")
+}
+
+fn run(dialect: Dialect) {
+    if compiler(dialect).is_none() {
+        return println!("not run: no clang");
+    }
+    let units = Rc::new(RefCell::new(HashMap::new()));
+    let count = Rc::new(RefCell::new(0));
+    for kernel in PORTABLES {
+        for dtype in [DType::F32, DType::BF16] {
+            let (units, count) = (units.clone(), count.clone());
+            let runner = Rc::new(move |l: &RawLaunch<'_>| {
+                *count.borrow_mut() += 1;
+                Ok(launch(dialect, l, &units))
+            });
+            let report = launches_run_by(runner, || verify_portable(kernel, dtype, &candle_core::Device::Cpu));
+            let report = report.unwrap_or_else(|e| panic!("{}: {e}", kernel.name));
+            println!("{} {dtype}: {} cases, {:.2} {:?}", kernel.name, report.cases, report.value, report.gradient);
+            assert!(report.ok(), "{} {dtype}: {:#?}", kernel.name, report.failures);
+        }
+    }
+    println!("{} launches", count.borrow());
+}
+
+#[test]
+fn kernels_written_by_hand_match_plain_ops_in_cuda_text() {
+    run(Dialect::Cuda);
+}
+
+#[test]
+fn kernels_written_by_hand_match_plain_ops_in_metal_text() {
+    run(Dialect::Metal);
+}
+
+#[test]
+fn kernels_written_by_hand_match_plain_ops_on_the_cpu() {
+    for kernel in PORTABLES {
+        for dtype in [DType::F32, DType::F16, DType::BF16, DType::F64] {
+            let report = verify_portable(kernel, dtype, &candle_core::Device::Cpu);
+            let report = report.unwrap_or_else(|e| panic!("{}: {e}", kernel.name));
+            println!("{} {dtype}: {} cases, {:.2} {:?}", kernel.name, report.cases, report.value, report.gradient);
+            assert!(report.ok(), "{} {dtype}: {:#?}", kernel.name, report.failures);
+        }
+    }
+}
+
+/// The texts of all launches of the cases in f32, each entry once: for the golden files.
+pub fn texts(dialect: Dialect, kernel: &zmlx::portable::Portable) -> String {
+    let texts = Rc::new(RefCell::new(vec![]));
+    let seen = texts.clone();
+    let runner = Rc::new(move |l: &RawLaunch<'_>| {
+        let (entry, text) = (l.raw.entry(), l.raw.text(table(dialect)).unwrap_or_else(|e| panic!("{e}")));
+        let mut seen = seen.borrow_mut();
+        if !seen.iter().any(|(e, _)| *e == entry) {
+            seen.push((entry, text));
+        }
+        // nothing is computed
+        let zero = |(shape, dtype): &(candle_core::Shape, DType)| {
+            tensor(&vec![0; shape.elem_count() * dtype.size_bytes()], *dtype, shape)
+        };
+        Ok(l.results.iter().map(zero).collect())
+    });
+    let report = launches_run_by(runner, || verify_portable(kernel, DType::F32, &candle_core::Device::Cpu));
+    report.unwrap_or_else(|e| panic!("{}: {e}", kernel.name));
+    let texts = texts.borrow();
+    texts.iter().map(|(_, text)| &text[..]).collect::<Vec<_>>().join("\n")
+}
