@@ -36,6 +36,11 @@ enum class bf16 : ushort {};
 #define shared_array(T, name, n) threadgroup T name[n];
 #define barrier() threadgroup_barrier(mem_flags::mem_threadgroup)
 #define warp_barrier() simdgroup_barrier(mem_flags::mem_threadgroup)
+function f32 as_f32(u32 x) { return as_type<f32>(x); }
+function u32 as_u32(f32 x) { return as_type<u32>(x); }
+template <class T> struct four { T x, y, z, w; };
+template <class T> function four<T> four_of(T x, T y, T z, T w) { return four<T>{x, y, z, w}; }
+template <class P> function auto load4(P p) { return four_of(p[0], p[1], p[2], p[3]); }
 template <class T> function T shuffle(T x, i32 n) { return simd_shuffle(x, (ushort)n); }
 template <class T> function T shuffle_xor(T x, i32 n) { return simd_shuffle_xor(x, (ushort)n); }
 template <class T> function T shuffle_up(T x, i32 n) { return simd_shuffle_up(x, (ushort)n); }
