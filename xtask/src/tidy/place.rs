@@ -9,7 +9,9 @@ use crate::{
 fn is_driver(path: &str) -> bool {
     let runtime = path.strip_prefix("crates/zmlx-runtime/src/backend/");
     runtime.is_some_and(|inside| inside.ends_with("/driver.rs") || inside.contains("/driver/"))
-        || ["stream.rs", "pages.rs"].iter().any(|f| path == format!("crates/zmlx-runtime/src/backend/cpu/{f}"))
+        || ["stream.rs", "pages.rs", "running.rs"]
+            .iter()
+            .any(|f| path == format!("crates/zmlx-runtime/src/backend/cpu/{f}"))
         || path.starts_with("crates/zmlx/src/bridge/")
         || path == "crates/zmlx/src/bridge.rs"
         || path == "crates/zmlx-lm/src/weights/map.rs"

@@ -158,7 +158,10 @@ impl Told {
     /// Compares with ours: elements at even distances, the mean of the absolute values, and how many are NaN.
     pub fn differs(&self, want: &[Tensor], within: Within) -> Result<Option<String>> {
         let outputs = self.0["outputs"].as_array().ok_or("the peer told no outputs")?;
-        for (k, (theirs, ours)) in outputs.iter().zip(want).enumerate() {
+        // columns beside values: those of equal values may come in another order
+        let values = want.iter().any(|t| t.dtype().is_float());
+        let compared = |t: &Tensor| t.dtype().is_float() || !values;
+        for (k, (theirs, ours)) in outputs.iter().zip(want).enumerate().filter(|(_, (_, ours))| compared(ours)) {
             let shape: Vec<usize> = theirs["shape"]
                 .as_array()
                 .into_iter()

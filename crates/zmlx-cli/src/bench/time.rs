@@ -43,6 +43,16 @@ const REST: Duration = Duration::from_millis(20);
 /// runs to hold what the next one reads: on a Xeon of two cores the second run of a sum of 64 MiB takes 3.6 ms and the sixth
 /// 2.2, so that one run would favour those that are fast enough to be timed several times in a row.
 const WARM: f64 = 20e-3;
+/// What all timed runs of a way may take together: the median of a slow one needs no more than `LEAST` rounds.
+const LONG: f64 = 3.0;
+const LEAST: usize = 3;
+
+/// What a way does in its turn: runs that are not timed, then some that are; and in how many rounds it has one.
+struct Turn {
+    warm: usize,
+    timed: usize,
+    rounds: usize,
+}
 
 /// Times all ways in turns; a sample of something fast is many runs.
 pub fn time(
@@ -63,20 +73,26 @@ pub fn time(
         device.synchronize()?;
         Ok(start.elapsed().as_secs_f64() / count as f64)
     };
-    let mut counts: Vec<(usize, usize)> = vec![];
+    let mut turns = vec![];
     for way in ways.iter_mut() {
         once(way, 1, &mut peer)?;
         let t = once(way, 1, &mut peer)?;
         // waiting for a GPU takes tens of microseconds
         let sample = if matches!(device, Device::Cpu) { 5e-3 } else { 20e-3 };
-        let runs = |seconds: f64| ((seconds / t.max(1e-9)) as usize).clamp(1, 1000);
-        counts.push((runs(WARM), runs(sample)));
+        let runs = |seconds: f64| ((seconds / t.max(1e-9)) as usize).min(1000);
+        turns.push(Turn {
+            warm: runs(WARM),
+            timed: runs(sample).max(1),
+            rounds: runs(LONG).clamp(LEAST, rounds.max(LEAST)),
+        });
     }
-    for _ in 0..rounds.max(1) {
-        for (way, (warm, count)) in ways.iter_mut().zip(&counts) {
+    for round in 0..rounds.max(1) {
+        for (way, turn) in ways.iter_mut().zip(&turns).filter(|(_, turn)| round < turn.rounds) {
             std::thread::sleep(REST);
-            once(way, *warm, &mut peer)?;
-            let t = once(way, *count, &mut peer)?;
+            if turn.warm > 0 {
+                once(way, turn.warm, &mut peer)?;
+            }
+            let t = once(way, turn.timed, &mut peer)?;
             way.seconds.push(t);
         }
     }

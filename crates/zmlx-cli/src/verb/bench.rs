@@ -24,9 +24,12 @@ use zmlx_ir::DType;
 /// Time the catalog beside candle (and PyTorch)
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only kernels whose name holds this (may be repeated)
+    /// Only kernels whose name holds this (may be repeated; default: some of each kind)
     #[arg(long)]
     filter: Vec<String>,
+    /// The whole catalog, which takes an hour on a CPU
+    #[arg(long, conflicts_with = "filter")]
+    all: bool,
     /// Rows and columns, e.g. 4096x4096 (may be repeated; default: 4096x4096 and 64x1024)
     #[arg(long, value_parser = shape)]
     shape: Vec<(usize, usize)>,
@@ -71,6 +74,22 @@ pub struct Args {
     device: Option<String>,
 }
 
+/// What is measured unless told otherwise: ZMLX's own table of operations, and what a language model is made of.
+const FIRST: [&str; 12] = [
+    "swiglu",
+    "dropout",
+    "top_k",
+    "gather_add",
+    "softmax",
+    "rms_norm",
+    "sum",
+    "cumsum",
+    "gelu",
+    "layer_norm",
+    "rope",
+    "cross_entropy",
+];
+
 fn shape(text: &str) -> Result<(usize, usize), String> {
     let wrong = || format!("expected ROWSxCOLS, got `{text}`");
     let (r, c) = text.split_once('x').ok_or_else(wrong)?;
@@ -111,10 +130,12 @@ pub fn run(args: &Args) -> Outcome {
         plot::write(&read(from)?, plot)?;
         return Ok(true);
     }
-    let wanted = |e: &&Entry| args.filter.is_empty() || args.filter.iter().any(|f| e.name.contains(f.as_str()));
-    let entries: Vec<&Entry> = ENTRIES.iter().copied().filter(wanted).collect();
-    let named = |p: &&Portable| args.filter.is_empty() || args.filter.iter().any(|f| p.name.contains(f.as_str()));
-    let by_hand: Vec<&Portable> = PORTABLES.iter().copied().filter(named).collect();
+    let wanted = |name: &str| match &args.filter[..] {
+        [] => args.all || FIRST.contains(&name),
+        filters => filters.iter().any(|f| name.contains(f.as_str())),
+    };
+    let entries: Vec<&Entry> = ENTRIES.iter().copied().filter(|e| wanted(e.name)).collect();
+    let by_hand: Vec<&Portable> = PORTABLES.iter().copied().filter(|p| wanted(p.name)).collect();
     if entries.is_empty() && by_hand.is_empty() {
         let filter = args.filter.join(" --filter ");
         return Err(format!("bench: --filter {filter}, expected part of a kernel's name, got none").into());
@@ -146,6 +167,13 @@ pub fn run(args: &Args) -> Outcome {
         }
     }
     if !args.json {
+        if args.filter.is_empty() && !args.all {
+            println!(
+                "\n{} of {} kernels; `--all` measures the others too.",
+                entries.len(),
+                ENTRIES.len() + PORTABLES.len()
+            );
+        }
         legend(facts.map(|f| f.versions).as_deref(), device);
     }
     run.report.tell();
@@ -248,6 +276,13 @@ fn legend(versions: Option<&str>, device: &Device) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_measured_first_is_in_the_catalog() {
+        for name in FIRST {
+            assert!(ENTRIES.iter().any(|e| e.name == name), "{name}");
+        }
+    }
 
     #[test]
     fn a_count_may_have_a_unit() {

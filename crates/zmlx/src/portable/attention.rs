@@ -551,9 +551,10 @@ fn reference(t: &[Tensor], settings: &[f64]) -> candle_core::Result<Vec<Tensor>>
         (settings[0] == 0.0 || j as f64 <= at) && (settings[1] == 0.0 || j as f64 > at - settings[1])
     };
     let hidden: Vec<f64> = (0..q * n).map(|x| if sees(x / n, x % n) { 0.0 } else { f64::NEG_INFINITY }).collect();
-    let mut scores = scores.broadcast_add(&Tensor::from_vec(hidden, (q, n), t[0].device())?)?;
+    let hidden = Tensor::from_vec(hidden, (q, n), t[0].device())?.to_dtype(t[0].dtype())?;
+    let mut scores = scores.broadcast_add(&hidden)?;
     if let Some(mask) = t.get(3) {
-        let added = if mask.dtype().is_float() { mask.clone() } else { mask.to_dtype(DType::F64)?.log()? };
+        let added = if mask.dtype().is_float() { mask.clone() } else { mask.to_dtype(t[0].dtype())?.log()? };
         scores = scores.broadcast_add(&added)?;
     }
     // a row that sees nothing: 0 and −∞
@@ -562,7 +563,7 @@ fn reference(t: &[Tensor], settings: &[f64]) -> candle_core::Result<Vec<Tensor>>
     let e = scores.broadcast_sub(&shift)?.exp()?;
     let sum = e.sum_keepdim(D::Minus1)?;
     let y = e.matmul(&v)?.broadcast_div(&sum.maximum(1e-100)?)?;
-    let nothing = sum.detach().log()?.minimum(0.0)?.maximum(-1e300)?.lt(-1e299)?.to_dtype(DType::F64)?;
+    let nothing = sum.detach().log()?.minimum(0.0)?.maximum(-1e300)?.lt(-1e299)?.to_dtype(t[0].dtype())?;
     let lse = ((sum.maximum(1e-100)?.log()? + shift)? + nothing.affine(-1.0, 1.0)?.log()?)?.squeeze(D::Minus1)?;
     Ok(vec![y, lse])
 }

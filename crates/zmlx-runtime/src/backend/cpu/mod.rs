@@ -33,6 +33,7 @@ mod pages;
 mod pair;
 mod plan;
 mod reduce;
+mod running;
 mod scan;
 pub mod simd;
 mod step;

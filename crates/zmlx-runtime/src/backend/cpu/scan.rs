@@ -4,6 +4,7 @@ use super::{
     bank::{Lane, Place, with_lane},
     exec::{Domain, Env, OutLane},
     lanes::{Arith, Convert},
+    running::{DISTANCE, SumsWide},
     simd::{Fma, Loop, dispatch},
     step::ScanStep,
     stream,
@@ -38,8 +39,6 @@ trait Scannable: Lane {
 
 /// Lanes whose sums are made together: one vector of f64.
 const WIDTH: usize = 4;
-/// How far ahead a row is asked for, in bytes. (cumsum of 4096×4096 f32 on one thread of a Xeon: 32 → 20 ms.)
-const DISTANCE: usize = 4096;
 
 /// Sums up to each position, two vectors at a time: in each, two additions of the vector to itself, moved by one and two
 /// lanes; then the first one's total is added to the second, and the sum so far to both. Only that last addition waits for
@@ -126,59 +125,6 @@ macro_rules! summed {
 }
 summed!(f32, f64);
 
-/// Sums from first to last in vectors of eight, where the machine has them: what LLVM makes of the loop above takes three
-/// times as long.
-trait SumsWide: Sized {
-    fn sums_wide(_: &[Self], _: &mut [Self]) -> bool {
-        false
-    }
-}
-impl SumsWide for f64 {}
-#[cfg(not(target_arch = "x86_64"))]
-impl SumsWide for f32 {}
-#[cfg(target_arch = "x86_64")]
-impl SumsWide for f32 {
-    fn sums_wide(a: &[f32], out: &mut [f32]) -> bool {
-        let has = std::is_x86_feature_detected!("avx512f");
-        if has {
-            // SAFETY: the machine has the instructions.
-            unsafe { sums_avx512(a, out) }
-        }
-        has
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn sums_avx512(a: &[f32], out: &mut [f32]) {
-    use std::arch::x86_64::*;
-    /// The lanes moved up by `8 - REST`, zeros below.
-    #[target_feature(enable = "avx512f")]
-    fn moved<const REST: i32>(x: __m512d) -> __m512d {
-        _mm512_castsi512_pd(_mm512_alignr_epi64::<REST>(_mm512_castpd_si512(x), _mm512_setzero_si512()))
-    }
-    let (chunks, rest) = a.as_chunks::<8>();
-    let (sums, last) = out.as_chunks_mut::<8>();
-    let top = _mm512_set1_epi64(7);
-    let mut before = _mm512_setzero_pd();
-    for (a, out) in chunks.iter().zip(sums) {
-        stream::prefetch(a.as_ptr().wrapping_byte_add(DISTANCE));
-        // SAFETY: eight numbers of four bytes; the load asks for no alignment.
-        let x = _mm512_cvtps_pd(unsafe { _mm256_loadu_ps(a.as_ptr()) });
-        let x = _mm512_add_pd(x, moved::<7>(x));
-        let x = _mm512_add_pd(x, moved::<6>(x));
-        let x = _mm512_add_pd(x, moved::<4>(x));
-        let y = _mm512_cvtpd_ps(_mm512_add_pd(x, before));
-        // SAFETY: as above.
-        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), y) };
-        before = _mm512_add_pd(before, _mm512_permutexvar_pd(top, x));
-    }
-    let mut sum = _mm512_cvtsd_f64(before);
-    for (a, out) in rest.iter().zip(last) {
-        sum += f64::from(*a);
-        *out = sum as f32;
-    }
-}
 impl Summed for i64 {}
 impl Summed for i32 {}
 impl Summed for i16 {}
