@@ -94,7 +94,8 @@ fn resident(k: &crate::kernel::Kernel) -> u32 {
         return 1;
     }
     let by_registers = REGISTERS / (k.threads * (held + BESIDE)).max(1);
-    by_registers.min(1024 / k.threads).max(1)
+    // what one block of 512 threads makes do with, two of 256 do too
+    by_registers.clamp((512 / k.threads).max(1), (1024 / k.threads).max(1))
 }
 
 /// Partial sums that a thread of the kernel holds.

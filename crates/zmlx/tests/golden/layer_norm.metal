@@ -17,6 +17,10 @@ static inline uint pack_bf16(float low, float high) {
     return (uint)f32_to_bf16(low) | (uint)f32_to_bf16(high) << 16;
 }
 
+static inline int min_i32(int a, int b) {
+    return a <= b ? a : b;
+}
+
 static inline float half_bf16(uint w, int i) {
     return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
 }
@@ -435,7 +439,7 @@ struct zmlx_layer_norm_vjp_f32_args {
     int pitch;
 };
 
-[[max_total_threads_per_threadgroup(256)]]
+[[max_total_threads_per_threadgroup(512)]]
 kernel void zmlx_layer_norm_vjp_f32(device const float* x [[buffer(0)]],
     device const float* w [[buffer(1)]],
     device const float* g_out [[buffer(2)]],
@@ -449,13 +453,16 @@ kernel void zmlx_layer_norm_vjp_f32(device const float* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float sum_4_of_warp[8];
-    threadgroup float sum_31_of_warp[8];
-    threadgroup float sum_11_of_warp[8];
-    threadgroup float sum_21_of_warp[8];
+    threadgroup float sum_4_of_warp[16];
+    threadgroup float sum_31_of_warp[16];
+    threadgroup float sum_11_of_warp[16];
+    threadgroup float sum_21_of_warp[16];
+    threadgroup float meeting[2048];
     const long cols = (long)args.cols;
     const float f32_6 = (float)cols;
     const float recip_7 = 1.0f / f32_6;
+    const int lane = tid & 255;
+    const int sub = tid / 256;
     float sum_15[16];
 #pragma unroll
     for (int i = 0; i < 16; i++) {
@@ -470,7 +477,7 @@ kernel void zmlx_layer_norm_vjp_f32(device const float* x [[buffer(0)]],
     const bool w_vectors = ((args.w_shift & 3) == 0) && (args.w_col == 1);
 #pragma unroll
     for (int c = 0; c < 4; c++) {
-        const int col = (tid + (c * 256)) * 4;
+        const int col = (lane + (c * 256)) * 4;
         const bool full = (col + 4) <= args.cols;
         if (full && w_vectors) {
             load_f32x4(&w[col], &w_held[c * 4]);
@@ -481,27 +488,30 @@ kernel void zmlx_layer_norm_vjp_f32(device const float* x [[buffer(0)]],
             }
         }
     }
-    for (int base = bid; base < args.rows; base += blocks) {
-        const int x_row = base * args.x_row_stride_0;
-        const int g_out_row = base * args.g_out_row_stride_0;
-        const int d_x_row = base * args.cols;
+    for (int base = bid * 2; base < args.rows; base += blocks * 2) {
+        const int row = base + sub;
+        const bool lives = row < args.rows;
+        const int row_2 = min_i32(row, (args.rows - 1));
+        const int x_row = row_2 * args.x_row_stride_0;
+        const int g_out_row = row_2 * args.g_out_row_stride_0;
+        const int d_x_row = row_2 * args.cols;
         const bool x_vectors = (((x_row + args.x_shift) & 3) == 0) && (args.x_col == 1);
         const bool g_out_vectors = (((g_out_row + args.g_out_shift) & 3) == 0) && (args.g_out_col == 1);
         const bool d_x_vectors = (d_x_row & 3) == 0;
-        const int lane = tid;
+        const int lane_2 = lane;
         float x_held[16];
         float g_out_held[16];
-        if (((((lane * 4) + 3076) <= args.cols) && x_vectors) && g_out_vectors) {
+        if (((((lane_2 * 4) + 3076) <= args.cols) && x_vectors) && g_out_vectors) {
 #pragma unroll
             for (int c_3 = 0; c_3 < 4; c_3++) {
-                const int col_3 = (lane + (c_3 * 256)) * 4;
+                const int col_3 = (lane_2 + (c_3 * 256)) * 4;
                 load_f32x4(&x[x_row + col_3], &x_held[c_3 * 4]);
                 load_f32x4(&g_out[g_out_row + col_3], &g_out_held[c_3 * 4]);
             }
         } else {
 #pragma unroll
             for (int c_2 = 0; c_2 < 4; c_2++) {
-                const int col_2 = (lane + (c_2 * 256)) * 4;
+                const int col_2 = (lane_2 + (c_2 * 256)) * 4;
                 const bool full_2 = (col_2 + 4) <= args.cols;
                 if (full_2 && x_vectors) {
                     load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
@@ -525,7 +535,7 @@ kernel void zmlx_layer_norm_vjp_f32(device const float* x [[buffer(0)]],
         float sum_31 = 0.0f;
 #pragma unroll
         for (int c_4 = 0; c_4 < 4; c_4++) {
-            const int col_4 = (lane + (c_4 * 256)) * 4;
+            const int col_4 = (lane_2 + (c_4 * 256)) * 4;
             const bool full_3 = (col_4 + 4) <= args.cols;
             float term_0[4];
             float term_17[4];
@@ -534,7 +544,7 @@ kernel void zmlx_layer_norm_vjp_f32(device const float* x [[buffer(0)]],
                 const float mul_17 = w_held[(c_4 * 4) + i_6] * g_out_held[(c_4 * 4) + i_6];
                 term_0[i_6] = x_held[(c_4 * 4) + i_6];
                 term_17[i_6] = mul_17;
-                sum_15[(c_4 * 4) + i_6] = sum_15[(c_4 * 4) + i_6] + g_out_held[(c_4 * 4) + i_6];
+                sum_15[(c_4 * 4) + i_6] = sum_15[(c_4 * 4) + i_6] + (lives ? g_out_held[(c_4 * 4) + i_6] : 0.0f);
             }
             if (full_3) {
 #pragma unroll
@@ -567,12 +577,13 @@ kernel void zmlx_layer_norm_vjp_f32(device const float* x [[buffer(0)]],
             sum_31_of_warp[warp] = sum_31;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        sum_4 = sum_4_of_warp[0];
-        sum_31 = sum_31_of_warp[0];
+        const int first_warp = (tid / 256) * 8;
+        sum_4 = sum_4_of_warp[first_warp];
+        sum_31 = sum_31_of_warp[first_warp];
 #pragma unroll
         for (int w_2 = 1; w_2 < 8; w_2++) {
-            sum_4 = sum_4 + sum_4_of_warp[w_2];
-            sum_31 = sum_31 + sum_31_of_warp[w_2];
+            sum_4 = sum_4 + sum_4_of_warp[first_warp + w_2];
+            sum_31 = sum_31 + sum_31_of_warp[first_warp + w_2];
         }
         const float mul_8 = sum_4 * recip_7;
         const float mul_34 = mul_8 * 0.0f;
@@ -580,7 +591,7 @@ kernel void zmlx_layer_norm_vjp_f32(device const float* x [[buffer(0)]],
         float sum_21 = 0.0f;
 #pragma unroll
         for (int c_5 = 0; c_5 < 4; c_5++) {
-            const int col_5 = (lane + (c_5 * 256)) * 4;
+            const int col_5 = (lane_2 + (c_5 * 256)) * 4;
             const bool full_4 = (col_5 + 4) <= args.cols;
             if (full_4) {
 #pragma unroll
@@ -617,12 +628,13 @@ kernel void zmlx_layer_norm_vjp_f32(device const float* x [[buffer(0)]],
             sum_21_of_warp[warp_2] = sum_21;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        sum_11 = sum_11_of_warp[0];
-        sum_21 = sum_21_of_warp[0];
+        const int first_warp_2 = (tid / 256) * 8;
+        sum_11 = sum_11_of_warp[first_warp_2];
+        sum_21 = sum_21_of_warp[first_warp_2];
 #pragma unroll
         for (int w_3 = 1; w_3 < 8; w_3++) {
-            sum_11 = sum_11 + sum_11_of_warp[w_3];
-            sum_21 = sum_21 + sum_21_of_warp[w_3];
+            sum_11 = sum_11 + sum_11_of_warp[first_warp_2 + w_3];
+            sum_21 = sum_21 + sum_21_of_warp[first_warp_2 + w_3];
         }
         const float fma_12 = metal::fma(recip_7, sum_11, args.eps);
         const float rsqrt_13 = metal::precise::rsqrt(fma_12);
@@ -637,7 +649,7 @@ kernel void zmlx_layer_norm_vjp_f32(device const float* x [[buffer(0)]],
         const float mul_36 = recip_7 * fma_35;
 #pragma unroll
         for (int c_6 = 0; c_6 < 4; c_6++) {
-            const int col_6 = (lane + (c_6 * 256)) * 4;
+            const int col_6 = (lane_2 + (c_6 * 256)) * 4;
             const bool full_5 = (col_6 + 4) <= args.cols;
             float d_x_chunk[4];
 #pragma unroll
@@ -645,26 +657,60 @@ kernel void zmlx_layer_norm_vjp_f32(device const float* x [[buffer(0)]],
                 const float sub_9_3 = x_held[(c_6 * 4) + i_11] - mul_8;
                 const float mul_17_4 = w_held[(c_6 * 4) + i_11] * g_out_held[(c_6 * 4) + i_11];
                 d_x_chunk[i_11] = metal::fma(sub_9_3, mul_29, (rsqrt_13 * mul_17_4)) - mul_36;
-                sum_18[(c_6 * 4) + i_11] = sum_18[(c_6 * 4) + i_11] + (g_out_held[(c_6 * 4) + i_11] * (sub_9_3 * rsqrt_13));
+                sum_18[(c_6 * 4) + i_11] = sum_18[(c_6 * 4) + i_11] + (lives ? (g_out_held[(c_6 * 4) + i_11] * (sub_9_3 * rsqrt_13)) : 0.0f);
             }
-            if (full_5 && d_x_vectors) {
-                store_f32x4(&d_x[d_x_row + col_6], &d_x_chunk[0]);
-            } else {
+            if (lives) {
+                if (full_5 && d_x_vectors) {
+                    store_f32x4(&d_x[d_x_row + col_6], &d_x_chunk[0]);
+                } else {
 #pragma unroll
-                for (int i_12 = 0; i_12 < 4; i_12++) {
-                    if ((col_6 + i_12) < args.cols) {
-                        d_x[d_x_row + (col_6 + i_12)] = d_x_chunk[i_12];
+                    for (int i_12 = 0; i_12 < 4; i_12++) {
+                        if ((col_6 + i_12) < args.cols) {
+                            d_x[d_x_row + (col_6 + i_12)] = d_x_chunk[i_12];
+                        }
                     }
                 }
             }
         }
     }
-    const int part_start = bid * args.pitch;
 #pragma unroll
     for (int c_7 = 0; c_7 < 4; c_7++) {
-        const int at = part_start + ((tid + (c_7 * 256)) * 4);
-        store_f32x4(&parts_15[at], &sum_15[c_7 * 4]);
-        store_f32x4(&parts_18[at], &sum_18[c_7 * 4]);
+#pragma unroll
+        for (int i_13 = 0; i_13 < 4; i_13++) {
+            meeting[(i_13 * 512) + tid] = sum_15[(c_7 * 4) + i_13];
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        if (sub == 0) {
+#pragma unroll
+            for (int i_14 = 0; i_14 < 4; i_14++) {
+                sum_15[(c_7 * 4) + i_14] = sum_15[(c_7 * 4) + i_14] + meeting[(i_14 * 512) + (tid + 256)];
+            }
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+#pragma unroll
+    for (int c_8 = 0; c_8 < 4; c_8++) {
+#pragma unroll
+        for (int i_15 = 0; i_15 < 4; i_15++) {
+            meeting[(i_15 * 512) + tid] = sum_18[(c_8 * 4) + i_15];
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        if (sub == 0) {
+#pragma unroll
+            for (int i_16 = 0; i_16 < 4; i_16++) {
+                sum_18[(c_8 * 4) + i_16] = sum_18[(c_8 * 4) + i_16] + meeting[(i_16 * 512) + (tid + 256)];
+            }
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+    const int part_start = bid * args.pitch;
+    if (sub == 0) {
+#pragma unroll
+        for (int c_9 = 0; c_9 < 4; c_9++) {
+            const int at = part_start + ((lane + (c_9 * 256)) * 4);
+            store_f32x4(&parts_15[at], &sum_15[c_9 * 4]);
+            store_f32x4(&parts_18[at], &sum_18[c_9 * 4]);
+        }
     }
 }
 

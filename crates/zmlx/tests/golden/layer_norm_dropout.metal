@@ -17,6 +17,10 @@ static inline uint pack_bf16(float low, float high) {
     return (uint)f32_to_bf16(low) | (uint)f32_to_bf16(high) << 16;
 }
 
+static inline int min_i32(int a, int b) {
+    return a <= b ? a : b;
+}
+
 static inline float mulz_f32(float a, float b) {
     return a == 0.0f ? 0.0f : a * b;
 }
@@ -512,7 +516,7 @@ struct zmlx_layer_norm_dropout_vjp_f32_args {
     int pitch;
 };
 
-[[max_total_threads_per_threadgroup(256)]]
+[[max_total_threads_per_threadgroup(512)]]
 kernel void zmlx_layer_norm_dropout_vjp_f32(device const float* x [[buffer(0)]],
     device const float* w [[buffer(1)]],
     device const float* g_out [[buffer(2)]],
@@ -526,15 +530,18 @@ kernel void zmlx_layer_norm_dropout_vjp_f32(device const float* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float sum_7_of_warp[8];
-    threadgroup float sum_14_of_warp[8];
-    threadgroup float sum_33_of_warp[8];
-    threadgroup float sum_43_of_warp[8];
+    threadgroup float sum_7_of_warp[16];
+    threadgroup float sum_14_of_warp[16];
+    threadgroup float sum_33_of_warp[16];
+    threadgroup float sum_43_of_warp[16];
+    threadgroup float meeting[2048];
     const long cols = (long)args.cols;
     const float f32_9 = (float)cols;
     const float recip_10 = 1.0f / f32_9;
     const float sub_20 = 1.0f - args.p;
     const float recip_21 = 1.0f / sub_20;
+    const int lane = tid & 255;
+    const int sub = tid / 256;
     float sum_25[16];
 #pragma unroll
     for (int i = 0; i < 16; i++) {
@@ -549,7 +556,7 @@ kernel void zmlx_layer_norm_dropout_vjp_f32(device const float* x [[buffer(0)]],
     const bool w_vectors = ((args.w_shift & 3) == 0) && (args.w_col == 1);
 #pragma unroll
     for (int c = 0; c < 4; c++) {
-        const int col = (tid + (c * 256)) * 4;
+        const int col = (lane + (c * 256)) * 4;
         const bool full = (col + 4) <= args.cols;
         if (full && w_vectors) {
             load_f32x4(&w[col], &w_held[c * 4]);
@@ -560,27 +567,30 @@ kernel void zmlx_layer_norm_dropout_vjp_f32(device const float* x [[buffer(0)]],
             }
         }
     }
-    for (int base = bid; base < args.rows; base += blocks) {
-        const int x_row = base * args.x_row_stride_0;
-        const int g_out_row = base * args.g_out_row_stride_0;
-        const int d_x_row = base * args.cols;
+    for (int base = bid * 2; base < args.rows; base += blocks * 2) {
+        const int row = base + sub;
+        const bool lives = row < args.rows;
+        const int row_2 = min_i32(row, (args.rows - 1));
+        const int x_row = row_2 * args.x_row_stride_0;
+        const int g_out_row = row_2 * args.g_out_row_stride_0;
+        const int d_x_row = row_2 * args.cols;
         const bool x_vectors = (((x_row + args.x_shift) & 3) == 0) && (args.x_col == 1);
         const bool g_out_vectors = (((g_out_row + args.g_out_shift) & 3) == 0) && (args.g_out_col == 1);
         const bool d_x_vectors = (d_x_row & 3) == 0;
-        const int lane = tid;
+        const int lane_2 = lane;
         float x_held[16];
         float g_out_held[16];
-        if (((((lane * 4) + 3076) <= args.cols) && x_vectors) && g_out_vectors) {
+        if (((((lane_2 * 4) + 3076) <= args.cols) && x_vectors) && g_out_vectors) {
 #pragma unroll
             for (int c_3 = 0; c_3 < 4; c_3++) {
-                const int col_3 = (lane + (c_3 * 256)) * 4;
+                const int col_3 = (lane_2 + (c_3 * 256)) * 4;
                 load_f32x4(&x[x_row + col_3], &x_held[c_3 * 4]);
                 load_f32x4(&g_out[g_out_row + col_3], &g_out_held[c_3 * 4]);
             }
         } else {
 #pragma unroll
             for (int c_2 = 0; c_2 < 4; c_2++) {
-                const int col_2 = (lane + (c_2 * 256)) * 4;
+                const int col_2 = (lane_2 + (c_2 * 256)) * 4;
                 const bool full_2 = (col_2 + 4) <= args.cols;
                 if (full_2 && x_vectors) {
                     load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
@@ -605,10 +615,10 @@ kernel void zmlx_layer_norm_dropout_vjp_f32(device const float* x [[buffer(0)]],
         float v_29_held[16];
 #pragma unroll
         for (int c_4 = 0; c_4 < 4; c_4++) {
-            const int col_4 = (lane + (c_4 * 256)) * 4;
+            const int col_4 = (lane_2 + (c_4 * 256)) * 4;
             const bool full_3 = (col_4 + 4) <= args.cols;
             float rand_18[4];
-            rand_units(args.seed, (((long)base) * ((long)args.cols)) + ((long)col_4), &rand_18[0]);
+            rand_units(args.seed, (((long)row_2) * ((long)args.cols)) + ((long)col_4), &rand_18[0]);
             float term_0[4];
 #pragma unroll
             for (int i_6 = 0; i_6 < 4; i_6++) {
@@ -616,7 +626,7 @@ kernel void zmlx_layer_norm_dropout_vjp_f32(device const float* x [[buffer(0)]],
                 v_24_held[(c_4 * 4) + i_6] = mulz_f32(where_23, recip_21);
                 v_29_held[(c_4 * 4) + i_6] = mulz_f32(where_23, (w_held[(c_4 * 4) + i_6] * recip_21));
                 term_0[i_6] = x_held[(c_4 * 4) + i_6];
-                sum_25[(c_4 * 4) + i_6] = sum_25[(c_4 * 4) + i_6] + where_23;
+                sum_25[(c_4 * 4) + i_6] = sum_25[(c_4 * 4) + i_6] + (lives ? where_23 : 0.0f);
             }
             if (full_3) {
 #pragma unroll
@@ -641,17 +651,18 @@ kernel void zmlx_layer_norm_dropout_vjp_f32(device const float* x [[buffer(0)]],
             sum_7_of_warp[warp] = sum_7;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        sum_7 = sum_7_of_warp[0];
+        const int first_warp = (tid / 256) * 8;
+        sum_7 = sum_7_of_warp[first_warp];
 #pragma unroll
         for (int w_2 = 1; w_2 < 8; w_2++) {
-            sum_7 = sum_7 + sum_7_of_warp[w_2];
+            sum_7 = sum_7 + sum_7_of_warp[first_warp + w_2];
         }
         const float mul_11 = sum_7 * recip_10;
         float sum_14 = 0.0f;
         float sum_33 = 0.0f;
 #pragma unroll
         for (int c_5 = 0; c_5 < 4; c_5++) {
-            const int col_5 = (lane + (c_5 * 256)) * 4;
+            const int col_5 = (lane_2 + (c_5 * 256)) * 4;
             const bool full_4 = (col_5 + 4) <= args.cols;
             if (full_4) {
 #pragma unroll
@@ -686,12 +697,13 @@ kernel void zmlx_layer_norm_dropout_vjp_f32(device const float* x [[buffer(0)]],
             sum_33_of_warp[warp_2] = sum_33;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        sum_14 = sum_14_of_warp[0];
-        sum_33 = sum_33_of_warp[0];
+        const int first_warp_2 = (tid / 256) * 8;
+        sum_14 = sum_14_of_warp[first_warp_2];
+        sum_33 = sum_33_of_warp[first_warp_2];
 #pragma unroll
         for (int w_3 = 1; w_3 < 8; w_3++) {
-            sum_14 = sum_14 + sum_14_of_warp[w_3];
-            sum_33 = sum_33 + sum_33_of_warp[w_3];
+            sum_14 = sum_14 + sum_14_of_warp[first_warp_2 + w_3];
+            sum_33 = sum_33 + sum_33_of_warp[first_warp_2 + w_3];
         }
         const float fma_15 = metal::fma(recip_10, sum_14, args.eps);
         const float rsqrt_16 = metal::precise::rsqrt(fma_15);
@@ -703,7 +715,7 @@ kernel void zmlx_layer_norm_dropout_vjp_f32(device const float* x [[buffer(0)]],
         float sum_43 = 0.0f;
 #pragma unroll
         for (int c_6 = 0; c_6 < 4; c_6++) {
-            const int col_6 = (lane + (c_6 * 256)) * 4;
+            const int col_6 = (lane_2 + (c_6 * 256)) * 4;
             const bool full_5 = (col_6 + 4) <= args.cols;
             float term_42[4];
 #pragma unroll
@@ -711,7 +723,7 @@ kernel void zmlx_layer_norm_dropout_vjp_f32(device const float* x [[buffer(0)]],
                 const float sub_12_3 = x_held[(c_6 * 4) + i_11] - mul_11;
                 const float fma_42 = metal::fma(mulz_f32(mulz_39, sub_12_3), 2.0f, mulz_f32(v_29_held[(c_6 * 4) + i_11], rsqrt_16));
                 term_42[i_11] = fma_42;
-                sum_30[(c_6 * 4) + i_11] = sum_30[(c_6 * 4) + i_11] + mulz_f32(v_24_held[(c_6 * 4) + i_11], (sub_12_3 * rsqrt_16));
+                sum_30[(c_6 * 4) + i_11] = sum_30[(c_6 * 4) + i_11] + (lives ? mulz_f32(v_24_held[(c_6 * 4) + i_11], (sub_12_3 * rsqrt_16)) : 0.0f);
             }
             if (full_5) {
 #pragma unroll
@@ -736,16 +748,17 @@ kernel void zmlx_layer_norm_dropout_vjp_f32(device const float* x [[buffer(0)]],
             sum_43_of_warp[warp_3] = sum_43;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        sum_43 = sum_43_of_warp[0];
+        const int first_warp_3 = (tid / 256) * 8;
+        sum_43 = sum_43_of_warp[first_warp_3];
 #pragma unroll
         for (int w_4 = 1; w_4 < 8; w_4++) {
-            sum_43 = sum_43 + sum_43_of_warp[w_4];
+            sum_43 = sum_43 + sum_43_of_warp[first_warp_3 + w_4];
         }
         const float neg_44 = -sum_43;
         const float mulz_45 = mulz_f32(neg_44, recip_10);
 #pragma unroll
         for (int c_7 = 0; c_7 < 4; c_7++) {
-            const int col_7 = (lane + (c_7 * 256)) * 4;
+            const int col_7 = (lane_2 + (c_7 * 256)) * 4;
             const bool full_6 = (col_7 + 4) <= args.cols;
             float d_x_chunk[4];
 #pragma unroll
@@ -753,24 +766,58 @@ kernel void zmlx_layer_norm_dropout_vjp_f32(device const float* x [[buffer(0)]],
                 const float fma_42_2 = metal::fma(mulz_f32(mulz_39, (x_held[(c_7 * 4) + i_14] - mul_11)), 2.0f, mulz_f32(v_29_held[(c_7 * 4) + i_14], rsqrt_16));
                 d_x_chunk[i_14] = fma_42_2 + mulz_45;
             }
-            if (full_6 && d_x_vectors) {
-                store_f32x4(&d_x[d_x_row + col_7], &d_x_chunk[0]);
-            } else {
+            if (lives) {
+                if (full_6 && d_x_vectors) {
+                    store_f32x4(&d_x[d_x_row + col_7], &d_x_chunk[0]);
+                } else {
 #pragma unroll
-                for (int i_15 = 0; i_15 < 4; i_15++) {
-                    if ((col_7 + i_15) < args.cols) {
-                        d_x[d_x_row + (col_7 + i_15)] = d_x_chunk[i_15];
+                    for (int i_15 = 0; i_15 < 4; i_15++) {
+                        if ((col_7 + i_15) < args.cols) {
+                            d_x[d_x_row + (col_7 + i_15)] = d_x_chunk[i_15];
+                        }
                     }
                 }
             }
         }
     }
-    const int part_start = bid * args.pitch;
 #pragma unroll
     for (int c_8 = 0; c_8 < 4; c_8++) {
-        const int at = part_start + ((tid + (c_8 * 256)) * 4);
-        store_f32x4(&parts_25[at], &sum_25[c_8 * 4]);
-        store_f32x4(&parts_30[at], &sum_30[c_8 * 4]);
+#pragma unroll
+        for (int i_16 = 0; i_16 < 4; i_16++) {
+            meeting[(i_16 * 512) + tid] = sum_25[(c_8 * 4) + i_16];
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        if (sub == 0) {
+#pragma unroll
+            for (int i_17 = 0; i_17 < 4; i_17++) {
+                sum_25[(c_8 * 4) + i_17] = sum_25[(c_8 * 4) + i_17] + meeting[(i_17 * 512) + (tid + 256)];
+            }
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+#pragma unroll
+    for (int c_9 = 0; c_9 < 4; c_9++) {
+#pragma unroll
+        for (int i_18 = 0; i_18 < 4; i_18++) {
+            meeting[(i_18 * 512) + tid] = sum_30[(c_9 * 4) + i_18];
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        if (sub == 0) {
+#pragma unroll
+            for (int i_19 = 0; i_19 < 4; i_19++) {
+                sum_30[(c_9 * 4) + i_19] = sum_30[(c_9 * 4) + i_19] + meeting[(i_19 * 512) + (tid + 256)];
+            }
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+    const int part_start = bid * args.pitch;
+    if (sub == 0) {
+#pragma unroll
+        for (int c_10 = 0; c_10 < 4; c_10++) {
+            const int at = part_start + ((lane + (c_10 * 256)) * 4);
+            store_f32x4(&parts_25[at], &sum_25[c_10 * 4]);
+            store_f32x4(&parts_30[at], &sum_30[c_10 * 4]);
+        }
     }
 }
 

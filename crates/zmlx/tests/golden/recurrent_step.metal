@@ -17,6 +17,10 @@ static inline uint pack_bf16(float low, float high) {
     return (uint)f32_to_bf16(low) | (uint)f32_to_bf16(high) << 16;
 }
 
+static inline int min_i32(int a, int b) {
+    return a <= b ? a : b;
+}
+
 static inline float sigmoid_f32(float x) {
     const float e = metal::precise::exp(-metal::fabs(x));
     const float r = 1.0f / (1.0f + e);
@@ -387,7 +391,7 @@ struct zmlx_recurrent_step_vjp_f32_args {
     int pitch;
 };
 
-[[max_total_threads_per_threadgroup(256)]]
+[[max_total_threads_per_threadgroup(512)]]
 kernel void zmlx_recurrent_step_vjp_f32(device const float* h [[buffer(0)]],
     device const float* w [[buffer(1)]],
     device const float* gate [[buffer(2)]],
@@ -402,11 +406,14 @@ kernel void zmlx_recurrent_step_vjp_f32(device const float* h [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float sum_7_of_warp[8];
-    threadgroup float sum_32_of_warp[8];
+    threadgroup float sum_7_of_warp[16];
+    threadgroup float sum_32_of_warp[16];
+    threadgroup float meeting[2048];
     const long cols = (long)args.cols;
     const float f32_9 = (float)cols;
     const float recip_10 = 1.0f / f32_9;
+    const int lane = tid & 255;
+    const int sub = tid / 256;
     float sum_30[16];
 #pragma unroll
     for (int i = 0; i < 16; i++) {
@@ -416,7 +423,7 @@ kernel void zmlx_recurrent_step_vjp_f32(device const float* h [[buffer(0)]],
     const bool w_vectors = ((args.w_shift & 3) == 0) && (args.w_col == 1);
 #pragma unroll
     for (int c = 0; c < 4; c++) {
-        const int col = (tid + (c * 256)) * 4;
+        const int col = (lane + (c * 256)) * 4;
         const bool full = (col + 4) <= args.cols;
         if (full && w_vectors) {
             load_f32x4(&w[col], &w_held[c * 4]);
@@ -427,25 +434,28 @@ kernel void zmlx_recurrent_step_vjp_f32(device const float* h [[buffer(0)]],
             }
         }
     }
-    for (int base = bid; base < args.rows; base += blocks) {
-        const int h_row = base * args.h_row_stride_0;
-        const int gate_row = base * args.gate_row_stride_0;
-        const int g_out_row = base * args.g_out_row_stride_0;
-        const int d_h_row = base * args.cols;
-        const int d_gate_row = base * args.cols;
+    for (int base = bid * 2; base < args.rows; base += blocks * 2) {
+        const int row = base + sub;
+        const bool lives = row < args.rows;
+        const int row_2 = min_i32(row, (args.rows - 1));
+        const int h_row = row_2 * args.h_row_stride_0;
+        const int gate_row = row_2 * args.gate_row_stride_0;
+        const int g_out_row = row_2 * args.g_out_row_stride_0;
+        const int d_h_row = row_2 * args.cols;
+        const int d_gate_row = row_2 * args.cols;
         const bool h_vectors = (((h_row + args.h_shift) & 3) == 0) && (args.h_col == 1);
         const bool gate_vectors = (((gate_row + args.gate_shift) & 3) == 0) && (args.gate_col == 1);
         const bool g_out_vectors = (((g_out_row + args.g_out_shift) & 3) == 0) && (args.g_out_col == 1);
         const bool d_h_vectors = (d_h_row & 3) == 0;
         const bool d_gate_vectors = (d_gate_row & 3) == 0;
-        const int lane = tid;
+        const int lane_2 = lane;
         float h_held[16];
         float gate_held[16];
         float g_out_held[16];
-        if ((((((lane * 4) + 3076) <= args.cols) && h_vectors) && gate_vectors) && g_out_vectors) {
+        if ((((((lane_2 * 4) + 3076) <= args.cols) && h_vectors) && gate_vectors) && g_out_vectors) {
 #pragma unroll
             for (int c_3 = 0; c_3 < 4; c_3++) {
-                const int col_3 = (lane + (c_3 * 256)) * 4;
+                const int col_3 = (lane_2 + (c_3 * 256)) * 4;
                 load_f32x4(&h[h_row + col_3], &h_held[c_3 * 4]);
                 load_f32x4(&gate[gate_row + col_3], &gate_held[c_3 * 4]);
                 load_f32x4(&g_out[g_out_row + col_3], &g_out_held[c_3 * 4]);
@@ -453,7 +463,7 @@ kernel void zmlx_recurrent_step_vjp_f32(device const float* h [[buffer(0)]],
         } else {
 #pragma unroll
             for (int c_2 = 0; c_2 < 4; c_2++) {
-                const int col_2 = (lane + (c_2 * 256)) * 4;
+                const int col_2 = (lane_2 + (c_2 * 256)) * 4;
                 const bool full_2 = (col_2 + 4) <= args.cols;
                 if (full_2 && h_vectors) {
                     load_f32x4(&h[h_row + col_2], &h_held[c_2 * 4]);
@@ -484,7 +494,7 @@ kernel void zmlx_recurrent_step_vjp_f32(device const float* h [[buffer(0)]],
         float sum_7 = 0.0f;
 #pragma unroll
         for (int c_4 = 0; c_4 < 4; c_4++) {
-            const int col_4 = (lane + (c_4 * 256)) * 4;
+            const int col_4 = (lane_2 + (c_4 * 256)) * 4;
             const bool full_3 = (col_4 + 4) <= args.cols;
             if (full_3) {
 #pragma unroll
@@ -511,10 +521,11 @@ kernel void zmlx_recurrent_step_vjp_f32(device const float* h [[buffer(0)]],
             sum_7_of_warp[warp] = sum_7;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        sum_7 = sum_7_of_warp[0];
+        const int first_warp = (tid / 256) * 8;
+        sum_7 = sum_7_of_warp[first_warp];
 #pragma unroll
         for (int w_2 = 1; w_2 < 8; w_2++) {
-            sum_7 = sum_7 + sum_7_of_warp[w_2];
+            sum_7 = sum_7 + sum_7_of_warp[first_warp + w_2];
         }
         const float fma_11 = metal::fma(sum_7, recip_10, args.eps);
         const float rsqrt_12 = metal::precise::rsqrt(fma_11);
@@ -525,7 +536,7 @@ kernel void zmlx_recurrent_step_vjp_f32(device const float* h [[buffer(0)]],
         float v_41_held[16];
 #pragma unroll
         for (int c_5 = 0; c_5 < 4; c_5++) {
-            const int col_5 = (lane + (c_5 * 256)) * 4;
+            const int col_5 = (lane_2 + (c_5 * 256)) * 4;
             const bool full_4 = (col_5 + 4) <= args.cols;
             float d_gate_chunk[4];
             float term_31[4];
@@ -543,7 +554,7 @@ kernel void zmlx_recurrent_step_vjp_f32(device const float* h [[buffer(0)]],
                 v_41_held[(c_5 * 4) + i_8] = fma_41;
                 d_gate_chunk[i_8] = mul_18;
                 term_31[i_8] = mul_31;
-                sum_30[(c_5 * 4) + i_8] = sum_30[(c_5 * 4) + i_8] + (mul_13 * mul_27);
+                sum_30[(c_5 * 4) + i_8] = sum_30[(c_5 * 4) + i_8] + (lives ? (mul_13 * mul_27) : 0.0f);
             }
             if (full_4) {
 #pragma unroll
@@ -557,13 +568,15 @@ kernel void zmlx_recurrent_step_vjp_f32(device const float* h [[buffer(0)]],
                     sum_32 = sum_32 + (inside_2 ? term_31[i_10] : 0.0f);
                 }
             }
-            if (full_4 && d_gate_vectors) {
-                store_f32x4(&d_gate[d_gate_row + col_5], &d_gate_chunk[0]);
-            } else {
+            if (lives) {
+                if (full_4 && d_gate_vectors) {
+                    store_f32x4(&d_gate[d_gate_row + col_5], &d_gate_chunk[0]);
+                } else {
 #pragma unroll
-                for (int i_11 = 0; i_11 < 4; i_11++) {
-                    if ((col_5 + i_11) < args.cols) {
-                        d_gate[d_gate_row + (col_5 + i_11)] = d_gate_chunk[i_11];
+                    for (int i_11 = 0; i_11 < 4; i_11++) {
+                        if ((col_5 + i_11) < args.cols) {
+                            d_gate[d_gate_row + (col_5 + i_11)] = d_gate_chunk[i_11];
+                        }
                     }
                 }
             }
@@ -578,17 +591,18 @@ kernel void zmlx_recurrent_step_vjp_f32(device const float* h [[buffer(0)]],
             sum_32_of_warp[warp_2] = sum_32;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        sum_32 = sum_32_of_warp[0];
+        const int first_warp_2 = (tid / 256) * 8;
+        sum_32 = sum_32_of_warp[first_warp_2];
 #pragma unroll
         for (int w_3 = 1; w_3 < 8; w_3++) {
-            sum_32 = sum_32 + sum_32_of_warp[w_3];
+            sum_32 = sum_32 + sum_32_of_warp[first_warp_2 + w_3];
         }
         const float mul_37 = sum_32 * mul_36;
         const float mul_38 = recip_10 * mul_37;
         const float mul_40 = mul_38 * 2.0f;
 #pragma unroll
         for (int c_6 = 0; c_6 < 4; c_6++) {
-            const int col_6 = (lane + (c_6 * 256)) * 4;
+            const int col_6 = (lane_2 + (c_6 * 256)) * 4;
             const bool full_5 = (col_6 + 4) <= args.cols;
             float d_h_chunk[4];
 #pragma unroll
@@ -596,23 +610,42 @@ kernel void zmlx_recurrent_step_vjp_f32(device const float* h [[buffer(0)]],
                 const float fma_42 = metal::fma(h_held[(c_6 * 4) + i_12], mul_40, v_41_held[(c_6 * 4) + i_12]);
                 d_h_chunk[i_12] = fma_42;
             }
-            if (full_5 && d_h_vectors) {
-                store_f32x4(&d_h[d_h_row + col_6], &d_h_chunk[0]);
-            } else {
+            if (lives) {
+                if (full_5 && d_h_vectors) {
+                    store_f32x4(&d_h[d_h_row + col_6], &d_h_chunk[0]);
+                } else {
 #pragma unroll
-                for (int i_13 = 0; i_13 < 4; i_13++) {
-                    if ((col_6 + i_13) < args.cols) {
-                        d_h[d_h_row + (col_6 + i_13)] = d_h_chunk[i_13];
+                    for (int i_13 = 0; i_13 < 4; i_13++) {
+                        if ((col_6 + i_13) < args.cols) {
+                            d_h[d_h_row + (col_6 + i_13)] = d_h_chunk[i_13];
+                        }
                     }
                 }
             }
         }
     }
-    const int part_start = bid * args.pitch;
 #pragma unroll
     for (int c_7 = 0; c_7 < 4; c_7++) {
-        const int at = part_start + ((tid + (c_7 * 256)) * 4);
-        store_f32x4(&parts_30[at], &sum_30[c_7 * 4]);
+#pragma unroll
+        for (int i_14 = 0; i_14 < 4; i_14++) {
+            meeting[(i_14 * 512) + tid] = sum_30[(c_7 * 4) + i_14];
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        if (sub == 0) {
+#pragma unroll
+            for (int i_15 = 0; i_15 < 4; i_15++) {
+                sum_30[(c_7 * 4) + i_15] = sum_30[(c_7 * 4) + i_15] + meeting[(i_15 * 512) + (tid + 256)];
+            }
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+    const int part_start = bid * args.pitch;
+    if (sub == 0) {
+#pragma unroll
+        for (int c_8 = 0; c_8 < 4; c_8++) {
+            const int at = part_start + ((lane + (c_8 * 256)) * 4);
+            store_f32x4(&parts_30[at], &sum_30[c_8 * 4]);
+        }
     }
 }
 

@@ -17,6 +17,10 @@ static inline uint pack_bf16(float low, float high) {
     return (uint)f32_to_bf16(low) | (uint)f32_to_bf16(high) << 16;
 }
 
+static inline int min_i32(int a, int b) {
+    return a <= b ? a : b;
+}
+
 static inline float half_bf16(uint w, int i) {
     return as_type<float>(i != 0 ? w & 4294901760u : w << 16);
 }
@@ -341,7 +345,7 @@ struct zmlx_rms_norm_vjp_f32_args {
     int pitch;
 };
 
-[[max_total_threads_per_threadgroup(256)]]
+[[max_total_threads_per_threadgroup(512)]]
 kernel void zmlx_rms_norm_vjp_f32(device const float* x [[buffer(0)]],
     device const float* w [[buffer(1)]],
     device const float* g_out [[buffer(2)]],
@@ -354,11 +358,14 @@ kernel void zmlx_rms_norm_vjp_f32(device const float* x [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    threadgroup float sum_5_of_warp[8];
-    threadgroup float sum_17_of_warp[8];
+    threadgroup float sum_5_of_warp[16];
+    threadgroup float sum_17_of_warp[16];
+    threadgroup float meeting[2048];
     const long cols = (long)args.cols;
     const float f32_7 = (float)cols;
     const float recip_8 = 1.0f / f32_7;
+    const int lane = tid & 255;
+    const int sub = tid / 256;
     float sum_14[16];
 #pragma unroll
     for (int i = 0; i < 16; i++) {
@@ -368,7 +375,7 @@ kernel void zmlx_rms_norm_vjp_f32(device const float* x [[buffer(0)]],
     const bool w_vectors = ((args.w_shift & 3) == 0) && (args.w_col == 1);
 #pragma unroll
     for (int c = 0; c < 4; c++) {
-        const int col = (tid + (c * 256)) * 4;
+        const int col = (lane + (c * 256)) * 4;
         const bool full = (col + 4) <= args.cols;
         if (full && w_vectors) {
             load_f32x4(&w[col], &w_held[c * 4]);
@@ -379,27 +386,30 @@ kernel void zmlx_rms_norm_vjp_f32(device const float* x [[buffer(0)]],
             }
         }
     }
-    for (int base = bid; base < args.rows; base += blocks) {
-        const int x_row = base * args.x_row_stride_0;
-        const int g_out_row = base * args.g_out_row_stride_0;
-        const int d_x_row = base * args.cols;
+    for (int base = bid * 2; base < args.rows; base += blocks * 2) {
+        const int row = base + sub;
+        const bool lives = row < args.rows;
+        const int row_2 = min_i32(row, (args.rows - 1));
+        const int x_row = row_2 * args.x_row_stride_0;
+        const int g_out_row = row_2 * args.g_out_row_stride_0;
+        const int d_x_row = row_2 * args.cols;
         const bool x_vectors = (((x_row + args.x_shift) & 3) == 0) && (args.x_col == 1);
         const bool g_out_vectors = (((g_out_row + args.g_out_shift) & 3) == 0) && (args.g_out_col == 1);
         const bool d_x_vectors = (d_x_row & 3) == 0;
-        const int lane = tid;
+        const int lane_2 = lane;
         float x_held[16];
         float g_out_held[16];
-        if (((((lane * 4) + 3076) <= args.cols) && x_vectors) && g_out_vectors) {
+        if (((((lane_2 * 4) + 3076) <= args.cols) && x_vectors) && g_out_vectors) {
 #pragma unroll
             for (int c_3 = 0; c_3 < 4; c_3++) {
-                const int col_3 = (lane + (c_3 * 256)) * 4;
+                const int col_3 = (lane_2 + (c_3 * 256)) * 4;
                 load_f32x4(&x[x_row + col_3], &x_held[c_3 * 4]);
                 load_f32x4(&g_out[g_out_row + col_3], &g_out_held[c_3 * 4]);
             }
         } else {
 #pragma unroll
             for (int c_2 = 0; c_2 < 4; c_2++) {
-                const int col_2 = (lane + (c_2 * 256)) * 4;
+                const int col_2 = (lane_2 + (c_2 * 256)) * 4;
                 const bool full_2 = (col_2 + 4) <= args.cols;
                 if (full_2 && x_vectors) {
                     load_f32x4(&x[x_row + col_2], &x_held[c_2 * 4]);
@@ -423,7 +433,7 @@ kernel void zmlx_rms_norm_vjp_f32(device const float* x [[buffer(0)]],
         float sum_17 = 0.0f;
 #pragma unroll
         for (int c_4 = 0; c_4 < 4; c_4++) {
-            const int col_4 = (lane + (c_4 * 256)) * 4;
+            const int col_4 = (lane_2 + (c_4 * 256)) * 4;
             const bool full_3 = (col_4 + 4) <= args.cols;
             if (full_3) {
 #pragma unroll
@@ -460,12 +470,13 @@ kernel void zmlx_rms_norm_vjp_f32(device const float* x [[buffer(0)]],
             sum_17_of_warp[warp] = sum_17;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        sum_5 = sum_5_of_warp[0];
-        sum_17 = sum_17_of_warp[0];
+        const int first_warp = (tid / 256) * 8;
+        sum_5 = sum_5_of_warp[first_warp];
+        sum_17 = sum_17_of_warp[first_warp];
 #pragma unroll
         for (int w_2 = 1; w_2 < 8; w_2++) {
-            sum_5 = sum_5 + sum_5_of_warp[w_2];
-            sum_17 = sum_17 + sum_17_of_warp[w_2];
+            sum_5 = sum_5 + sum_5_of_warp[first_warp + w_2];
+            sum_17 = sum_17 + sum_17_of_warp[first_warp + w_2];
         }
         const float fma_9 = metal::fma(sum_5, recip_8, args.eps);
         const float rsqrt_10 = metal::precise::rsqrt(fma_9);
@@ -477,7 +488,7 @@ kernel void zmlx_rms_norm_vjp_f32(device const float* x [[buffer(0)]],
         const float mul_25 = mul_23 * 2.0f;
 #pragma unroll
         for (int c_5 = 0; c_5 < 4; c_5++) {
-            const int col_5 = (lane + (c_5 * 256)) * 4;
+            const int col_5 = (lane_2 + (c_5 * 256)) * 4;
             const bool full_4 = (col_5 + 4) <= args.cols;
             float d_x_chunk[4];
 #pragma unroll
@@ -486,26 +497,45 @@ kernel void zmlx_rms_norm_vjp_f32(device const float* x [[buffer(0)]],
                 const float mul_13_3 = w_held[(c_5 * 4) + i_7] * g_out_held[(c_5 * 4) + i_7];
                 const float fma_26 = metal::fma(x_held[(c_5 * 4) + i_7], mul_25, (rsqrt_10 * mul_13_3));
                 d_x_chunk[i_7] = fma_26;
-                sum_14[(c_5 * 4) + i_7] = sum_14[(c_5 * 4) + i_7] + mul_12;
+                sum_14[(c_5 * 4) + i_7] = sum_14[(c_5 * 4) + i_7] + (lives ? mul_12 : 0.0f);
             }
-            if (full_4 && d_x_vectors) {
-                store_f32x4(&d_x[d_x_row + col_5], &d_x_chunk[0]);
-            } else {
+            if (lives) {
+                if (full_4 && d_x_vectors) {
+                    store_f32x4(&d_x[d_x_row + col_5], &d_x_chunk[0]);
+                } else {
 #pragma unroll
-                for (int i_8 = 0; i_8 < 4; i_8++) {
-                    if ((col_5 + i_8) < args.cols) {
-                        d_x[d_x_row + (col_5 + i_8)] = d_x_chunk[i_8];
+                    for (int i_8 = 0; i_8 < 4; i_8++) {
+                        if ((col_5 + i_8) < args.cols) {
+                            d_x[d_x_row + (col_5 + i_8)] = d_x_chunk[i_8];
+                        }
                     }
                 }
             }
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
     }
-    const int part_start = bid * args.pitch;
 #pragma unroll
     for (int c_6 = 0; c_6 < 4; c_6++) {
-        const int at = part_start + ((tid + (c_6 * 256)) * 4);
-        store_f32x4(&parts_14[at], &sum_14[c_6 * 4]);
+#pragma unroll
+        for (int i_9 = 0; i_9 < 4; i_9++) {
+            meeting[(i_9 * 512) + tid] = sum_14[(c_6 * 4) + i_9];
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        if (sub == 0) {
+#pragma unroll
+            for (int i_10 = 0; i_10 < 4; i_10++) {
+                sum_14[(c_6 * 4) + i_10] = sum_14[(c_6 * 4) + i_10] + meeting[(i_10 * 512) + (tid + 256)];
+            }
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+    const int part_start = bid * args.pitch;
+    if (sub == 0) {
+#pragma unroll
+        for (int c_7 = 0; c_7 < 4; c_7++) {
+            const int at = part_start + ((lane + (c_7 * 256)) * 4);
+            store_f32x4(&parts_14[at], &sum_14[c_7 * 4]);
+        }
     }
 }
 
