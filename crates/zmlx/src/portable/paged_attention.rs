@@ -1,7 +1,7 @@
 //! Attention of one query a sequence over a cache of pages: y = softmax(scale·q·kᵀ)·v
 //!
 //! q is [b, h, d]; the caches [pages, size, kv, d], h a multiple of kv; the table [b, most] of u32 has the pages of each sequence in
-//! order, and lengths [b] of u32 how many keys it has. A sequence without keys gives 0. Keys are cut into parts that blocks take,
+//! order, and lengths `[b]` of u32 how many keys it has. A sequence without keys gives 0. Keys are cut into parts that blocks take,
 //! and a second kernel joins these; any length, heads up to 256. `decode_attention` takes k and v [b, kv, n, d] as they are.
 //! Cost: the keys and values in use, read once a head of q.
 //! Source: arXiv:2309.06180; parts as in Flash-Decoding (Dao et al., 2023).
@@ -191,7 +191,7 @@ pub fn paged_attention(
     Ok(join.call(&[&found[0], &lse, &q])?.swap_remove(0))
 }
 
-/// One query a sequence, q [b, h, d], over k and v [b, kv, n, d]; `lengths` [b] of u32 where not all of them are in use.
+/// One query a sequence, q [b, h, d], over k and v [b, kv, n, d]; `lengths` `[b]` of u32 where not all of them are in use.
 ///
 /// # Errors
 /// As `paged_attention`.

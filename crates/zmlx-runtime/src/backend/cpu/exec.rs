@@ -12,10 +12,7 @@ use super::{
     stream, sums,
 };
 use crate::{Error, Launch, Slice};
-use zmlx_ir::{
-    DType, Op, Scalar,
-    program::{Index, philox},
-};
+use zmlx_ir::{DType, Op, Scalar, program::Index};
 
 /// The lanes that a step runs over.
 #[derive(Clone, Copy, Debug)]
@@ -326,7 +323,7 @@ impl<'w> Env<'_, 'w> {
                             Src::Lanes(l) => l[r * width],
                         };
                         let start = (e.first_row + row + r) as u64 * e.cols as u64 + col as u64;
-                        lanes::rand(&mut out[r * width..(r + 1) * width], seed, start, philox::philox);
+                        lanes::rand(&mut out[r * width..(r + 1) * width], seed, start);
                     }
                 });
             }

@@ -7,7 +7,7 @@ use super::{
     simd::{Fma, Loop, dispatch},
 };
 use half::{bf16, f16};
-use zmlx_ir::{DType, Op};
+use zmlx_ir::{DType, Op, program::philox};
 
 /// Operand of a loop: a lane for each result, or one for all.
 #[derive(Clone, Copy, Debug)]
@@ -451,16 +451,46 @@ pub fn round_to(out: &mut [f32], to: DType) {
 }
 
 /// Random lanes of the elements from `start`.
-pub fn rand(out: &mut [f32], seed: i64, start: u64, philox: fn([u32; 4], [u32; 2]) -> [u32; 4]) {
-    let key = [seed as u32, (seed >> 32) as u32];
-    let mut block = [0u32; 4];
-    let mut have = u64::MAX;
-    for (i, out) in out.iter_mut().enumerate() {
-        let at = start + i as u64;
-        if at / 4 != have {
-            have = at / 4;
-            block = philox([have as u32, (have >> 32) as u32, 0, 0], key);
+pub fn rand(out: &mut [f32], seed: i64, start: u64) {
+    struct M<'a>(&'a mut [f32], i64, u64);
+    impl Loop for M<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<F: Fma>(self) {
+            const BLOCKS: usize = 16;
+            let M(out, seed, start) = self;
+            let whole = out.len().min((start.next_multiple_of(4) - start) as usize);
+            let (head, rest) = out.split_at_mut(whole);
+            let (chunks, tail) = rest.as_chunks_mut::<{ 4 * BLOCKS }>();
+            let mut at = start + whole as u64;
+            head.iter_mut().zip(start..).for_each(|(y, i)| *y = philox::rand_unit(seed, i));
+            for chunk in chunks {
+                let words = philox::philox_blocks::<BLOCKS>(at / 4, [seed as u32, (seed >> 32) as u32]);
+                for (i, y) in chunk.iter_mut().enumerate() {
+                    *y = philox::unit(words[i % 4][i / 4]);
+                }
+                at += chunk.len() as u64;
+            }
+            tail.iter_mut().zip(at..).for_each(|(y, i)| *y = philox::rand_unit(seed, i));
         }
-        *out = (block[(at % 4) as usize] >> 8) as f32 * 2f32.powi(-24);
+    }
+    dispatch(M(out, seed, start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_lanes_are_those_of_their_elements_wherever_they_begin() {
+        for start in [0, 1, 3, 4, (1 << 34) - 70] {
+            for len in [0, 1, 2, 5, 63, 64, 65, 200] {
+                let mut out = vec![f32::NAN; len];
+                rand(&mut out, -7, start);
+                for (y, at) in out.iter().zip(start..) {
+                    assert_eq!(*y, philox::rand_unit(-7, at), "element {at} of {len} from {start}");
+                }
+            }
+        }
     }
 }

@@ -14,10 +14,7 @@ use crate::{
         sums::{self, Sums},
     },
 };
-use zmlx_ir::{
-    Scalar,
-    program::{ReduceOp, philox},
-};
+use zmlx_ir::{Scalar, program::ReduceOp};
 
 #[derive(Clone, Debug)]
 #[repr(align(64))]
@@ -128,7 +125,7 @@ impl Lanes<'_> {
                     *y = f32::lane(*x != 0);
                 }
             }
-            Code::Rand(k) => lanes::rand(out, self.seeds[k as usize], self.first + at as u64, philox::philox),
+            Code::Rand(k) => lanes::rand(out, self.seeds[k as usize], self.first + at as u64),
             Code::OneHot(k) => {
                 lanes::copy(out, self.arg(b, at, n));
                 let hot = self.hots[k as usize];
