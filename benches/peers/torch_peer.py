@@ -88,6 +88,8 @@ OPS = {
     "mean": lambda x: x.mean(-1),
     "var": lambda x: x.var(-1, correction=0),
     "cumsum": lambda x: x.cumsum(-1),
+    "top_k": top_k,
+    "top_k_gating": top_k_gating,
     # another generator, so another mask: timed, not compared
     "dropout": lambda x: F.dropout(x, 0.5),
     "adamw_step": adamw,

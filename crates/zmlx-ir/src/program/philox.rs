@@ -87,10 +87,9 @@ mod tests {
     fn blocks_in_vectors_are_those_one_by_one() {
         for first in [0, 77, (1 << 32) - 3] {
             let words = philox_blocks::<8>(first, [5, 9]);
-            for i in 0..8 {
-                let at = first + i as u64;
+            for (i, at) in (first..first + 8).enumerate() {
                 let block = philox([at as u32, (at >> 32) as u32, 0, 0], [5, 9]);
-                assert_eq!([0, 1, 2, 3].map(|w: usize| words[w][i]), block, "block {at}");
+                assert_eq!(words.map(|word| word[i]), block, "block {at}");
             }
         }
     }

@@ -105,6 +105,9 @@ fn kernels_written_by_hand_match_plain_ops_on_the_cpu() {
     }
 }
 
+/// Between two texts of a golden file, each of which is compiled by itself (and so `zmlx-runtime`'s test of NVRTC does).
+const NEXT_UNIT: &str = "\n// --- next unit ---\n";
+
 /// The texts of all launches of the cases in f32, each entry once: for the golden files.
 pub fn texts(dialect: Dialect, kernel: &zmlx::portable::Portable) -> String {
     let texts = Rc::new(RefCell::new(vec![]));
@@ -124,5 +127,5 @@ pub fn texts(dialect: Dialect, kernel: &zmlx::portable::Portable) -> String {
     let report = launches_run_by(runner, || verify_portable(kernel, DType::F32, &candle_core::Device::Cpu));
     report.unwrap_or_else(|e| panic!("{}: {e}", kernel.name));
     let texts = texts.borrow();
-    texts.iter().map(|(_, text)| &text[..]).collect::<Vec<_>>().join("\n")
+    texts.iter().map(|(_, text)| &text[..]).collect::<Vec<_>>().join(NEXT_UNIT)
 }

@@ -260,6 +260,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     }
 }
 
+// --- next unit ---
 #include <metal_stdlib>
 using namespace metal;
 
@@ -564,6 +565,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     }
 }
 
+// --- next unit ---
 #include <metal_stdlib>
 using namespace metal;
 
@@ -873,6 +875,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     }
 }
 
+// --- next unit ---
 #include <metal_stdlib>
 using namespace metal;
 
@@ -1135,6 +1138,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     }
 }
 
+// --- next unit ---
 #include <metal_stdlib>
 using namespace metal;
 
@@ -1439,6 +1443,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     }
 }
 
+// --- next unit ---
 #include <metal_stdlib>
 using namespace metal;
 
@@ -1748,6 +1753,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     }
 }
 
+// --- next unit ---
 #include <metal_stdlib>
 using namespace metal;
 
@@ -2010,6 +2016,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     }
 }
 
+// --- next unit ---
 #include <metal_stdlib>
 using namespace metal;
 
@@ -2314,6 +2321,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     }
 }
 
+// --- next unit ---
 #include <metal_stdlib>
 using namespace metal;
 

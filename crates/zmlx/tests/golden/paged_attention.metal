@@ -218,6 +218,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     }
 }
 
+// --- next unit ---
 #include <metal_stdlib>
 using namespace metal;
 
@@ -374,6 +375,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     }
 }
 
+// --- next unit ---
 #include <metal_stdlib>
 using namespace metal;
 

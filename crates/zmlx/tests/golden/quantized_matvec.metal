@@ -213,6 +213,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     }
 }
 
+// --- next unit ---
 #include <metal_stdlib>
 using namespace metal;
 
@@ -370,6 +371,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     }
 }
 
+// --- next unit ---
 #include <metal_stdlib>
 using namespace metal;
 
@@ -585,6 +587,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     }
 }
 
+// --- next unit ---
 #include <metal_stdlib>
 using namespace metal;
 
@@ -800,6 +803,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     }
 }
 
+// --- next unit ---
 #include <metal_stdlib>
 using namespace metal;
 

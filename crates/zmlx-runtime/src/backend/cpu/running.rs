@@ -1,8 +1,6 @@
 //! Running sums of f32 in vectors of eight f64, written out for AVX-512. (cumsum of 4096×4096 on a Xeon of two cores:
 //! 15.9 → 5.1 ms, of which 5 are the row asked for ahead.)
 
-use super::stream;
-
 /// How far ahead a row is asked for, in bytes.
 pub const DISTANCE: usize = 4096;
 
@@ -32,6 +30,7 @@ impl SumsWide for f32 {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 fn sums_avx512(a: &[f32], out: &mut [f32]) {
+    use super::stream;
     use std::arch::x86_64::*;
     /// The lanes moved up by `8 - REST`, zeros below.
     #[target_feature(enable = "avx512f")]
