@@ -34,13 +34,15 @@ pub fn run(args: &Args) -> Outcome {
     }
     let mut rows: Vec<Vec<String>> = entries
         .iter()
-        .map(|e| vec![e.name.into(), signature(e), e.summary.into(), gradient(e.gradient).into()])
+        .map(|e| vec![e.name.into(), gradient(e.gradient).into(), e.summary.into(), signature(e)])
         .collect();
     rows.extend(by_hand.iter().map(|p| {
         let args = p.args.iter().chain(p.settings).copied().collect::<Vec<_>>().join(", ");
-        vec![p.name.into(), args, p.summary.into(), gradient(p.gradient).into()]
+        vec![p.name.into(), gradient(p.gradient).into(), p.summary.into(), args]
     }));
-    table::print(&["kernel", "arguments", "computes", "gradient"], &rows);
+    rows.sort();
+    // what is longest comes last, where a narrow terminal may break it
+    table::print(&["kernel", "gradient", "computes", "arguments"], &rows);
     println!("\n{} kernels. Formulas: zmlx kernels --json. Check them: zmlx verify.", rows.len());
     Ok(true)
 }
@@ -75,7 +77,7 @@ fn object(e: &Entry) -> serde_json::Value {
     json!({
         "name": e.name, "computes": e.summary, "formula": e.formula, "args": args, "uniforms": uniforms,
         "gradient": gradient(e.gradient), "no_gradient_because": why, "zmlx": e.zmlx,
-        "dtypes": ["f32", "f16", "bf16", "f64"], "targets": ["cpu"],
+        "dtypes": ["f32", "f16", "bf16", "f64"], "targets": ["cpu", "cuda", "metal"],
     })
 }
 
@@ -83,6 +85,6 @@ fn object_by_hand(p: &Portable) -> serde_json::Value {
     let why = if let Gradient::None(why) = p.gradient { Some(why) } else { None };
     json!({
         "name": p.name, "computes": p.summary, "by_hand": true, "args": p.args, "settings": p.settings,
-        "gradient": gradient(p.gradient), "no_gradient_because": why, "zmlx": p.zmlx, "targets": ["cpu"],
+        "gradient": gradient(p.gradient), "no_gradient_because": why, "zmlx": p.zmlx, "targets": ["cpu", "cuda", "metal"],
     })
 }
