@@ -39,8 +39,11 @@ const BODY: &str = "
         f32 s[2];
         for (i32 t = 0; t < 2; t++) {
             const i64 key = j + t < end ? j + t : j;
-            at[t] = (((i64)table[b * args.table_dims[1] + key / size] * size + key % size) * kv + pair) * d;
-            s[t] = 0.0f;
+            const i64 page = table[b * args.table_dims[1] + key / size];
+            // a page that is not there: nothing is read outside, and the result is NaN
+            const bool there = page < args.keys_dims[0];
+            at[t] = (((there ? page : 0) * size + key % size) * kv + pair) * d;
+            s[t] = there ? 0.0f : INFINITY - INFINITY;
             for (i32 o = 0; o < own; o++) {
                 const i32 c = o * 32 + lane;
                 s[t] = fmaf(qs[o], c < d ? wide(keys[at[t] + c]) : 0.0f, s[t]);
@@ -124,7 +127,7 @@ fn kernel(d: usize) -> [RawKernel; 2] {
 }
 
 /// One query a sequence over pages of keys and values; `scale` is 1/√d unless given. A page outside the cache is an error on the
-/// CPU and not looked for on a GPU.
+/// CPU; on a GPU the results of its sequence are NaN.
 ///
 /// # Errors
 /// Shapes or dtypes that do not belong together; f64; heads of more than 256.
@@ -142,12 +145,13 @@ pub fn paged_attention(
     };
     if keys.dims() != [pages, size, kv, d]
         || values.dims() != keys.dims()
+        || pages == 0
         || kv == 0
         || h % kv != 0
         || d == 0
         || d > WIDEST
     {
-        let expected = format!("[pages, size, a divisor of {h}, {d}], {d} up to {WIDEST}");
+        let expected = format!("[pages, size, a divisor of {h}, {d}], a page at least, {d} up to {WIDEST}");
         return Err(Error::argument(NAME, "keys, values", expected, format!("{:?}, {:?}", keys.dims(), values.dims())));
     }
     let (dtype, u32s) = (q.dtype(), table.dtype() == DType::U32 && lengths.dtype() == DType::U32);

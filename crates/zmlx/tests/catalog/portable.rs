@@ -105,6 +105,28 @@ fn kernels_written_by_hand_match_plain_ops_on_the_cpu() {
     }
 }
 
+#[test]
+fn a_page_outside_the_cache_is_not_read() {
+    use zmlx::portable::paged_attention::paged_attention;
+    let cpu = &candle_core::Device::Cpu;
+    for dialect in [Dialect::Cuda, Dialect::Metal] {
+        if compiler(dialect).is_none() {
+            return println!("not run: no clang");
+        }
+        let units = Rc::new(RefCell::new(HashMap::new()));
+        let runner = Rc::new(move |l: &RawLaunch<'_>| Ok(launch(dialect, l, &units)));
+        let y = launches_run_by(runner, || -> candle_core::Result<Tensor> {
+            let q = Tensor::ones((2, 2, 8), candle_core::DType::F32, cpu)?;
+            let cache = Tensor::ones((3, 4, 1, 8), q.dtype(), cpu)?;
+            let (pages, lengths) = (Tensor::new(&[[0u32, 7], [2, 1]], cpu)?, Tensor::new(&[6u32, 6], cpu)?);
+            Ok(paged_attention(&q, &cache, &cache, &pages, &lengths, None)?)
+        });
+        let rows = y.and_then(|y| y.flatten(1, 2)?.to_vec2::<f32>()).unwrap_or_else(|e| panic!("{e}"));
+        assert!(rows[0].iter().all(|v| v.is_nan()), "{rows:?}");
+        assert!(rows[1].iter().all(|v| (*v - 1.0).abs() < 1e-5), "{rows:?}");
+    }
+}
+
 /// Between two texts of a golden file, each of which is compiled by itself (and so `zmlx-runtime`'s test of NVRTC does).
 const NEXT_UNIT: &str = "\n// --- next unit ---\n";
 

@@ -170,8 +170,11 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
         f32 s[2];
         for (i32 t = 0; t < 2; t++) {
             const i64 key = j + t < end ? j + t : j;
-            at[t] = (((i64)table[b * args.table_dims[1] + key / size] * size + key % size) * kv + pair) * d;
-            s[t] = 0.0f;
+            const i64 page = table[b * args.table_dims[1] + key / size];
+            // a page that is not there: nothing is read outside, and the result is NaN
+            const bool there = page < args.keys_dims[0];
+            at[t] = (((there ? page : 0) * size + key % size) * kv + pair) * d;
+            s[t] = there ? 0.0f : INFINITY - INFINITY;
             for (i32 o = 0; o < own; o++) {
                 const i32 c = o * 32 + lane;
                 s[t] = fmaf(qs[o], c < d ? wide(keys[at[t] + c]) : 0.0f, s[t]);
@@ -548,8 +551,11 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
         f32 s[2];
         for (i32 t = 0; t < 2; t++) {
             const i64 key = j + t < end ? j + t : j;
-            at[t] = (((i64)table[b * args.table_dims[1] + key / size] * size + key % size) * kv + pair) * d;
-            s[t] = 0.0f;
+            const i64 page = table[b * args.table_dims[1] + key / size];
+            // a page that is not there: nothing is read outside, and the result is NaN
+            const bool there = page < args.keys_dims[0];
+            at[t] = (((there ? page : 0) * size + key % size) * kv + pair) * d;
+            s[t] = there ? 0.0f : INFINITY - INFINITY;
             for (i32 o = 0; o < own; o++) {
                 const i32 c = o * 32 + lane;
                 s[t] = fmaf(qs[o], c < d ? wide(keys[at[t] + c]) : 0.0f, s[t]);
