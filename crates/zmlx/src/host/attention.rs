@@ -156,7 +156,8 @@ pub fn forward<T: Real>(s: &Shape, q: &[T], k: &[T], v: &[T], mask: Option<&[T]>
             scores(s, [b, h], (queries, first), (&k[kv + from * d..kv + to * d], from), mask, &mut p);
             for (r, row) in p[..rows * keys].chunks_mut(keys).enumerate() {
                 let top = row.iter().fold(most[r], |m, v| if *v > m { *v } else { m });
-                if top == T::LEAST {
+                // not so where there are NaN: what is computed below carries them on
+                if top == T::LEAST && row.iter().all(|v| *v == T::LEAST) {
                     row.fill(T::ZERO);
                     continue;
                 }
@@ -171,7 +172,8 @@ pub fn forward<T: Real>(s: &Shape, q: &[T], k: &[T], v: &[T], mask: Option<&[T]>
             matmul([rows, d, keys], (out, [d, 1]), (&p, [keys, 1]), (v, [d, 1]), Some(T::ONE), [T::ZERO, T::ONE]);
         }
         for r in 0..rows {
-            let seen = sum[r] > T::ZERO;
+            // a sum that is NaN stays so
+            let seen = sum[r] != T::ZERO;
             let by = if seen { T::ONE / sum[r] } else { T::ZERO };
             out[r * d..(r + 1) * d].iter_mut().for_each(|o| *o *= by);
             sums[r] = if seen { most[r] + sum[r].ln() } else { T::LEAST };

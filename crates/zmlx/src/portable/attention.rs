@@ -126,7 +126,7 @@ const FORWARD: &str = "
     #pragma unroll
     for (i32 r = 0; r < ROWS; r++) {
         if (mine + r < nq) {
-            const f32 by = sum[r] > 0.0f ? 1.0f / sum[r] : 0.0f;
+            const f32 by = sum[r] != 0.0f ? 1.0f / sum[r] : 0.0f;
             #pragma unroll
             for (i32 o = 0; o < own; o++) {
                 if (o * 32 + lane < d) {
@@ -134,7 +134,7 @@ const FORWARD: &str = "
                 }
             }
             if (lane == 0) {
-                lse[head * nq + mine + r] = sum[r] > 0.0f ? most[r] + logf(sum[r]) : -INFINITY;
+                lse[head * nq + mine + r] = sum[r] != 0.0f ? most[r] + logf(sum[r]) : -INFINITY;
             }
         }
     }";

@@ -71,9 +71,9 @@ const BODY: &str = "
         top = fmaxf(top, mosts[w]);
     }
     for (i32 w = 0; w < warps; w++) {
-        total += sums[w] > 0.0f ? sums[w] * expf(mosts[w] - top) : 0.0f;
+        total += sums[w] != 0.0f ? sums[w] * expf(mosts[w] - top) : 0.0f;
     }
-    const f32 by = sum > 0.0f ? expf(most - top) / total : 0.0f;
+    const f32 by = sum != 0.0f ? expf(most - top) / total : 0.0f;
     for (i32 o = 0; o < own; o++) {
         accs[warp * DIM + o * 32 + lane] = acc[o] * by;
     }
@@ -86,7 +86,7 @@ const BODY: &str = "
         part[((i64)block_index * parts + block_index_y) * d + c] = x;
     }
     if (thread_index == 0) {
-        lse[(i64)block_index * parts + block_index_y] = total > 0.0f ? top + logf(total) : -INFINITY;
+        lse[(i64)block_index * parts + block_index_y] = total != 0.0f ? top + logf(total) : -INFINITY;
     }";
 
 /// Parts of a head, weighted by their sums of exponentials.
@@ -97,12 +97,12 @@ const JOIN: &str = "
         top = fmaxf(top, lse[head * parts + p]);
     }
     for (i64 p = 0; p < parts; p++) {
-        total += top == -INFINITY ? 0.0f : expf(lse[head * parts + p] - top);
+        total += lse[head * parts + p] == -INFINITY ? 0.0f : expf(lse[head * parts + p] - top);
     }
     for (i64 c = thread_index; c < d; c += block_threads) {
         f32 x = 0.0f;
         for (i64 p = 0; p < parts; p++) {
-            if (total > 0.0f) {
+            if (total != 0.0f) {
                 x = fmaf(expf(lse[head * parts + p] - top) / total, part[(head * parts + p) * d + c], x);
             }
         }
@@ -257,8 +257,8 @@ fn on_cpu(t: &[Tensor], scale: f64) -> candle_core::Result<(Tensor, Tensor)> {
             sum += e;
             out.iter_mut().zip(&v[at(j)..][..d]).for_each(|(o, v)| *o += e * v);
         }
-        out[..d].iter_mut().for_each(|o| *o = if sum > 0.0 { *o / sum } else { 0.0 });
-        out[d] = if sum > 0.0 { top + sum.ln() } else { f32::NEG_INFINITY };
+        out[..d].iter_mut().for_each(|o| *o = if sum != 0.0 { *o / sum } else { 0.0 });
+        out[d] = if sum != 0.0 { top + sum.ln() } else { f32::NEG_INFINITY };
     });
     let all = Tensor::from_vec(out, (b, h, d + 1), t[0].device())?;
     Ok((all.narrow(2, 0, d)?.contiguous()?, all.narrow(2, d, 1)?.squeeze(2)?.contiguous()?))

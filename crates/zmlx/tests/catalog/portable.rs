@@ -116,14 +116,60 @@ fn a_page_outside_the_cache_is_not_read() {
         let units = Rc::new(RefCell::new(HashMap::new()));
         let runner = Rc::new(move |l: &RawLaunch<'_>| Ok(launch(dialect, l, &units)));
         let y = launches_run_by(runner, || -> candle_core::Result<Tensor> {
-            let q = Tensor::ones((2, 2, 8), candle_core::DType::F32, cpu)?;
+            let q = Tensor::ones((3, 2, 8), candle_core::DType::F32, cpu)?;
             let cache = Tensor::ones((3, 4, 1, 8), q.dtype(), cpu)?;
-            let (pages, lengths) = (Tensor::new(&[[0u32, 7], [2, 1]], cpu)?, Tensor::new(&[6u32, 6], cpu)?);
+            let (pages, lengths) = (Tensor::new(&[[0u32, 7], [2, 1], [7, 7]], cpu)?, Tensor::new(&[6u32; 3], cpu)?);
             Ok(paged_attention(&q, &cache, &cache, &pages, &lengths, None)?)
         });
         let rows = y.and_then(|y| y.flatten(1, 2)?.to_vec2::<f32>()).unwrap_or_else(|e| panic!("{e}"));
-        assert!(rows[0].iter().all(|v| v.is_nan()), "{rows:?}");
+        assert!(rows[0].iter().chain(&rows[2]).all(|v| v.is_nan()), "{rows:?}");
         assert!(rows[1].iter().all(|v| (*v - 1.0).abs() < 1e-5), "{rows:?}");
+    }
+}
+
+/// What `body` gives on the CPU, as CUDA text and as Metal text.
+fn everywhere(body: impl Fn() -> candle_core::Result<Vec<Tensor>>) -> Vec<Vec<Tensor>> {
+    let mut all = vec![body()];
+    for dialect in [Dialect::Cuda, Dialect::Metal] {
+        if compiler(dialect).is_none() {
+            println!("not run: no clang");
+            continue;
+        }
+        let units = Rc::new(RefCell::new(HashMap::new()));
+        all.push(launches_run_by(Rc::new(move |l: &RawLaunch<'_>| Ok(launch(dialect, l, &units))), &body));
+    }
+    all.into_iter().map(|r| r.unwrap_or_else(|e| panic!("{e}"))).collect()
+}
+
+#[test]
+fn rows_of_nan_stay_nan_and_others_are_as_before() {
+    use candle_core::{DType::F32, Var};
+    use zmlx::portable::{
+        attention::{Options, attention},
+        paged_attention::paged_attention,
+    };
+    let cpu = &candle_core::Device::Cpu;
+    let values = |t: &Tensor| t.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("floats");
+    // the first query is NaN, and so all its scores are; it is alone in its sequence
+    let found = everywhere(|| {
+        let x = Tensor::ones((1, 1, 2, 8), F32, cpu)?;
+        let q = Tensor::cat(&[&(x.narrow(2, 0, 1)? * f64::NAN)?, &x.narrow(2, 1, 1)?], 2)?;
+        let k = Tensor::ones((1, 1, 300, 8), F32, cpu)?;
+        let q = Var::from_tensor(&q)?;
+        let [y, lse] = attention(&q, &k, &k, &Options::default())?;
+        let g = (y.sum_all()? + lse.sum_all()?)?.backward()?;
+        let pages = Tensor::new(&[[0u32, 1], [2, 0]], cpu)?;
+        let cache = Tensor::ones((3, 150, 1, 8), F32, cpu)?;
+        let lengths = Tensor::new(&[3u32, 300], cpu)?;
+        let paged = paged_attention(&q.detach().squeeze(0)?.transpose(0, 1)?, &cache, &cache, &pages, &lengths, None)?;
+        Ok(vec![y, lse, g.get(&q).expect("a gradient").clone(), paged])
+    });
+    for found in found {
+        for t in &found {
+            let all = values(t);
+            let (first, second) = all.split_at(all.len() / 2);
+            assert!(first.iter().all(|v| v.is_nan()) && second.iter().all(|v| v.is_finite()), "{all:?}");
+        }
     }
 }
 

@@ -246,7 +246,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     #pragma unroll
     for (i32 r = 0; r < 8; r++) {
         if (mine + r < nq) {
-            const f32 by = sum[r] > 0.0f ? 1.0f / sum[r] : 0.0f;
+            const f32 by = sum[r] != 0.0f ? 1.0f / sum[r] : 0.0f;
             #pragma unroll
             for (i32 o = 0; o < own; o++) {
                 if (o * 32 + lane < d) {
@@ -254,7 +254,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
                 }
             }
             if (lane == 0) {
-                lse[head * nq + mine + r] = sum[r] > 0.0f ? most[r] + logf(sum[r]) : -INFINITY;
+                lse[head * nq + mine + r] = sum[r] != 0.0f ? most[r] + logf(sum[r]) : -INFINITY;
             }
         }
     }
@@ -1124,7 +1124,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     #pragma unroll
     for (i32 r = 0; r < 8; r++) {
         if (mine + r < nq) {
-            const f32 by = sum[r] > 0.0f ? 1.0f / sum[r] : 0.0f;
+            const f32 by = sum[r] != 0.0f ? 1.0f / sum[r] : 0.0f;
             #pragma unroll
             for (i32 o = 0; o < own; o++) {
                 if (o * 32 + lane < d) {
@@ -1132,7 +1132,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
                 }
             }
             if (lane == 0) {
-                lse[head * nq + mine + r] = sum[r] > 0.0f ? most[r] + logf(sum[r]) : -INFINITY;
+                lse[head * nq + mine + r] = sum[r] != 0.0f ? most[r] + logf(sum[r]) : -INFINITY;
             }
         }
     }
@@ -2002,7 +2002,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     #pragma unroll
     for (i32 r = 0; r < 8; r++) {
         if (mine + r < nq) {
-            const f32 by = sum[r] > 0.0f ? 1.0f / sum[r] : 0.0f;
+            const f32 by = sum[r] != 0.0f ? 1.0f / sum[r] : 0.0f;
             #pragma unroll
             for (i32 o = 0; o < own; o++) {
                 if (o * 32 + lane < d) {
@@ -2010,7 +2010,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
                 }
             }
             if (lane == 0) {
-                lse[head * nq + mine + r] = sum[r] > 0.0f ? most[r] + logf(sum[r]) : -INFINITY;
+                lse[head * nq + mine + r] = sum[r] != 0.0f ? most[r] + logf(sum[r]) : -INFINITY;
             }
         }
     }

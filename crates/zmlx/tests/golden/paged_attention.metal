@@ -202,9 +202,9 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
         top = fmaxf(top, mosts[w]);
     }
     for (i32 w = 0; w < warps; w++) {
-        total += sums[w] > 0.0f ? sums[w] * expf(mosts[w] - top) : 0.0f;
+        total += sums[w] != 0.0f ? sums[w] * expf(mosts[w] - top) : 0.0f;
     }
-    const f32 by = sum > 0.0f ? expf(most - top) / total : 0.0f;
+    const f32 by = sum != 0.0f ? expf(most - top) / total : 0.0f;
     for (i32 o = 0; o < own; o++) {
         accs[warp * 32 + o * 32 + lane] = acc[o] * by;
     }
@@ -217,7 +217,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
         part[((i64)block_index * parts + block_index_y) * d + c] = x;
     }
     if (thread_index == 0) {
-        lse[(i64)block_index * parts + block_index_y] = total > 0.0f ? top + logf(total) : -INFINITY;
+        lse[(i64)block_index * parts + block_index_y] = total != 0.0f ? top + logf(total) : -INFINITY;
     }
 }
 
@@ -365,12 +365,12 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
         top = fmaxf(top, lse[head * parts + p]);
     }
     for (i64 p = 0; p < parts; p++) {
-        total += top == -INFINITY ? 0.0f : expf(lse[head * parts + p] - top);
+        total += lse[head * parts + p] == -INFINITY ? 0.0f : expf(lse[head * parts + p] - top);
     }
     for (i64 c = thread_index; c < d; c += block_threads) {
         f32 x = 0.0f;
         for (i64 p = 0; p < parts; p++) {
-            if (total > 0.0f) {
+            if (total != 0.0f) {
                 x = fmaf(expf(lse[head * parts + p] - top) / total, part[(head * parts + p) * d + c], x);
             }
         }
@@ -583,9 +583,9 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
         top = fmaxf(top, mosts[w]);
     }
     for (i32 w = 0; w < warps; w++) {
-        total += sums[w] > 0.0f ? sums[w] * expf(mosts[w] - top) : 0.0f;
+        total += sums[w] != 0.0f ? sums[w] * expf(mosts[w] - top) : 0.0f;
     }
-    const f32 by = sum > 0.0f ? expf(most - top) / total : 0.0f;
+    const f32 by = sum != 0.0f ? expf(most - top) / total : 0.0f;
     for (i32 o = 0; o < own; o++) {
         accs[warp * 64 + o * 32 + lane] = acc[o] * by;
     }
@@ -598,6 +598,6 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
         part[((i64)block_index * parts + block_index_y) * d + c] = x;
     }
     if (thread_index == 0) {
-        lse[(i64)block_index * parts + block_index_y] = total > 0.0f ? top + logf(total) : -INFINITY;
+        lse[(i64)block_index * parts + block_index_y] = total != 0.0f ? top + logf(total) : -INFINITY;
     }
 }
