@@ -18,6 +18,14 @@ pub struct Packing {
     pub bits: usize,
 }
 
+/// Are these floats that the loops read?
+pub fn floats(op: &str, name: &str, t: &Tensor) -> Result<()> {
+    match t.dtype() {
+        DType::F16 | DType::BF16 | DType::F32 | DType::F64 => Ok(()),
+        other => Err(Error::argument(op, format!("{name}: dtype"), "f16, bf16, f32 or f64", other.as_str())),
+    }
+}
+
 impl Packing {
     /// That of these words [.., rows, words], with scales and biases [.., rows, groups].
     pub fn of(op: &str, words: &Tensor, scales: &Tensor, biases: &Tensor, bits: usize) -> Result<Packing> {
@@ -35,7 +43,8 @@ impl Packing {
             let expected = format!("a scale for 32, 64 or 128 of the {cols} columns of words {:?}", words.dims());
             return Err(Error::shape(op, "scales", expected, scales.dims()));
         }
-        if biases.dims() != scales.dims() || biases.dtype() != scales.dtype() || !scales.dtype().is_float() {
+        floats(op, "scales", scales)?;
+        if biases.dims() != scales.dims() || biases.dtype() != scales.dtype() {
             let expected = format!("that of scales, {:?} {}", scales.dims(), scales.dtype().as_str());
             return Err(Error::argument(
                 op,

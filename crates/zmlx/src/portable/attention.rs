@@ -359,7 +359,7 @@ fn kernel(which: Which, d: usize) -> RawKernel {
 pub struct Options<'a> {
     /// A query sees keys up to its own place.
     pub causal: bool,
-    /// The most keys that a query sees, back from its own place.
+    /// The most keys that a query sees, back from its own place: 1 or more; keys behind that place are seen unless causal.
     pub window: Option<usize>,
     /// 1/√d unless given.
     pub scale: Option<f64>,
@@ -370,7 +370,7 @@ pub struct Options<'a> {
 /// Results and the logarithms of the sums of exponentials, both tracked by q, k and v.
 ///
 /// # Errors
-/// Shapes or dtypes that do not belong together; on a GPU f64, or heads of more than 256.
+/// Shapes or dtypes that do not belong together; a window of 0; on a GPU f64, or heads of more than 256.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Options<'_>) -> Result<[Tensor; 2]> {
     let four = |name: &str, t: &Tensor| match t.dims() {
         [a, b, c, d] => Ok([*a, *b, *c, *d]),
@@ -391,6 +391,9 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Options<'_>) -> R
             "one float dtype of q, k, v",
             format!("{dtype:?} {:?} {:?}", k.dtype(), v.dtype()),
         ));
+    }
+    if options.window == Some(0) {
+        return Err(Error::argument(NAME, "window", "a key at least", 0));
     }
     let on_gpu = runs_text(q.device());
     if on_gpu && (dtype == DType::F64 || d > WIDEST) {

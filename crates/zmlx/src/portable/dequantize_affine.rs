@@ -43,7 +43,8 @@ static KERNEL: LazyLock<RawKernel> = LazyLock::new(|| {
         )
 });
 
-/// The numbers behind codes of `bits` bits, in the dtype of the scales; the size of a group follows from the shapes.
+/// The numbers behind codes of `bits` bits, in the dtype of the scales (f64 is computed in f32); the size of a group follows
+/// from the shapes. Nothing is tracked.
 ///
 /// # Errors
 /// Shapes or dtypes that do not belong together; bits other than 2, 3, 4, 5, 6, 8.

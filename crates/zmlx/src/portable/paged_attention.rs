@@ -127,7 +127,8 @@ fn kernel(d: usize) -> [RawKernel; 2] {
 }
 
 /// One query a sequence over pages of keys and values; `scale` is 1/√d unless given. A page outside the cache is an error on the
-/// CPU; on a GPU the results of its sequence are NaN.
+/// CPU; on a GPU the results of its sequence are NaN. A length beyond the pages of its sequence counts as all keys of these.
+/// Nothing is tracked.
 ///
 /// # Errors
 /// Shapes or dtypes that do not belong together; f64; heads of more than 256.
@@ -145,7 +146,7 @@ pub fn paged_attention(
     };
     if keys.dims() != [pages, size, kv, d]
         || values.dims() != keys.dims()
-        || pages == 0
+        || (pages == 0 && b * h > 0)
         || kv == 0
         || h % kv != 0
         || d == 0
@@ -156,7 +157,9 @@ pub fn paged_attention(
     }
     let (dtype, u32s) = (q.dtype(), table.dtype() == DType::U32 && lengths.dtype() == DType::U32);
     if !dtype.is_float() || dtype == DType::F64 || keys.dtype() != dtype || values.dtype() != dtype || !u32s {
-        return Err(Error::argument(NAME, "dtypes", "f32, f16 or bf16, and u32", format!("{dtype:?}")));
+        let got: Vec<&str> = [q, keys, values, table, lengths].map(|t| t.dtype().as_str()).to_vec();
+        let expected = "f32, f16 or bf16 of q, keys and values, and u32 of table and lengths";
+        return Err(Error::argument(NAME, "dtypes", expected, got.join(" ")));
     }
     if table.rank() != 2 || table.dims()[0] != b || lengths.dims() != [b] {
         return Err(Error::argument(
@@ -217,6 +220,12 @@ pub fn decode_attention(
             format!("[{b}, a divisor of {h}, n, {d}]"),
             format!("{:?}, {:?}", k.dims(), v.dims()),
         ));
+    }
+    if let Some(l) = lengths
+        && (l.dims() != [b] || l.dtype() != DType::U32)
+    {
+        let got = format!("{:?} of {}", l.dims(), l.dtype().as_str());
+        return Err(Error::argument("decode_attention", "lengths", format!("[{b}] of u32"), got));
     }
     // a head of keys is a sequence of one page
     let pages = |t: &Tensor| t.reshape((b * kv, n, 1, d));

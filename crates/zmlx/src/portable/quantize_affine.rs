@@ -77,10 +77,10 @@ static KERNEL: LazyLock<RawKernel> = LazyLock::new(|| {
         )
 });
 
-/// Words, scales and biases of `w` in groups of `group` and codes of `bits` bits.
+/// Words, scales and biases of `w` in groups of `group` and codes of `bits` bits, made in f32 (of f64 too). Nothing is tracked.
 ///
 /// # Errors
-/// A group other than 32, 64, 128; bits other than 2, 3, 4, 5, 6, 8; columns that are no multiple of the group.
+/// A group other than 32, 64, 128; bits other than 2, 3, 4, 5, 6, 8; columns that are no multiple of the group; no floats.
 pub fn quantize_affine(w: &Tensor, group: usize, bits: usize) -> Result<Vec<Tensor>> {
     const NAME: &str = "quantize_affine";
     if ![32, 64, 128].contains(&group) {
@@ -89,6 +89,7 @@ pub fn quantize_affine(w: &Tensor, group: usize, bits: usize) -> Result<Vec<Tens
     if ![2, 3, 4, 5, 6, 8].contains(&bits) {
         return Err(Error::argument(NAME, "bits", "2, 3, 4, 5, 6 or 8", bits));
     }
+    affine::floats(NAME, "w", w)?;
     let cols = w.dims().last().copied().unwrap_or(0);
     if cols == 0 || cols % group != 0 {
         return Err(Error::shape(NAME, "w", format!("columns in groups of {group}"), w.dims()));

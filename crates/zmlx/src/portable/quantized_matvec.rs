@@ -116,7 +116,7 @@ static KERNELS: LazyLock<[[RawKernel; 2]; 2]> = LazyLock::new(|| {
     })
 });
 
-/// y = x·wᵀ for `w` of codes of `bits` bits. Tracked by `x`.
+/// y = x·wᵀ for `w` of codes of `bits` bits. Tracked by `x` alone.
 ///
 /// # Errors
 /// Shapes or dtypes that do not belong together; bits other than 2, 3, 4, 5, 6, 8.

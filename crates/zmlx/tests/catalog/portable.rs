@@ -173,6 +173,45 @@ fn rows_of_nan_stay_nan_and_others_are_as_before() {
     }
 }
 
+#[test]
+fn what_does_not_fit_is_told_and_nothing_gives_nothing() {
+    use candle_core::DType::{F8E4M3, F32, I64, U32};
+    use zmlx::portable::{
+        attention::{Options, attention},
+        dequantize_affine::dequantize_affine,
+        paged_attention::{decode_attention, paged_attention},
+        quantize_affine::quantize_affine,
+    };
+    let cpu = &candle_core::Device::Cpu;
+    let ones = |dims: &[usize], dtype| Tensor::ones(dims, dtype, cpu).expect("ones");
+    let told = |r: zmlx::Result<Tensor>, message: &str| assert_eq!(r.expect_err(message).to_string(), message);
+    let (q, k) = (ones(&[1, 2, 3, 8], F32), ones(&[1, 1, 5, 8], F32));
+    let none = Options { window: Some(0), ..Options::default() };
+    told(attention(&q, &k, &k, &none).map(|y| y[0].clone()), "attention: window, expected a key at least, got 0");
+    let (q, cache, pages) = (ones(&[2, 2, 8], F32), ones(&[3, 4, 1, 8], F32), ones(&[2, 2], I64));
+    told(
+        paged_attention(&q, &cache, &cache, &pages, &ones(&[2], U32), None),
+        "paged_attention: dtypes, expected f32, f16 or bf16 of q, keys and values, and u32 of table and lengths, \
+         got f32 f32 f32 i64 u32",
+    );
+    let k = ones(&[2, 1, 5, 8], F32);
+    told(
+        decode_attention(&q, &k, &k, Some(&ones(&[3], U32)), None),
+        "decode_attention: lengths, expected [2] of u32, got [3] of u32",
+    );
+    let (none, keys) = (ones(&[0, 2, 8], F32), ones(&[0, 1, 5, 8], F32));
+    assert_eq!(decode_attention(&none, &keys, &keys, None, None).expect("nothing").dims(), [0, 2, 8]);
+    told(
+        quantize_affine(&ones(&[2, 64], U32), 64, 4).map(|mut t| t.remove(0)),
+        "quantize_affine: w: dtype, expected f16, bf16, f32 or f64, got u32",
+    );
+    let scales = ones(&[2, 1], F8E4M3);
+    told(
+        dequantize_affine(&ones(&[2, 8], U32), &scales, &scales, 4),
+        "dequantize_affine: scales: dtype, expected f16, bf16, f32 or f64, got f8e4m3",
+    );
+}
+
 /// Between two texts of a golden file, each of which is compiled by itself (and so `zmlx-runtime`'s test of NVRTC does).
 const NEXT_UNIT: &str = "\n// --- next unit ---\n";
 
