@@ -47,6 +47,8 @@ pub(crate) struct Body {
     pub inputs: Vec<Input>,
     /// What a call gives: the inputs, or one tensor for several.
     pub given: Vec<Parts>,
+    /// Settings that do not go together.
+    misfit: Option<Mistake>,
     uniforms: Vec<String>,
     specials: OnceLock<Arc<Specials>>,
 }
@@ -100,6 +102,7 @@ impl Op {
             parts: vec![],
             inputs: vec![],
             given: vec![],
+            misfit: None,
             uniforms: vec![],
             specials: OnceLock::new(),
         })
@@ -112,6 +115,7 @@ impl Op {
         let input = |n: &&Name| Input { name: n.name.clone(), declared: n.extent, by: n.by.as_ref().and_then(slot) };
         body.inputs = tensors.iter().map(input).collect();
         body.given = parts::given(&body.inputs, &body.parts);
+        body.misfit = parts::misfit(&body.inputs, &body.parts, &body.given);
         body.uniforms = names.iter().filter(|n| n.uniform.is_some()).map(|n| n.name.clone()).collect();
         let uniforms = names.iter().filter_map(|n| n.uniform).collect();
         body.specials = OnceLock::new();
@@ -238,7 +242,8 @@ impl Op {
                 let expected = format!("neighbours among the inputs ({})", own.join(" "));
                 Mistake::Argument(format!("parts {name}"), expected, inputs.join(" "))
             })?;
-            b.parts.push(Parts { name: name.into(), slot, count: inputs.len(), woven: in_turn });
+            let names = inputs.iter().map(|n| n.to_string()).collect();
+            b.parts.push(Parts { name: name.into(), slot, count: inputs.len(), inputs: names, woven: in_turn });
             b.rows = true;
             Ok(())
         })
@@ -298,7 +303,7 @@ impl Op {
 
     pub(crate) fn ready(&self) -> Result<()> {
         let b = &*self.body;
-        match &b.mistake {
+        match b.mistake.as_ref().or(b.misfit.as_ref()) {
             Some(mistake) => Err(mistake.error(&b.name)),
             None if b.has_tables() && (b.axis != -1 || b.keepdim) => {
                 Err(Error::argument(&b.name, "axis", "the last one, as that of a table is", b.axis))

@@ -1,7 +1,7 @@
 //! One tensor given for several inputs of an operation, whose rows hold them side by side: its parts are views of it, and
 //! their gradients are put together again, in the kernel that makes them where they can be.
 
-use crate::{Error, Op, Result, call::Few, op::Input};
+use crate::{Error, Op, Result, call::Few, error::Mistake, op::Input};
 use candle_core::{D, Tensor};
 use zmlx_ir::{Extent, Program, program::Output};
 
@@ -12,6 +12,8 @@ pub(crate) struct Parts {
     /// The first input, and how many there are.
     pub slot: usize,
     pub count: usize,
+    /// Their names when they were declared to be parts; none of an input that is given by itself.
+    pub inputs: Vec<String>,
     /// Their first columns come first, then their second, and on.
     pub woven: bool,
 }
@@ -23,10 +25,31 @@ pub(crate) fn given(inputs: &[Input], parts: &[Parts]) -> Vec<Parts> {
         match parts.iter().find(|p| (p.slot..p.slot + p.count).contains(&slot)) {
             Some(part) if part.slot == slot => given.push(part.clone()),
             Some(_) => {}
-            None => given.push(Parts { name: input.name.clone(), slot, count: 1, woven: false }),
+            None => given.push(Parts { name: input.name.clone(), slot, count: 1, inputs: vec![], woven: false }),
         }
     }
     given
+}
+
+/// What cannot be: parts of two tensors, or that later settings have parted or declared unlike each other.
+pub(crate) fn misfit(inputs: &[Input], parts: &[Parts], given: &[Parts]) -> Option<Mistake> {
+    let mistake =
+        |p: &Parts, expected: String, got: String| Some(Mistake::Argument(format!("parts {}", p.name), expected, got));
+    for (k, p) in parts.iter().enumerate() {
+        let own = inputs.get(p.slot..p.slot + p.count).unwrap_or_default();
+        if !own.iter().map(|i| &i.name).eq(&p.inputs) {
+            let names: Vec<&str> = inputs.iter().map(|i| i.name.as_str()).collect();
+            return mistake(p, format!("neighbours among the inputs ({})", names.join(" ")), p.inputs.join(" "));
+        }
+        if let Some(name) = p.inputs.iter().find(|n| parts[..k].iter().any(|other| other.inputs.contains(n))) {
+            return mistake(p, "inputs that are parts of nothing else".into(), name.clone());
+        }
+        if let Some(other) = own.iter().find(|i| i.declared != own[0].declared) {
+            return mistake(p, format!("inputs declared like {}", own[0].name), other.name.clone());
+        }
+    }
+    let twice = parts.iter().find(|p| given.iter().filter(|g| g.name == p.name).count() > 1);
+    twice.and_then(|p| mistake(p, "a name of its own".into(), p.name.clone()))
 }
 
 impl Parts {

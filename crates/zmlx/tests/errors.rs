@@ -145,7 +145,7 @@ fn tables_and_parts_that_do_not_fit_are_errors() -> Result<()> {
     assert_eq!(of(&[0, 8]), "find: table has shape [0, 8], expected rows, as its index has elements");
     assert!(of(&[4, 7]).contains("table has shape"), "{}", of(&[4, 7]));
     let float = error(&find, &[x.clone(), zeros(&[4, 8]), zeros(&[3])]);
-    assert!(float.contains("rows of 'table' are found by one integer a row, and 'ids' is f32, row"), "{float}");
+    assert!(float.contains("ids finds rows of 'table', expected one integer a row, got f32 row"), "{float}");
     let last = error(&find.clone().axis(0), &[x.clone(), zeros(&[4, 8]), ids]);
     assert_eq!(last, "find: axis, expected the last one, as that of a table is, got 0");
     let three = rowwise("stack(b, a, c)")?.name("three");
@@ -156,5 +156,27 @@ fn tables_and_parts_that_do_not_fit_are_errors() -> Result<()> {
     );
     let apart = error(&three.parts("x", &["b", "c"], false), &[x]);
     assert_eq!(apart, "three: parts x, expected neighbours among the inputs (b a c), got b c");
+    // what later settings make of parts
+    let sum = rowwise("a + b + c")?.name("sum").parts("x", &["a", "b"], false);
+    for (op, message) in [
+        (sum.clone().parts("y", &["b", "c"], false), "parts y, expected inputs that are parts of nothing else, got b"),
+        (sum.clone().uniform("a", 1.0), "parts x, expected neighbours among the inputs (b c), got a b"),
+        (sum.clone().row("b"), "parts x, expected inputs declared like a, got b"),
+        (
+            rowwise("a + b + c")?.name("sum").parts("c", &["a", "b"], false),
+            "parts c, expected a name of its own, got c",
+        ),
+    ] {
+        says(op.build(), &format!("sum: {message}"));
+    }
+    assert!(sum.row("a").row("b").build().is_ok());
+    says(
+        rowwise("x + t * k")?
+            .name("find")
+            .uniform("k", 1.0)
+            .rows_by("t", "k")
+            .call(&[&zeros(&[3, 8]), &zeros(&[3, 8])]),
+        "find: rows of 't', expected an input that finds them, got 'k'",
+    );
     Ok(())
 }

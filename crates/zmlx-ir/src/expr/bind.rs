@@ -449,11 +449,13 @@ fn tables(program: &mut Program, table: &super::Name) -> Result<()> {
     let (name, by) = (&table.name, table.by.as_deref().unwrap_or_default());
     let slot = |name: &str| program.inputs.iter().position(|i| i.name == name);
     let Some(at) = slot(by) else {
-        return Err(FormulaError::new(format!("rows of '{name}' are to be found by '{by}', which is no input")));
+        let what = format!("{}: rows of '{name}', expected an input that finds them, got '{by}'", program.name);
+        return Err(FormulaError::new(what));
     };
     let Input { dtype, extent, .. } = program.inputs[at];
     if dtype.is_float() || extent != Extent::ROW {
-        let what = format!("rows of '{name}' are found by one integer a row, and '{by}' is {dtype}, {}", extent.name());
+        let (op, extent) = (&program.name, extent.name());
+        let what = format!("{op}: {by} finds rows of '{name}', expected one integer a row, got {dtype} {extent}");
         return Err(FormulaError::new(what));
     }
     if let Some(k) = slot(name) {
