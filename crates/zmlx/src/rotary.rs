@@ -1,7 +1,7 @@
 //! Angles of rotary position embeddings, made on the host in f64: frequencies, the ways models stretch them over longer
 //! texts, and the tables of cosines and sines that the kernels read.
 //!
-//! Tables are exact to the last bit of their type at any position, since angles are f64. Kernels that make angles
+//! Angles of tables are f64: off by 2⁻⁵³ of themselves, which at position 10⁶ is 10⁻¹⁰ radians. Kernels that make angles
 //! themselves (`catalog::rope_turns`) have them in *turns*, as fractions of 2⁶⁴: `position · frequency` in integers that
 //! wrap is the angle without its whole turns, exactly, however large the position is.
 
@@ -17,7 +17,7 @@ pub struct Rotary {
 }
 
 impl Rotary {
-    /// Of `dim` columns that turn: base^(−2i / dim) for pair i.
+    /// Of `dim` columns that turn, in pairs (of an odd number the last does not): base^(−2i / dim) for pair i.
     pub fn new(dim: usize, base: f64) -> Rotary {
         let frequencies = (0..dim / 2).map(|i| base.powf(-2.0 * i as f64 / dim as f64)).collect();
         Rotary { frequencies, base, scale: 1.0 }
@@ -77,7 +77,7 @@ impl Rotary {
     /// What the device says.
     pub fn tables(&self, first: usize, positions: usize, dtype: DType, device: &Device) -> Result<(Tensor, Tensor)> {
         let table = |f: fn(f64) -> f64| {
-            let at = |p: usize| self.frequencies.iter().map(move |w| f((p as f64 * w) % TAU) * self.scale);
+            let at = |p: usize| self.frequencies.iter().map(move |w| f(p as f64 * w) * self.scale);
             let all: Vec<f64> = (first..first + positions).flat_map(at).collect();
             Tensor::from_vec(all, (positions, self.frequencies.len()), &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
         };
@@ -117,8 +117,10 @@ mod tests {
     fn tables_of_far_positions_are_those_of_f64() -> Result<()> {
         let rotary = Rotary::new(8, 1e4);
         let (cos, sin) = rotary.tables(1_000_003, 2, DType::F32, &Device::Cpu)?;
+        let (wide, _) = rotary.tables(1_000_003, 2, DType::F64, &Device::Cpu)?;
         for (j, w) in rotary.frequencies().iter().enumerate() {
             let angle = 1_000_004.0 * w;
+            assert_eq!(wide.get(1)?.get(j)?.to_scalar::<f64>()?, angle.cos());
             assert_eq!(cos.get(1)?.get(j)?.to_scalar::<f32>()?, angle.cos() as f32);
             assert_eq!(sin.get(1)?.get(j)?.to_scalar::<f32>()?, angle.sin() as f32);
         }
