@@ -5,7 +5,7 @@
 //! up (digit by digit, in a digit block by block), and a block places its keys from there on. In a block a thread stands for
 //! a digit and walks along the tile, so keys of a digit keep their order. Bounds up to 256, as for experts, take one round.
 
-use crate::{Grid, Op, RawKernel, Result, elementwise, rowwise};
+use crate::{Error, Grid, Op, RawKernel, Result, elementwise, rowwise};
 use candle_core::{DType, Shape, Tensor};
 use std::sync::OnceLock;
 
@@ -102,6 +102,14 @@ fn blocks(t: &Tensor, own: usize) -> usize {
 fn of_digits(name: &str, inputs: &[&str], outputs: &[&str], body: &str) -> RawKernel {
     let kernel = RawKernel::new(name).inputs(inputs).outputs(outputs).uniform("shift", 0i64);
     kernel.portable(&format!("{LOAD}{body}")).grid_of(|t| Grid::new(blocks(&t[0], TILE), DIGITS as u32))
+}
+
+/// An index of integers, by its name in an operation.
+pub(crate) fn integers(op: &str, name: &str, index: &Tensor) -> Result<()> {
+    match index.dtype().is_int() {
+        true => Ok(()),
+        false => Err(Error::argument(op, format!("{name}: dtype"), "an integer", index.dtype().as_str())),
+    }
 }
 
 /// Puts integers below `bound` into order, of equals the first first; others come last. All dimensions are one.
@@ -209,9 +217,15 @@ pub(crate) fn add_rows(index: &Tensor, rows: &Tensor, bound: usize) -> Result<Te
     if rows.device().is_cpu() || rows.dtype() == DType::F64 {
         // in order there, too: candle's loop over the rows is not shared out
         let kept = if rows.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-        let none = Tensor::zeros((bound, rows.dim(1)?), kept, rows.device())?;
-        let index = index.flatten_all()?.to_dtype(DType::I64)?.contiguous()?;
-        let sums = none.index_add(&index, &rows.to_dtype(kept)?.contiguous()?, 0)?;
+        let spare = usize::from(!rows.device().is_cpu());
+        let none = Tensor::zeros((bound + spare, rows.dim(1)?), kept, rows.device())?;
+        let index = match rows.device().is_cpu() {
+            true => index.flatten_all()?.to_dtype(DType::I64)?,
+            // candle's kernel stops the device at a row that is not there: such go to one that is left out
+            false => within(&index.flatten_all()?, bound)?,
+        };
+        let sums = none.index_add(&index.contiguous()?, &rows.to_dtype(kept)?.contiguous()?, 0)?;
+        let sums = sums.narrow(0, 0, bound)?.contiguous()?;
         return Ok(sums.to_dtype(rows.dtype())?);
     }
     let Order { order, offsets } = sort(index, bound)?;

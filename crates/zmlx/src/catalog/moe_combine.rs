@@ -14,6 +14,7 @@
 use crate::{
     Error, Op, Result, bridge,
     entry::{Arg, Entry, Gradient, with_names},
+    order::integers,
     rowwise, stats,
 };
 use candle_core::{D, Tensor};
@@ -113,6 +114,10 @@ pub fn moe_combine_rows(x: &Tensor, positions: &Tensor, weights: &Tensor) -> Res
         let expected = format!("{:?}, as weights", weights.dims());
         return Err(Error::shape(ENTRY.name, "positions", expected, positions.dims()));
     }
+    integers(ENTRY.name, "positions", positions)?;
+    if x.rank() != 2 {
+        return Err(Error::shape(ENTRY.name, "x", "[V, C], whose rows positions find", x.dims()));
+    }
     if bridge::runs_on(x.device()) {
         let mut inputs = vec![x; k];
         inputs.extend([weights, positions]);
@@ -163,6 +168,13 @@ mod tests {
         for v in [&x, &w] {
             assert!(off(g.get(v).expect("a gradient"), want.get(v).expect("a gradient"))? < 1e-4);
         }
+        let told = |x: &Tensor, at: &Tensor| moe_combine_rows(x, at, &w).expect_err("a mistake").to_string();
+        assert_eq!(
+            told(&x.unsqueeze(0)?, &positions),
+            "moe_combine: x has shape [1, 7, 4], expected [V, C], whose rows positions find"
+        );
+        let floats = positions.to_dtype(candle_core::DType::F32)?;
+        assert_eq!(told(&x, &floats), "moe_combine: positions: dtype, expected an integer, got f32");
         Ok(())
     }
 }

@@ -60,6 +60,7 @@ pub fn moe_dispatch(x: &Tensor, experts: &Tensor, count: usize) -> Result<Dispat
             return Err(Error::shape(ENTRY.name, "experts", expected, experts.dims()));
         }
     };
+    order::integers(ENTRY.name, "experts", experts)?;
     let order::Order { order, offsets } = order::sort(experts, count)?;
     let positions = order::places(&order)?.reshape((tokens, k))?;
     // a row of each choice, in order; the quotient is exact, as it is in f64
@@ -93,6 +94,8 @@ mod tests {
         // choices of no expert come last
         let d = moe_dispatch(&x, &experts, 2)?;
         assert_eq!(d.offsets.to_vec1::<u32>()?, [0, 3, 4]);
+        let error = moe_dispatch(&x, &experts.to_dtype(DType::F32)?, 5).expect_err("no integers").to_string();
+        assert_eq!(error, "moe_dispatch: experts: dtype, expected an integer, got f32");
         Ok(())
     }
 }

@@ -8,13 +8,16 @@
 //! | turns | [C]     | i64              | frequencies in turns a position, of 2⁻⁶⁴ each: [`crate::rotary::Rotary::turns`] |
 //! | y     | [.., 2·C] | as a           | u and v side by side                                                       |
 //! Cost: x read and y written, and a position a row.
-//! Source: as [`super::rope`]. at · turns wraps, and what is left is the angle without its whole turns to 2⁻⁶⁴ of one times
-//! the position: exact to f32 at any position, where f32(at) · frequency is off by 10⁻² radians at 10⁵.
+//! Source: arXiv:2104.09864, as `rope`.
+//!
+//! at · turns wraps, and what is left is the angle without its whole turns to 2⁻⁶⁴ of one times the position: exact to f32 at
+//! any position, where f32(at) · frequency is off by 10⁻² radians at 10⁵.
 
 use super::rope::rotated;
 use crate::{
     Op, Result, bridge,
     entry::{Arg, ArgShape, Entry, Gradient, Values},
+    order::integers,
     rotary::Rotary,
     rowwise, stats,
 };
@@ -68,6 +71,7 @@ pub fn rope_turns(x: &Tensor, at: &Tensor, rotary: &Rotary) -> Result<Tensor> {
         let expected = format!("{} pairs and scale 1, for rows of {all}", all / 2);
         return Err(crate::Error::argument(ENTRY.name, "rotary", expected, format!("{pairs} and {scale}")));
     }
+    integers(ENTRY.name, "at", at)?;
     let turns = rotary.turns(x.device())?;
     if bridge::runs_on(x.device()) {
         return op()?.call(&[x, at, &turns]);
@@ -93,6 +97,9 @@ mod tests {
             let off = (rope_turns(&x, &at, &rotary)? - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
             assert!(off < 4e-6, "from {first}: off by {off}");
         }
+        let at = Tensor::new(&[0f32, 1.0, 2.0], &Device::Cpu)?;
+        let error = rope_turns(&x, &at, &rotary).expect_err("no integers").to_string();
+        assert_eq!(error, "rope_turns: at: dtype, expected an integer, got f32");
         Ok(())
     }
 }
