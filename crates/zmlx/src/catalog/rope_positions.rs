@@ -9,7 +9,7 @@
 //! | at   | [..]    | any integer      | 0 ≤ at < P; read on the device: a new value compiles and copies nothing |
 //! | y    | [.., 2·C] | as a           | u and v side by side                                                |
 //! Cost: x read and y written, and a position a row.
-//! Source: as [`super::rope`].
+//! Source: arXiv:2104.09864, as `rope`.
 //!
 //! [`rope_and_cache_update`] and [`paged_rope_and_cache_update`] turn q and k of one new token a sequence and put k and v
 //! into their caches, where they lie: nothing else of the caches is touched, as ZMLX's kernels of these names promise.
@@ -18,6 +18,7 @@ use super::rope::{half, rotated};
 use crate::{
     Error, Op, Result, bridge,
     entry::{Arg, Entry, Gradient},
+    order::integers,
     rowwise, stats,
 };
 use candle_core::{D, DType, Tensor};
@@ -71,60 +72,114 @@ pub fn rope_positions(x: &Tensor, cos: &Tensor, sin: &Tensor, at: &Tensor) -> Re
 }
 
 /// One token for each of B sequences: the result is q turned; k turned and v come to position `offset` of the caches.
-/// `q` is `[B, H, D]`, `k` and `v` `[B, KV, D]`, the caches `[B, positions, KV, D]`, contiguous, `offset` `[B]`.
+/// `q` is `[B, H, D]`, `k` and `v` `[B, KV, D]`, the caches `[B, positions, KV, D]`, contiguous, `offset` `[B]` of integers.
+///
+/// # Errors
+/// Shapes or dtypes that do not belong together; an offset outside the caches or the tables (on a GPU nothing is written then).
 pub fn rope_and_cache_update(
-    [q, k, v]: [&Tensor; 3],
-    [cos, sin]: [&Tensor; 2],
-    [k_cache, v_cache]: [&Tensor; 2],
+    qkv: [&Tensor; 3],
+    tables: [&Tensor; 2],
+    caches: [&Tensor; 2],
     offset: &Tensor,
 ) -> Result<Tensor> {
-    let at = offset.unsqueeze(1)?;
-    let (q, k) = (rope_positions(q, cos, sin, &at)?, rope_positions(k, cos, sin, &at)?);
-    for (new, cache) in [(&k, k_cache), (v, v_cache)] {
-        let (batch, heads, cols) = new.dims3()?;
-        let (new, at) = (new.unsqueeze(1)?.contiguous()?.to_dtype(cache.dtype())?, offset.reshape((batch, 1, 1, 1))?);
-        let at = at.to_dtype(DType::U32)?.broadcast_as((batch, 1, heads, cols))?.contiguous()?;
-        cache.scatter_set(&at, &new, 1)?;
+    const NAME: &str = "rope_and_cache_update";
+    let batch = qkv[1].dims().first().copied().unwrap_or(0);
+    if caches[0].dims().first() != Some(&batch) {
+        let expected = format!("[{batch}, positions, KV, D]");
+        return Err(Error::shape(NAME, "k_cache", expected, caches[0].dims()));
     }
-    Ok(q)
+    // a page a sequence
+    let pages = Tensor::arange(0u32, batch as u32, offset.device())?.unsqueeze(1)?;
+    update(NAME, qkv, tables, caches, &pages, offset)
 }
 
-/// The same with caches in pages, `[pages, page size, KV, D]`: position p of a sequence is in page `pages[b, p / size]`.
+/// The same with caches in pages, `[pages, page size, KV, D]`: position p of a sequence is in page `pages[b, p / size]`;
+/// `pages` is `[B, most]` of integers.
+///
+/// # Errors
+/// As `rope_and_cache_update`, and a page that the caches have not (on a GPU nothing is written then).
 pub fn paged_rope_and_cache_update(
-    [q, k, v]: [&Tensor; 3],
-    [cos, sin]: [&Tensor; 2],
-    [k_cache, v_cache]: [&Tensor; 2],
+    qkv: [&Tensor; 3],
+    tables: [&Tensor; 2],
+    caches: [&Tensor; 2],
     pages: &Tensor,
     offset: &Tensor,
 ) -> Result<Tensor> {
+    update("paged_rope_and_cache_update", qkv, tables, caches, pages, offset)
+}
+
+fn update(
+    op: &str,
+    [q, k, v]: [&Tensor; 3],
+    [cos, sin]: [&Tensor; 2],
+    caches: [&Tensor; 2],
+    pages: &Tensor,
+    offset: &Tensor,
+) -> Result<Tensor> {
+    let (&[batch, heads, cols], &[many, size, _, _]) = (k.dims(), caches[0].dims()) else {
+        let got = format!("{:?}, {:?}", k.dims(), caches[0].dims());
+        return Err(Error::argument(op, "k, k_cache", "[B, KV, D], a cache of four dimensions", got));
+    };
+    let fits = |name: &str, t: &Tensor, dims: &[usize]| match t.dims() == dims {
+        true => Ok(()),
+        false => Err(Error::shape(op, name, format!("{dims:?}"), t.dims())),
+    };
+    fits("v", v, k.dims())?;
+    fits("offset", offset, &[batch])?;
+    fits("pages", pages, &[batch, pages.dims().get(1).copied().unwrap_or(0)])?;
+    for (name, cache) in [("k_cache", caches[0]), ("v_cache", caches[1])] {
+        fits(name, cache, &[many, size, heads, cols])?;
+        if !cache.is_contiguous() {
+            return Err(Error::argument(op, name, "a contiguous tensor", "one that is not"));
+        }
+    }
+    integers(op, "offset", offset)?;
+    integers(op, "pages", pages)?;
+    if offset.device().is_cpu() {
+        look_up(op, [many, size], pages, offset)?;
+    }
     let at = offset.unsqueeze(1)?;
     let (q, k) = (rope_positions(q, cos, sin, &at)?, rope_positions(k, cos, sin, &at)?);
-    let size = k_cache.dim(1)?;
-    let slot = slots(size)?.call(&[&pages.to_dtype(DType::U32)?, offset])?;
-    for (new, cache) in [(&k, k_cache), (v, v_cache)] {
-        let (batch, heads, cols) = new.dims3()?;
-        let new = new.reshape((batch, heads * cols))?.to_dtype(cache.dtype())?;
+    let slot = slots(many, size)?.call(&[pages, offset])?;
+    for (new, cache) in [(&k, caches[0]), (v, caches[1])] {
+        let new = new.contiguous()?.reshape((batch, heads * cols))?.to_dtype(cache.dtype())?;
         let at = slot.unsqueeze(1)?.broadcast_as((batch, heads * cols))?.contiguous()?;
-        if !cache.is_contiguous() {
-            return Err(Error::argument(ENTRY.name, "cache", "a contiguous tensor", "one that is not"));
-        }
-        cache.reshape((cache.dim(0)? * size, heads * cols))?.scatter_set(&at, &new, 0)?;
+        cache.reshape((many * size, heads * cols))?.scatter_set(&at, &new, 0)?;
     }
     Ok(q)
 }
 
-/// The rows of caches in pages of `size` positions that positions `at` are in.
-fn slots(size: usize) -> Result<Op> {
+/// Are all places there? Before anything is written; on the CPU.
+fn look_up(op: &str, [many, size]: [usize; 2], pages: &Tensor, offset: &Tensor) -> Result<()> {
+    let (pages, room) = (pages.to_dtype(DType::I64)?.to_vec2::<i64>()?, size * pages.dims()[1]);
+    for (own, at) in pages.iter().zip(offset.to_dtype(DType::I64)?.to_vec1::<i64>()?) {
+        let Some(place) = usize::try_from(at).ok().filter(|at| *at < room) else {
+            return Err(Error::argument(op, "offset", format!("0 ≤ offset < {room}"), at));
+        };
+        let page = own[place / size];
+        if usize::try_from(page).map_or(true, |p| p >= many) {
+            return Err(Error::argument(op, "pages", format!("0 ≤ page < {many}"), page));
+        }
+    }
+    Ok(())
+}
+
+/// The rows of caches of `many` pages of `size` positions that positions `at` are in; the largest u32, which candle's scatter
+/// leaves out, for one that is in none.
+fn slots(many: usize, size: usize) -> Result<Op> {
     static OP: OnceLock<Op> = OnceLock::new();
     let op = match OP.get() {
         Some(op) => op,
         None => {
-            let text = "out slot: u32 = i64(pages[at / size]) * size + at % size";
-            let built = rowwise(text)?.name("page_slots").uniform("size", 1i64).row("at").no_grad().build()?;
+            let text = "let page = i64(pages[at / size]); \
+                        let there = at >= 0 && at / size < cols && page >= 0 && page < many; \
+                        out slot: u32 = there ? page * size + at % size : 4294967295";
+            let built = rowwise(text)?.name("page_slots").uniform("size", 1i64).uniform("many", 1i64).row("at");
+            let built = built.no_grad().build()?;
             OP.get_or_init(|| built)
         }
     };
-    Ok(op.with("size", size as i64))
+    Ok(op.with("size", size as i64).with("many", many as i64))
 }
 
 #[cfg(test)]
@@ -185,6 +240,23 @@ mod tests {
             assert!(off(&kp.get(page)?.get(p)?, &expected.get(b)?)? == 0.0);
             assert!(off(&vp.get(page)?.get(p)?, &v.get(b)?)? == 0.0);
         }
+        // what is not there is told, and nothing is written
+        let (before, caches) = (k_cache.copy()?, [&k_cache, &v_cache]);
+        let told = |r: Result<Tensor>| r.expect_err("a mistake").to_string();
+        let beyond = Tensor::new(&[1i64, 8], device)?;
+        let error = told(rope_and_cache_update([&q, &k, &v], [&cos, &sin], caches, &beyond));
+        assert_eq!(error, "rope_and_cache_update: offset, expected 0 ≤ offset < 8, got 8");
+        let none = Tensor::new(&[[3u32, 0, 0, 0], [0, 0, 0, 4]], device)?;
+        let error = told(paged_rope_and_cache_update([&q, &k, &v], [&cos, &sin], [&kp, &vp], &none, &offset));
+        assert_eq!(error, "paged_rope_and_cache_update: pages, expected 0 ≤ page < 4, got 4");
+        let error = told(rope_and_cache_update([&q, &k, &v], [&cos, &sin], [&k_cache, &kp], &offset));
+        assert_eq!(error, "rope_and_cache_update: v_cache has shape [4, 2, 2, 4], expected [2, 8, 2, 4]");
+        assert_eq!(off(&k_cache, &before)?, 0.0);
+        // as a GPU finds places: the largest u32 is none
+        let found = slots(4, 2)?.call(&[&pages, &offset])?.to_vec1::<u32>()?;
+        assert_eq!(found, [7, 2]);
+        let found = slots(4, 2)?.call(&[&(none.to_dtype(DType::I64)? - 9.0)?, &offset])?.to_vec1::<u32>()?;
+        assert_eq!(found, [u32::MAX; 2]);
         Ok(())
     }
 }
