@@ -147,9 +147,10 @@ impl Entry {
 
     /// The operation, built at its first use.
     pub fn op(&self) -> Result<&Op> {
-        if let Some(op) = self.cell.get() {
-            return Ok(op);
-        }
+        Op::once(&self.cell, || self.built())
+    }
+
+    fn built(&self) -> Result<Op> {
         let mut op = rowwise(self.parsed()?)?.name(self.name);
         for (name, value) in self.uniforms {
             op = op.uniform(name, *value);
@@ -165,8 +166,7 @@ impl Entry {
         if let Gradient::None(_) = self.gradient {
             op = op.no_grad();
         }
-        let op = op.build()?;
-        Ok(self.cell.get_or_init(|| op))
+        op.build()
     }
 
     /// Runs the kernel: fused where this build has a backend for the device, else in plain candle ops (and counted

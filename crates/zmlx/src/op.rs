@@ -88,6 +88,17 @@ impl std::fmt::Debug for Op {
 }
 
 impl Op {
+    /// The operation in a cell, built at its first use.
+    pub(crate) fn once(cell: &OnceLock<Op>, build: impl FnOnce() -> Result<Op>) -> Result<&Op> {
+        match cell.get() {
+            Some(op) => Ok(op),
+            None => {
+                let op = build()?;
+                Ok(cell.get_or_init(|| op))
+            }
+        }
+    }
+
     pub(crate) fn from_formula(formula: Formula) -> Op {
         Op::assemble(Body {
             name: "formula".into(),

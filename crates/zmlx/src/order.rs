@@ -7,7 +7,7 @@
 
 use crate::{Error, Grid, Op, RawKernel, Result, elementwise, rowwise};
 use candle_core::{DType, Shape, Tensor};
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 /// Keys of a block.
 const TILE: usize = 1024;
@@ -84,11 +84,6 @@ pub(crate) struct Order {
     pub offsets: Tensor,
 }
 
-/// A kernel, made at its first use.
-fn kernel(cell: &'static OnceLock<RawKernel>, make: impl FnOnce() -> RawKernel) -> &'static RawKernel {
-    cell.get_or_init(make)
-}
-
 /// A result of so many u32.
 fn words(n: usize) -> (Shape, DType) {
     (Shape::from(n), DType::U32)
@@ -112,6 +107,12 @@ pub(crate) fn integers(op: &str, name: &str, index: &Tensor) -> Result<()> {
     }
 }
 
+/// The rows of a table, `[V, C]`, that an index finds, in plain ops.
+pub(crate) fn rows_found(table: &Tensor, index: &Tensor) -> candle_core::Result<Tensor> {
+    let rows = table.index_select(&index.flatten_all()?, 0)?;
+    rows.reshape([index.dims(), &[table.dim(1)?]].concat())
+}
+
 /// Puts integers below `bound` into order, of equals the first first; others come last. All dimensions are one.
 pub(crate) fn sort(index: &Tensor, bound: usize) -> Result<Order> {
     let index = index.flatten_all()?.detach();
@@ -120,55 +121,43 @@ pub(crate) fn sort(index: &Tensor, bound: usize) -> Result<Order> {
     }
     let mut keys = within(&index, bound)?;
     let mut order = Tensor::arange(0u32, index.elem_count() as u32, index.device())?;
-    static COUNTS: OnceLock<RawKernel> = OnceLock::new();
-    static PLACES: OnceLock<RawKernel> = OnceLock::new();
-    let count = kernel(&COUNTS, || {
+    static COUNTS: LazyLock<RawKernel> = LazyLock::new(|| {
         let kernel = of_digits("count_digits", &["keys"], &["counts"], COUNT);
         kernel.results(|t| vec![words(DIGITS * blocks(&t[0], TILE))])
     });
-    let place = kernel(&PLACES, || {
+    static PLACES: LazyLock<RawKernel> = LazyLock::new(|| {
         let kernel = of_digits("place_digits", &["keys", "from", "starts"], &["sorted", "order"], PLACE);
         kernel.results(|t| vec![words(t[0].elem_count()); 2])
     });
     for shift in (0..i64::from(u64::BITS - (bound as u64).leading_zeros()).max(1)).step_by(8) {
-        let counts = count.with("shift", shift).call(&keys)?.remove(0);
+        let counts = COUNTS.with("shift", shift).call(&keys)?.remove(0);
         let starts = starts()?.call(&counts)?;
-        let mut placed = place.with("shift", shift).call(&[&keys, &order, &starts])?;
+        let mut placed = PLACES.with("shift", shift).call(&[&keys, &order, &starts])?;
         (order, keys) = (placed.remove(1), placed.remove(0));
     }
-    static OFFSETS_OF: OnceLock<RawKernel> = OnceLock::new();
-    let offsets = kernel(&OFFSETS_OF, || {
+    static FIRSTS: LazyLock<RawKernel> = LazyLock::new(|| {
         let kernel = RawKernel::new("offsets_of_keys").inputs(&["keys", "none"]).outputs(&["offsets"]);
         let kernel = kernel.portable(OFFSETS).results(|t| vec![words(t[1].elem_count())]);
         kernel.grid_of(|t| Grid::new(blocks(&t[1], DIGITS), DIGITS as u32))
     });
     let none = Tensor::zeros(bound + 1, DType::U8, index.device())?;
-    Ok(Order { order, offsets: offsets.call(&[&keys, &none])?.remove(0) })
+    Ok(Order { order, offsets: FIRSTS.call(&[&keys, &none])?.remove(0) })
 }
 
 /// The integers as u32, and the bound in place of those that are not below it.
 fn within(index: &Tensor, bound: usize) -> Result<Tensor> {
     static OP: OnceLock<Op> = OnceLock::new();
-    let op = match OP.get() {
-        Some(op) => op,
-        None => {
-            let built =
-                elementwise("out k: u32 = x < 0 || x >= n ? n : i64(x)")?.name("keys_within").uniform("n", 0i64);
-            let built = built.no_grad().build()?;
-            OP.get_or_init(|| built)
-        }
-    };
+    let op = Op::once(&OP, || {
+        let op = elementwise("out k: u32 = x < 0 || x >= n ? n : i64(x)")?.name("keys_within").uniform("n", 0i64);
+        op.no_grad().build()
+    })?;
     op.with("n", bound as i64).call(&index.contiguous()?)
 }
 
 /// What comes before each count.
 fn starts() -> Result<&'static Op> {
     static OP: OnceLock<Op> = OnceLock::new();
-    if let Some(op) = OP.get() {
-        return Ok(op);
-    }
-    let built = rowwise("cumsum(x) - x")?.name("starts_of_digits").no_grad().build()?;
-    Ok(OP.get_or_init(|| built))
+    Op::once(&OP, || rowwise("cumsum(x) - x")?.name("starts_of_digits").no_grad().build())
 }
 
 fn sort_on_cpu(index: &Tensor, bound: usize) -> Result<Order> {
@@ -195,8 +184,7 @@ fn sort_on_cpu(index: &Tensor, bound: usize) -> Result<Order> {
 
 /// The place of each in an order.
 pub(crate) fn places(order: &Tensor) -> Result<Tensor> {
-    static KERNEL: OnceLock<RawKernel> = OnceLock::new();
-    let inverse = kernel(&KERNEL, || {
+    static INVERTED: LazyLock<RawKernel> = LazyLock::new(|| {
         let kernel = RawKernel::new("places_in_order").inputs(&["order"]).outputs(&["positions"]);
         let kernel = kernel.portable(INVERSE).results(|t| vec![words(t[0].elem_count())]);
         let kernel = kernel.grid_of(|t| Grid::new(blocks(&t[0], DIGITS), DIGITS as u32));
@@ -207,7 +195,7 @@ pub(crate) fn places(order: &Tensor) -> Result<Tensor> {
             Ok(vec![Tensor::new(positions, t[0].device())?])
         })
     });
-    Ok(inverse.call(order)?.remove(0))
+    Ok(INVERTED.call(order)?.remove(0))
 }
 
 /// The sum of the rows of `rows`, `[M, C]`, for each integer below `bound` that `index`, `[M]`, has for them, added in their
@@ -229,8 +217,7 @@ pub(crate) fn add_rows(index: &Tensor, rows: &Tensor, bound: usize) -> Result<Te
         return Ok(sums.to_dtype(rows.dtype())?);
     }
     let Order { order, offsets } = sort(index, bound)?;
-    static KERNEL: OnceLock<RawKernel> = OnceLock::new();
-    let sum = kernel(&KERNEL, || {
+    static SUMS: LazyLock<RawKernel> = LazyLock::new(|| {
         let kernel = RawKernel::new("sums_of_rows").inputs(&["rows", "order", "offsets"]).outputs(&["y"]).portable(SUM);
         let size = |t: &[Tensor]| (t[2].elem_count() - 1, t[0].elem_count() / t[1].elem_count().max(1));
         let kernel = kernel.results(move |t| vec![(Shape::from(size(t)), t[0].dtype())]);
@@ -242,5 +229,5 @@ pub(crate) fn add_rows(index: &Tensor, rows: &Tensor, bound: usize) -> Result<Te
     if rows.elem_count() == 0 || bound == 0 {
         return Ok(Tensor::zeros((bound, rows.dim(1)?), rows.dtype(), rows.device())?);
     }
-    Ok(sum.call(&[&rows, &order, &offsets])?.remove(0))
+    Ok(SUMS.call(&[&rows, &order, &offsets])?.remove(0))
 }

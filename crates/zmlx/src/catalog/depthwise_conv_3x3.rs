@@ -49,14 +49,12 @@ pub static ENTRY: Entry = Entry {
 /// All nine pixels.
 fn op() -> Result<&'static Op> {
     static OP: OnceLock<Op> = OnceLock::new();
-    if let Some(op) = OP.get() {
-        return Ok(op);
-    }
-    let names: Vec<String> = ["x", "w"].iter().flat_map(|n| (0..9).map(move |k| format!("{n}{k}"))).collect();
-    let terms: Vec<String> = (0..9).map(|k| format!("w{k} * x{k}")).collect();
-    let formula = with_names(names.iter().map(String::as_str), &terms.join(" + "))?;
-    let built = rowwise(formula)?.name(ENTRY.name).no_grad().build()?;
-    Ok(OP.get_or_init(|| built))
+    Op::once(&OP, || {
+        let names: Vec<String> = ["x", "w"].iter().flat_map(|n| (0..9).map(move |k| format!("{n}{k}"))).collect();
+        let terms: Vec<String> = (0..9).map(|k| format!("w{k} * x{k}")).collect();
+        let formula = with_names(names.iter().map(String::as_str), &terms.join(" + "))?;
+        rowwise(formula)?.name(ENTRY.name).no_grad().build()
+    })
 }
 
 /// Convolves each channel of images `[N, H, W, C]` with its own weights, `[3, 3, C]`.

@@ -16,7 +16,7 @@ use super::moe_dispatch;
 use crate::{
     Error, Result, bridge,
     entry::{Arg, Entry, Gradient},
-    order::{add_rows, integers},
+    order::{add_rows, integers, rows_found},
 };
 use candle_core::{DType, Tensor};
 use std::sync::OnceLock;
@@ -29,10 +29,7 @@ pub static ENTRY: Entry = Entry {
     zmlx: &["indexing.fused_gather_add", "indexing.fused_scatter_add"],
     args: &[Arg::table("src", "idx"), Arg::place("idx"), Arg::full("other")],
     uniforms: &[],
-    fallback: |t, _| {
-        let rows = t[0].index_select(&t[1].flatten_all()?, 0)?;
-        Ok(vec![(rows.reshape(t[2].shape())? + &t[2])?])
-    },
+    fallback: |t, _| Ok(vec![(rows_found(&t[0], &t[1])? + &t[2])?]),
     gradient: Gradient::Derived,
     moves: 3.0,
     cell: OnceLock::new(),

@@ -14,7 +14,7 @@
 use crate::{
     Error, Op, Result, bridge,
     entry::{Arg, Entry, Gradient, with_names},
-    order::integers,
+    order::{integers, rows_found},
     rowwise, stats,
 };
 use candle_core::{D, Tensor};
@@ -57,10 +57,10 @@ static OPS_OF_ROWS: [OnceLock<Op>; MOST_ROWS + 1] = [const { OnceLock::new() }; 
 
 /// Of `k` experts a token; `rows`: each of which is found by an index.
 fn op(k: usize, rows: bool) -> Result<&'static Op> {
-    let cell = if rows { &OPS_OF_ROWS[k] } else { &OPS[k] };
-    if let Some(op) = cell.get() {
-        return Ok(op);
-    }
+    Op::once(if rows { &OPS_OF_ROWS[k] } else { &OPS[k] }, || built(k, rows))
+}
+
+fn built(k: usize, rows: bool) -> Result<Op> {
     let [x, w, p] = ["x", "w", "p"].map(|name| (0..k).map(|j| format!("{name}{j}")).collect::<Vec<String>>());
     let [x, w, p] = [&x, &w, &p].map(|names| names.iter().map(String::as_str).collect::<Vec<&str>>());
     let text: Vec<String> = w.iter().zip(&x).map(|(w, x)| format!("{w} * {x}")).collect();
@@ -77,8 +77,7 @@ fn op(k: usize, rows: bool) -> Result<&'static Op> {
             x.iter().zip(&p).fold(op, by).parts("positions", &p, false)
         }
     };
-    let op = op.build()?;
-    Ok(cell.get_or_init(|| op))
+    op.build()
 }
 
 /// Experts of a token: the last dimension of `t`.
@@ -124,10 +123,7 @@ pub fn moe_combine_rows(x: &Tensor, positions: &Tensor, weights: &Tensor) -> Res
         return op(k, true)?.call(&inputs);
     }
     stats::count_fallback();
-    let rows = x.index_select(&positions.flatten_all()?, 0)?;
-    let cols = x.dims()[x.rank() - 1];
-    let rows = rows.reshape([positions.dims(), &[cols]].concat())?;
-    Ok(rows.broadcast_mul(&weights.unsqueeze(D::Minus1)?)?.sum(positions.rank() - 1)?)
+    Ok(rows_found(x, positions)?.broadcast_mul(&weights.unsqueeze(D::Minus1)?)?.sum(positions.rank() - 1)?)
 }
 
 #[cfg(test)]

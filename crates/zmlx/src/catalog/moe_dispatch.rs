@@ -28,10 +28,7 @@ pub static ENTRY: Entry = Entry {
     zmlx: &["moe.moe_dispatch"],
     args: &[Arg::table("x", "from"), Arg::place("from")],
     uniforms: &[],
-    fallback: |t, _| {
-        let rows = t[0].index_select(&t[1].flatten_all()?, 0)?;
-        Ok(vec![rows.reshape([t[1].dims(), &[t[0].dim(1)?]].concat())?])
-    },
+    fallback: |t, _| Ok(vec![order::rows_found(&t[0], &t[1])?]),
     gradient: Gradient::Derived,
     moves: 2.0,
     cell: OnceLock::new(),

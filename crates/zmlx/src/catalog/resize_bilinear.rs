@@ -14,6 +14,7 @@
 use crate::{
     Error, Result,
     entry::{Arg, Entry, Gradient},
+    order::rows_found,
 };
 use candle_core::{D, DType, Tensor};
 use std::sync::OnceLock;
@@ -38,10 +39,7 @@ pub static ENTRY: Entry = Entry {
     ],
     uniforms: &[],
     fallback: |t, _| {
-        let row = |k: usize| -> candle_core::Result<Tensor> {
-            let rows = t[k].index_select(&t[4 + k].flatten_all()?, 0)?;
-            rows.reshape([t[4 + k].dims(), &[t[k].dim(1)?]].concat())
-        };
+        let row = |k: usize| rows_found(&t[k], &t[4 + k]);
         let (u, v) = (t[8].unsqueeze(D::Minus1)?, t[9].unsqueeze(D::Minus1)?);
         let mix = |a: &Tensor, b: &Tensor, f: &Tensor| a + (b - a)?.broadcast_mul(f)?;
         Ok(vec![mix(&mix(&row(0)?, &row(1)?, &u)?, &mix(&row(2)?, &row(3)?, &u)?, &v)?])

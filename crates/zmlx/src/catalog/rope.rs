@@ -51,16 +51,14 @@ static OPS: [OnceLock<Op>; MOST + 1] = [const { OnceLock::new() }; MOST + 1];
 
 /// Of a row in so many parts: the first two are rotated, the others copied.
 fn op(parts: usize) -> Result<&'static Op> {
-    if let Some(op) = OPS[parts].get() {
-        return Ok(op);
-    }
-    let rest: Vec<String> = (2..parts).map(|k| format!("p{k}")).collect();
-    let copied: String = rest.iter().map(|p| format!(", {p}")).collect();
-    let names: Vec<&str> = ["a", "b"].into_iter().chain(rest.iter().map(String::as_str)).collect();
-    let text = format!("stack(a * cos - b * sin, a * sin + b * cos{copied})");
-    let formula = with_names(names.iter().copied().chain(["cos", "sin"]), &text)?;
-    let built = rowwise(formula)?.name(ENTRY.name).parts("x", &names, false).build()?;
-    Ok(OPS[parts].get_or_init(|| built))
+    Op::once(&OPS[parts], || {
+        let rest: Vec<String> = (2..parts).map(|k| format!("p{k}")).collect();
+        let copied: String = rest.iter().map(|p| format!(", {p}")).collect();
+        let names: Vec<&str> = ["a", "b"].into_iter().chain(rest.iter().map(String::as_str)).collect();
+        let text = format!("stack(a * cos - b * sin, a * sin + b * cos{copied})");
+        let formula = with_names(names.iter().copied().chain(["cos", "sin"]), &text)?;
+        rowwise(formula)?.name(ENTRY.name).parts("x", &names, false).build()
+    })
 }
 
 /// Rotates the first columns of each row of `x`, twice as many as the tables have, by the angles of the tables, which

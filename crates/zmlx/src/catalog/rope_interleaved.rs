@@ -44,11 +44,7 @@ fn in_turn(parts: &[Tensor; 2]) -> candle_core::Result<Tensor> {
 static OP: OnceLock<Op> = OnceLock::new();
 
 fn op() -> Result<&'static Op> {
-    if let Some(op) = OP.get() {
-        return Ok(op);
-    }
-    let built = rowwise(ENTRY.parsed()?)?.name(ENTRY.name).parts("x", &["a", "b"], true).build()?;
-    Ok(OP.get_or_init(|| built))
+    Op::once(&OP, || rowwise(ENTRY.parsed()?)?.name(ENTRY.name).parts("x", &["a", "b"], true).build())
 }
 
 /// Rotates pairs of neighbouring columns of `x`, twice as many columns as the tables have, by the angles of the tables, which

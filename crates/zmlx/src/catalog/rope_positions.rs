@@ -18,7 +18,7 @@ use super::rope::{half, rotated};
 use crate::{
     Error, Op, Result, bridge,
     entry::{Arg, Entry, Gradient},
-    order::integers,
+    order::{integers, rows_found},
     rowwise, stats,
 };
 use candle_core::{D, DType, Tensor};
@@ -39,22 +39,16 @@ pub static ENTRY: Entry = Entry {
 };
 
 fn plain(a: &Tensor, b: &Tensor, cos: &Tensor, sin: &Tensor, at: &Tensor) -> candle_core::Result<Tensor> {
-    let found = |table: &Tensor| {
-        let rows = table.index_select(&at.flatten_all()?, 0)?;
-        rows.reshape([at.dims(), &[table.dim(1)?]].concat())
-    };
-    Tensor::cat(&rotated(a, b, &found(cos)?, &found(sin)?)?, D::Minus1)
+    Tensor::cat(&rotated(a, b, &rows_found(cos, at)?, &rows_found(sin, at)?)?, D::Minus1)
 }
 
 static OP: OnceLock<Op> = OnceLock::new();
 
 fn op() -> Result<&'static Op> {
-    if let Some(op) = OP.get() {
-        return Ok(op);
-    }
-    let op = rowwise(ENTRY.parsed()?)?.name(ENTRY.name).rows_by("cos", "at").rows_by("sin", "at");
-    let built = op.parts("x", &["a", "b"], false).build()?;
-    Ok(OP.get_or_init(|| built))
+    Op::once(&OP, || {
+        let op = rowwise(ENTRY.parsed()?)?.name(ENTRY.name).rows_by("cos", "at").rows_by("sin", "at");
+        op.parts("x", &["a", "b"], false).build()
+    })
 }
 
 /// Rotates each row of `x` by row `at` of the tables, `[P, D / 2]`; `at` broadcasts with `[.., S]` (`x` of `[.., S, D]`).
@@ -168,17 +162,13 @@ fn look_up(op: &str, [many, size]: [usize; 2], pages: &Tensor, offset: &Tensor) 
 /// leaves out, for one that is in none.
 fn slots(many: usize, size: usize) -> Result<Op> {
     static OP: OnceLock<Op> = OnceLock::new();
-    let op = match OP.get() {
-        Some(op) => op,
-        None => {
-            let text = "let page = i64(pages[at / size]); \
+    let op = Op::once(&OP, || {
+        let text = "let page = i64(pages[at / size]); \
                         let there = at >= 0 && at / size < cols && page >= 0 && page < many; \
                         out slot: u32 = there ? page * size + at % size : 4294967295";
-            let built = rowwise(text)?.name("page_slots").uniform("size", 1i64).uniform("many", 1i64).row("at");
-            let built = built.no_grad().build()?;
-            OP.get_or_init(|| built)
-        }
-    };
+        let built = rowwise(text)?.name("page_slots").uniform("size", 1i64).uniform("many", 1i64).row("at");
+        built.no_grad().build()
+    })?;
     Ok(op.with("size", size as i64).with("many", many as i64))
 }
 

@@ -55,11 +55,7 @@ pub static ENTRY: Entry = Entry {
 static OP: OnceLock<Op> = OnceLock::new();
 
 fn op() -> Result<&'static Op> {
-    if let Some(op) = OP.get() {
-        return Ok(op);
-    }
-    let built = rowwise(ENTRY.parsed()?)?.name(ENTRY.name).row("at").parts("x", &["a", "b"], false).build()?;
-    Ok(OP.get_or_init(|| built))
+    Op::once(&OP, || rowwise(ENTRY.parsed()?)?.name(ENTRY.name).row("at").parts("x", &["a", "b"], false).build())
 }
 
 /// Rotates each row of `x` as [`super::rope::rope`] does, by the angles of its position in `at`, which broadcasts with

@@ -8,10 +8,10 @@
 //! Cost: N elements moved.
 //! Source: softmax(x) renormalised over its k largest, which is the softmax of these: what the others add cancels.
 
+use super::top_k::{self, MOST, Ranked};
 use crate::{
-    Error, Op, Result, bridge,
+    Result,
     entry::{Arg, Entry, Gradient},
-    rowwise, stats,
 };
 use candle_core::{D, Tensor};
 use std::sync::OnceLock;
@@ -40,11 +40,10 @@ pub static ENTRY: Entry = Entry {
 };
 
 fn plain(x: &Tensor, k: usize) -> candle_core::Result<Vec<Tensor>> {
-    let order = x.contiguous()?.arg_sort_last_dim(false)?;
-    let first = order.narrow(D::Minus1, 0, k)?.contiguous()?;
-    let logits = x.contiguous()?.gather(&first, D::Minus1)?;
-    let e = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?.exp()?;
-    Ok(vec![e.broadcast_div(&e.sum_keepdim(D::Minus1)?)?, first])
+    let mut found = top_k::plain(x, k)?;
+    let e = found[0].broadcast_sub(&found[0].max_keepdim(D::Minus1)?)?.exp()?;
+    found[0] = e.broadcast_div(&e.sum_keepdim(D::Minus1)?)?;
+    Ok(found)
 }
 
 /// The formula of any k.
@@ -57,32 +56,17 @@ fn formula(k: usize) -> String {
     format!("{lets}{s}out weights = stack(1 / s{weights}); out experts = argtop_k(x, {k})")
 }
 
-/// An operation for each k, built at its first use.
-static OPS: [OnceLock<Op>; 64] = [const { OnceLock::new() }; 64];
+static RANKED: Ranked = Ranked {
+    name: ENTRY.name,
+    rows: |experts| format!("{experts} experts"),
+    formula,
+    plain,
+    ops: [const { OnceLock::new() }; MOST],
+};
 
 /// The weights of the `k` experts with the largest logits, which sum to 1, and these experts.
 pub fn top_k_gating(logits: &Tensor, k: usize) -> Result<(Tensor, Tensor)> {
-    let experts = logits.dims().last().copied().unwrap_or(0);
-    let most = experts.min(OPS.len());
-    if k == 0 || k > most {
-        let expected = format!("1 to {most}, for {experts} experts");
-        return Err(Error::Argument { op: ENTRY.name.into(), what: "k".into(), expected, got: k.to_string() });
-    }
-    let mut results = if bridge::runs_on(logits.device()) {
-        let op = match OPS[k - 1].get() {
-            Some(op) => op,
-            None => {
-                let built = rowwise(formula(k))?.name(ENTRY.name).build()?;
-                OPS[k - 1].get_or_init(|| built)
-            }
-        };
-        op.call_all(logits)?
-    } else {
-        stats::count_fallback();
-        plain(logits, k)?
-    };
-    let experts = results.swap_remove(1);
-    Ok((results.swap_remove(0), experts))
+    RANKED.call(logits, k)
 }
 
 #[cfg(test)]
