@@ -16,11 +16,16 @@ struct Link<T> {
 
 impl<T> Default for List<T> {
     fn default() -> List<T> {
-        List { first: OnceLock::new() }
+        List::new()
     }
 }
 
 impl<T> List<T> {
+    /// Without values.
+    pub const fn new() -> List<T> {
+        List { first: OnceLock::new() }
+    }
+
     /// All values, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         let links = std::iter::successors(self.first.get(), |link| link.next.get());

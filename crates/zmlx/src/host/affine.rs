@@ -1,12 +1,15 @@
 //! Affine numbers of a few bits in MLX's packing: codes of a row one behind the other from the lowest bit of the first word on,
 //! also across words; of each group a scale and a bias: w = scale · code + bias.
 
-use super::{in_parts, widen};
+use super::in_parts;
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 use zmlx_runtime::{
     Slice,
-    backend::cpu::simd::{Fma, Loop, dispatch},
+    backend::cpu::{
+        simd::{Fma, Loop, dispatch},
+        to_bf16, widen,
+    },
 };
 
 /// How a matrix is packed.
@@ -26,12 +29,21 @@ pub fn floats(op: &str, name: &str, t: &Tensor) -> Result<()> {
     }
 }
 
+/// Are there codes of so many bits?
+pub fn check_bits(op: &str, bits: usize) -> Result<()> {
+    match bits {
+        2..=6 | 8 => Ok(()),
+        _ => Err(Error::argument(op, "bits", "2, 3, 4, 5, 6 or 8", bits)),
+    }
+}
+
+/// Columns that may share a scale.
+pub const GROUPS: [usize; 3] = [32, 64, 128];
+
 impl Packing {
     /// That of these words [.., rows, words], with scales and biases [.., rows, groups].
     pub fn of(op: &str, words: &Tensor, scales: &Tensor, biases: &Tensor, bits: usize) -> Result<Packing> {
-        if ![2, 3, 4, 5, 6, 8].contains(&bits) {
-            return Err(Error::argument(op, "bits", "2, 3, 4, 5, 6 or 8", bits));
-        }
+        check_bits(op, bits)?;
         if words.dtype() != DType::U32 {
             return Err(Error::argument(op, "dtype of the words", "u32", words.dtype().as_str()));
         }
@@ -39,7 +51,7 @@ impl Packing {
         let (cols, groups) = (last(words) * 32 / bits, last(scales));
         let group = cols.checked_div(groups).unwrap_or(0);
         let alike = rank > 0 && scales.rank() == rank && scales.dims()[..rank - 1] == words.dims()[..rank - 1];
-        if !alike || ![32, 64, 128].contains(&group) || group * groups * bits != last(words) * 32 {
+        if !alike || !GROUPS.contains(&group) || group * groups * bits != last(words) * 32 {
             let expected = format!("a scale for 32, 64 or 128 of the {cols} columns of words {:?}", words.dims());
             return Err(Error::shape(op, "scales", expected, scales.dims()));
         }
@@ -149,9 +161,7 @@ impl Round for ToF16 {
 impl Round for ToBf16 {
     #[inline(always)]
     fn round(x: f32) -> f32 {
-        // products of a code and a scale are no NaN unless the scale is: the carry is harmless then
-        let bits = x.to_bits();
-        f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
+        f32::from_bits(u32::from(to_bf16(x).to_bits()) << 16)
     }
 }
 
@@ -294,4 +304,20 @@ pub fn matvec(x: &[f32], words: &[u32], scales: &Slice<'_>, biases: &Slice<'_>, 
         }
     });
     (0..m * p.rows).map(|i| y[i % p.rows * m + i / p.rows]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_rounded_to_the_nearest_and_nan_stays_nan() {
+        for (x, y) in [(1.0, 1.0), (1.003_906_25, 1.0), (1.011_718_75, 1.015_625), (-3.2, -3.203_125)] {
+            assert_eq!(ToBf16::round(x), y);
+        }
+        // a scale of any bits
+        for bits in [0x7fc0_0000u32, 0x7fff_ffff, 0xffff_ffff, 0xff80_0001] {
+            assert!(ToBf16::round(f32::from_bits(bits)).is_nan(), "{bits:x}");
+        }
+    }
 }

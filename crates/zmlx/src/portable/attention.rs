@@ -15,7 +15,7 @@ use crate::{
     raw::runs_text,
 };
 use candle_core::{D, DType, Device, Shape, Tensor, WithDType};
-use std::sync::{Mutex, PoisonError};
+use zmlx_runtime::list::List;
 
 const NAME: &str = "attention";
 /// Most sizes of a head that the texts take.
@@ -305,13 +305,16 @@ fn warps(which: Which, d: usize) -> usize {
 }
 
 /// The kernel for heads of this size, rounded up to 32.
-fn kernel(which: Which, d: usize) -> RawKernel {
-    static KNOWN: Mutex<Vec<((Which, usize), RawKernel)>> = Mutex::new(vec![]);
-    let dim = d.next_multiple_of(32);
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, kernel)) = known.iter().find(|(key, _)| *key == (which, dim)) {
-        return kernel.clone();
+fn kernel(which: Which, d: usize) -> &'static RawKernel {
+    static KNOWN: List<((Which, usize), RawKernel)> = List::new();
+    let key = (which, d.next_multiple_of(32));
+    match KNOWN.iter().find(|(k, _)| *k == key) {
+        Some((_, kernel)) => kernel,
+        None => &KNOWN.find_or_add((key, made(which, key.1)), |(k, _)| *k == key).1,
     }
+}
+
+fn made(which: Which, dim: usize) -> RawKernel {
     let part = if dim.is_multiple_of(64) { 64 } else { 32 };
     let (name, source, names) = match which {
         Which::Forward => ("attention", FORWARD, ["", "", "", "", "", ""]),
@@ -333,7 +336,7 @@ fn kernel(which: Which, d: usize) -> RawKernel {
         ("Y_IN", names[4]),
         ("DIM", &dim.to_string()),
         ("PART", &part.to_string()),
-        ("WARPS", &warps(which, d).to_string()),
+        ("WARPS", &warps(which, dim).to_string()),
         ("ROWS", &ROWS.to_string()),
     ] {
         body = body.replace(word, value);
@@ -345,13 +348,11 @@ fn kernel(which: Which, d: usize) -> RawKernel {
         .uniform("masked", 0i64)
         .header(HEADER)
         .portable(&body);
-    let made = match which {
+    match which {
         Which::Forward => made.inputs(&["q", "k", "v_in", "mask"]).outputs(&["y", "lse"]),
         Which::ByQ => made.inputs(&["q", "k", "v_in", "mask", "lse", "less", "g_in"]).outputs(&["dq"]),
         Which::ByKv => made.inputs(&["q", "k", "v_in", "mask", "lse", "less", "g_in"]).outputs(&["dk", "dv"]),
-    };
-    known.push(((which, dim), made.clone()));
-    made
+    }
 }
 
 /// What is seen, and how it is scaled.
@@ -477,7 +478,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Options<'_>) -> R
     Ok([results.swap_remove(0), lse])
 }
 
-fn set(kernel: RawKernel, s: &host::Shape) -> RawKernel {
+fn set(kernel: &RawKernel, s: &host::Shape) -> RawKernel {
     let kernel = kernel.with("scale", s.scale).with("causal", i64::from(s.causal));
     kernel.with("window", s.window as i64).with("masked", i64::from(s.mask.is_some()))
 }

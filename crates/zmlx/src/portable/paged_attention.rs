@@ -9,7 +9,8 @@
 use super::{Case, Portable, numbers};
 use crate::{Error, Grid, RawKernel, Result, entry::Gradient, host::in_parts};
 use candle_core::{DType, Device, Shape, Tensor};
-use std::sync::{Mutex, PoisonError};
+use std::sync::LazyLock;
+use zmlx_runtime::list::List;
 
 const NAME: &str = "paged_attention";
 const WIDEST: usize = 256;
@@ -109,21 +110,26 @@ const JOIN: &str = "
         y[head * d + c] = narrow<y_t>(x);
     }";
 
-fn kernel(d: usize) -> [RawKernel; 2] {
-    static KNOWN: Mutex<Vec<(usize, [RawKernel; 2])>> = Mutex::new(vec![]);
+/// The kernels of parts and of what joins them, for heads of this size, rounded up to 32.
+fn kernels(d: usize) -> [&'static RawKernel; 2] {
+    static PARTS: List<(usize, RawKernel)> = List::new();
+    static JOINS: LazyLock<RawKernel> = LazyLock::new(|| {
+        RawKernel::new("paged_attention_join").inputs(&["part", "lse", "like"]).outputs(&["y"]).portable(JOIN)
+    });
     let dim = d.next_multiple_of(32);
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, kernels)) = known.iter().find(|(k, _)| *k == dim) {
-        return kernels.clone();
-    }
-    let parts = RawKernel::new(&format!("paged_attention_{dim}"))
+    let parts = match PARTS.iter().find(|(k, _)| *k == dim) {
+        Some((_, kernel)) => kernel,
+        None => &PARTS.find_or_add((dim, of_parts(dim)), |(k, _)| *k == dim).1,
+    };
+    [parts, &JOINS]
+}
+
+fn of_parts(dim: usize) -> RawKernel {
+    RawKernel::new(&format!("paged_attention_{dim}"))
         .inputs(&["q", "keys", "values", "table", "lengths"])
         .outputs(&["part", "lse"])
         .uniform("scale", 1.0)
-        .portable(&BODY.replace("DIM", &dim.to_string()));
-    let join = RawKernel::new("paged_attention_join").inputs(&["part", "lse", "like"]).outputs(&["y"]).portable(JOIN);
-    known.push((dim, [parts.clone(), join.clone()]));
-    [parts, join]
+        .portable(&BODY.replace("DIM", &dim.to_string()))
 }
 
 /// One query a sequence over pages of keys and values; `scale` is 1/√d unless given. A page outside the cache is an error on the
@@ -176,7 +182,7 @@ pub fn paged_attention(
     // as many parts as fill a large chip, of 128 keys and more
     let room = table.dims()[1] * size;
     let parts = room.div_ceil(128).min(1024usize.div_ceil(b * h)).max(1);
-    let [first, join] = kernel(d);
+    let [first, join] = kernels(d);
     let first = first
         .with("scale", scale)
         .results(move |_| vec![(Shape::from((b, h, parts, d)), DType::F32), (Shape::from((b, h, parts)), DType::F32)])
@@ -189,6 +195,7 @@ pub fn paged_attention(
             Ok(vec![y.pad_with_zeros(2, 0, parts - 1)?, if parts > 1 { Tensor::cat(&[lse, none], 2)? } else { lse }])
         });
     let join = join
+        .clone()
         .results(move |t| vec![(Shape::from((b, h, d)), t[2].dtype())])
         .grid_of(move |_| Grid::new(b * h, 128))
         .cpu(|t| Ok(vec![t[0].narrow(2, 0, 1)?.squeeze(2)?.contiguous()?.to_dtype(t[2].dtype())?]));

@@ -83,12 +83,10 @@ static KERNEL: LazyLock<RawKernel> = LazyLock::new(|| {
 /// A group other than 32, 64, 128; bits other than 2, 3, 4, 5, 6, 8; columns that are no multiple of the group; no floats.
 pub fn quantize_affine(w: &Tensor, group: usize, bits: usize) -> Result<Vec<Tensor>> {
     const NAME: &str = "quantize_affine";
-    if ![32, 64, 128].contains(&group) {
+    if !affine::GROUPS.contains(&group) {
         return Err(Error::argument(NAME, "group", "32, 64 or 128", group));
     }
-    if ![2, 3, 4, 5, 6, 8].contains(&bits) {
-        return Err(Error::argument(NAME, "bits", "2, 3, 4, 5, 6 or 8", bits));
-    }
+    affine::check_bits(NAME, bits)?;
     affine::floats(NAME, "w", w)?;
     let cols = w.dims().last().copied().unwrap_or(0);
     if cols == 0 || cols % group != 0 {

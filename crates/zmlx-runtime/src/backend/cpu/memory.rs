@@ -283,9 +283,14 @@ pub trait ToMemory:
         Self: Sized;
 }
 
+/// Elements from this place on, as f32.
+pub fn widen(data: &Slice<'_>, start: usize, out: &mut [f32]) {
+    f32::read_run(*data, start..start + out.len(), out);
+}
+
 /// Round to nearest even; NaN stays NaN.
 #[inline(always)]
-fn to_bf16(v: f32) -> bf16 {
+pub fn to_bf16(v: f32) -> bf16 {
     let bits = v.to_bits();
     let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
     let nan = (bits >> 16) | 0x40;

@@ -42,6 +42,8 @@ mod sums;
 mod text;
 mod top;
 
+pub use memory::{to_bf16, widen};
+
 use crate::{Buffers, Error, Launch, Slice, View};
 use plan::Plan;
 use zmlx_ir::{
