@@ -85,11 +85,10 @@ impl Parts {
 impl Op {
     /// Calls `f` with the inputs, parts in the place of what they are parts of.
     pub(crate) fn with_parts<T>(&self, given: &[&Tensor], f: impl FnOnce(&[&Tensor]) -> Result<T>) -> Result<T> {
+        self.check(given)?;
         if !self.body.has_parts() {
-            self.check(given)?;
             return f(given);
         }
-        self.check(given)?;
         let mut inputs: Few<Tensor> = Few::new();
         for (t, parts) in given.iter().zip(&self.body.given) {
             if !self.body.parts.iter().any(|p| p.slot == parts.slot) {

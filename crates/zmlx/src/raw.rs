@@ -259,13 +259,12 @@ impl RawKernel {
     }
 
     fn run(&self, inputs: &[Tensor], device: &Device) -> Result<Vec<Tensor>> {
-        let runner = RUNNER.with_borrow(Option::clone);
-        let results = match (runner, target_of(device).and_then(|target| self.source(target))) {
-            (Some(runner), _) if self.cuda.is_some() => {
-                self.launch(&self.cuda.clone().unwrap_or_default(), inputs, device, Some(&runner))?
-            }
-            (_, Some(body)) => self.launch(body, inputs, device, None)?,
-            _ => self.run_closure(inputs, device)?,
+        let results = match (RUNNER.with_borrow(Option::clone), &self.cuda) {
+            (Some(runner), Some(body)) => self.launch(body, inputs, device, Some(&runner))?,
+            _ => match target_of(device).and_then(|target| self.source(target)) {
+                Some(body) => self.launch(body, inputs, device, None)?,
+                None => self.run_closure(inputs, device)?,
+            },
         };
         let bytes = |t: &Tensor| t.elem_count() * t.dtype().size_in_bytes();
         stats::count_launch(inputs.iter().chain(&results).map(bytes).sum());

@@ -108,13 +108,13 @@ fn bytes(tensors: &[Tensor]) -> f64 {
 /// What a gradient must move at least: the inputs and cotangents that it depends on, and the gradients.
 fn gradient_bytes(entry: &Entry, dtype: DType, given: &[Tensor], gradients: &[Tensor]) -> Result<f64> {
     let (forward, Some(program)) = programs(entry, dtype)? else { return Ok(0.0) };
-    let live = program.live();
+    let (live, columns) = (program.live(), forward.columns());
     let mut read = vec![false; given.len()];
     for id in program.ids().filter(|id| live[id.index()]) {
         if let Kind::Input(k) = program.node(id).kind {
             // of results side by side, each has a cotangent of its own, which lies in that of their tensor
             let result = (k as usize).checked_sub(entry.args.len());
-            let tensor = result.map(|k| entry.args.len() + forward.columns()[k].tensor);
+            let tensor = result.map(|k| entry.args.len() + columns[k].tensor);
             read[tensor.unwrap_or(k as usize)] = true;
         }
     }

@@ -143,7 +143,7 @@ impl Facts {
             scans: scans > 0,
             ranks: p.ranks() as u32,
             width: width(p, Extent::ROW).unwrap_or(0),
-            beside: width(p, Extent::ELEM).unwrap_or(1),
+            beside: beside(p),
             squares: ids().any(|i| online(p, i).is_some_and(|o| o.form == Form::Squares)),
             one_pass: scans == 0 && sums == 0 && is_one_pass(p),
             sums,
@@ -158,6 +158,11 @@ impl Facts {
             leads: if sums == 0 && p.outputs.iter().all(|o| o.extent != Extent::ELEM) { elem_inputs } else { 0 },
         }
     }
+}
+
+/// Most values of elements that lie side by side in a tensor.
+pub(super) fn beside(p: &Program) -> u64 {
+    width(p, Extent::ELEM).unwrap_or(1)
 }
 
 /// Outputs in the widest tensor of outputs of this extent.

@@ -138,7 +138,7 @@ pub fn schedule(program: &Program, config: &Config) -> Result<Schedule, Unsuppor
     let mut parts = parts::Parts::default();
     parts.whole(program, config)?;
     let (dims, wide, held) = (config.dims, config.wide, config.held(program));
-    let beside = Chooser::of(program).facts.beside;
+    let beside = config::beside(program);
     let schedule = Schedule { dims, wide, held, beside, ..parts.finish() };
     match schedule.faults().first() {
         None => Ok(schedule),

@@ -121,6 +121,8 @@ struct Run<'a> {
     cols: usize,
     /// Outputs are stored past the caches.
     streams: bool,
+    /// Inputs come from memory and are read once: what is asked for before it is needed.
+    ahead: Option<Ahead>,
 }
 
 /// Sums over rows that one task made.
@@ -156,7 +158,9 @@ pub fn run(kernel: &Kernel, launch: &Launch<'_>, outputs: &mut Buffers) -> Resul
     };
     let bytes: usize = kernel.outputs.iter().map(|o| o.len(rows, cols) * o.dtype.size_bytes()).sum();
     let streams = bytes >= stream::LEAST_BYTES;
-    let run = Run { kernel, plan, launch, addresses: &addresses, rows, cols, streams };
+    let far = plan.reads_once() && rows.saturating_mul(cols) >= FAR;
+    let ahead = far.then(|| Ahead::of(launch));
+    let run = Run { kernel, plan, launch, addresses: &addresses, rows, cols, streams, ahead };
     let block = split.then_some(longest);
     run.planned(block)?;
     for (buffer, address) in outputs.iter_mut().zip(&addresses) {
@@ -290,14 +294,8 @@ impl Run<'_> {
             all_sums,
             streams: self.streams,
             read_back: self.plan.read_back,
-            ahead: None,
+            ahead: self.ahead.as_ref(),
         }
-    }
-
-    /// What is asked for ahead, of the rows from this one on.
-    fn ahead(&self, first_row: usize) -> Option<Ahead> {
-        let far = self.plan.reads_once() && self.rows.saturating_mul(self.cols) >= FAR;
-        far.then(|| Ahead::of(self.launch, first_row))
     }
 
     /// Rows in groups, each group through all passes.
@@ -366,7 +364,6 @@ impl Run<'_> {
         let mut windows: Few<Window<'_>> = windows.collect();
         let mut env = self.env(local, Access::Read(shared), &mut windows, &mut sums.rows, &mut sums.all);
         env.first_row = range.start;
-        env.ahead = self.ahead(range.start);
         for pass in &plan.passes {
             env.run(&pass.rows, Domain::Rows { count: rows })?;
             start_accumulators(env.local, &pass.tiles, rows);
@@ -496,7 +493,6 @@ impl Run<'_> {
                     let mut windows: Few<Window<'_>> = windows.collect();
                     let mut env = self.env(local, Access::Read(shared), &mut windows, &mut sums.rows, &mut sums.all);
                     env.first_col = first;
-                    env.ahead = self.ahead(0);
                     // a window holds part of one row, so rows have no pitch in it
                     env.pitch = 0;
                     self.stretch(&mut env, pass, row, first..end)?;

@@ -114,7 +114,7 @@ pub struct Env<'e, 'w> {
     pub streams: bool,
     pub read_back: u64,
     /// Inputs come from memory and are read once: they are asked for before they are needed.
-    pub ahead: Option<Ahead>,
+    pub ahead: Option<&'e Ahead>,
 }
 
 impl<'w> Env<'_, 'w> {

@@ -1,9 +1,6 @@
 //! Running sums of f32 in vectors of eight f64, written out for AVX-512. (cumsum of 4096×4096 on a Xeon of two cores:
 //! 15.9 → 5.1 ms, of which 5 are the row asked for ahead.)
 
-/// How far ahead a row is asked for, in bytes.
-pub const DISTANCE: usize = 4096;
-
 /// Sums from first to last in vectors of eight, where the machine has them: what LLVM makes of the loop of `scan`
 /// takes three times as long.
 pub trait SumsWide: Sized {
@@ -30,7 +27,7 @@ impl SumsWide for f32 {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 fn sums_avx512(a: &[f32], out: &mut [f32]) {
-    use super::stream;
+    use super::{ahead::DISTANCE, stream};
     use std::arch::x86_64::*;
     /// The lanes moved up by `8 - REST`, zeros below.
     #[target_feature(enable = "avx512f")]

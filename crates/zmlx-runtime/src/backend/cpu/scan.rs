@@ -1,10 +1,11 @@
 //! Scans over whole rows, kept or in memory: one lane after the other, floats in f64.
 
 use super::{
+    ahead::DISTANCE,
     bank::{Lane, Place, with_lane},
     exec::{Domain, Env, OutLane},
     lanes::{Arith, Convert},
-    running::{DISTANCE, SumsWide},
+    running::SumsWide,
     simd::{Fma, Loop, dispatch},
     step::ScanStep,
     stream,

@@ -311,12 +311,12 @@ impl Chain {
                 lanes.outputs[k] = &mut window[range.clone()];
             }
         }
-        let block = env.ahead.as_ref().map_or(BLOCK, |a| a.block(self.links.len()));
+        let block = env.ahead.map_or(BLOCK, |a| a.block(self.links.len()));
         for at in (0..width).step_by(block) {
             let n = block.min(width - at);
             for (j, link) in self.links.iter().enumerate() {
-                if let Some(ahead) = &env.ahead {
-                    ahead.ask(row, col + at, n, (j, self.links.len()));
+                if let Some(ahead) = env.ahead {
+                    ahead.ask(env.first_row + row, col + at, n, (j, self.links.len()));
                 }
                 match link.to {
                     To::Nothing => sinks.take(link, &lanes, at, n),
