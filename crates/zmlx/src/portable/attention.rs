@@ -23,7 +23,16 @@ const WIDEST: usize = 256;
 /// Rows of a warp.
 const ROWS: usize = 8;
 
-const HEADER: &str = "function f32 dot(four<f32> a, four<f32> b, f32 c) { return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, c)))); }";
+/// What both passes say of queries i and keys j: who sees whom, and where the mask has them (its sizes are those of b, h, i, j or 1).
+const HEADER: &str = "function f32 dot(four<f32> a, four<f32> b, f32 c) { return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, c)))); }
+function bool sees(i64 i, i64 j, i64 nq, i64 n, i64 causal, i64 window) {
+    const i64 place = i + n - nq;
+    return i < nq && j < n && (causal == 0 || j <= place) && (window == 0 || j > place - window);
+}
+function i64 in_mask(i64 b, i64 h, i64 i, i64 j, i64 of_b, i64 of_h, i64 of_i, i64 of_j) {
+    const i64 mb = of_b == 1 ? 0 : b, mh = of_h == 1 ? 0 : h, mi = of_i == 1 ? 0 : i, mj = of_j == 1 ? 0 : j;
+    return ((mb * of_h + mh) * of_i + mi) * of_j + mj;
+}";
 
 /// A warp has ROWS queries; of a tile of 32 keys a lane has one for the scores, and afterwards some columns for the results.
 const FORWARD: &str = "
@@ -80,14 +89,11 @@ const FORWARD: &str = "
         #pragma unroll
         for (i32 r = 0; r < ROWS; r++) {
             const i64 i = mine + r;
-            bool sees = i < nq && j < n && (args.causal == 0 || j <= i + off);
-            sees = sees && (args.window == 0 || j > i + off - args.window);
-            if (sees && args.masked != 0) {
-                const i64 mb = args.mask_dims[0] == 1 ? 0 : b, mh = args.mask_dims[1] == 1 ? 0 : h;
-                const i64 mi = args.mask_dims[2] == 1 ? 0 : i, mj = args.mask_dims[3] == 1 ? 0 : j;
-                s[r] += mask[((mb * args.mask_dims[1] + mh) * args.mask_dims[2] + mi) * args.mask_dims[3] + mj];
+            const bool there = sees(i, j, nq, n, args.causal, args.window);
+            if (there && args.masked != 0) {
+                s[r] += mask[in_mask(b, h, i, j, args.mask_dims[0], args.mask_dims[1], args.mask_dims[2], args.mask_dims[3])];
             }
-            const f32 v = sees ? s[r] : -INFINITY;
+            const f32 v = there ? s[r] : -INFINITY;
             const f32 top = fmaxf(most[r], warp_max(v));
             const f32 shrink = top == -INFINITY ? 1.0f : expf(most[r] - top);
             s[r] = v == -INFINITY ? 0.0f : expf(v - top);
@@ -222,15 +228,11 @@ const BACKWARD: &str = "
             #pragma unroll
             for (i32 r = 0; r < ROWS; r++) {
                 const i64 i = TURNED ? from + lane : mine + r, j = TURNED ? mine + r : from + lane;
-                bool sees = i < nq && j < n && (args.causal == 0 || j <= i + off);
-                sees = sees && (args.window == 0 || j > i + off - args.window);
                 f32 e = 0.0f, delta = 0.0f;
-                if (sees && lse[head * nq + i] != -INFINITY) {
+                if (sees(i, j, nq, n, args.causal, args.window) && lse[head * nq + i] != -INFINITY) {
                     f32 v = s[r] * args.scale;
                     if (args.masked != 0) {
-                        const i64 mb = args.mask_dims[0] == 1 ? 0 : b, mh = args.mask_dims[1] == 1 ? 0 : h;
-                        const i64 mi = args.mask_dims[2] == 1 ? 0 : i, mj = args.mask_dims[3] == 1 ? 0 : j;
-                        v += mask[((mb * args.mask_dims[1] + mh) * args.mask_dims[2] + mi) * args.mask_dims[3] + mj];
+                        v += mask[in_mask(b, h, i, j, args.mask_dims[0], args.mask_dims[1], args.mask_dims[2], args.mask_dims[3])];
                     }
                     e = expf(v - lse[head * nq + i]);
                     delta = less[head * nq + i];

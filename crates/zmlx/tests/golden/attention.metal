@@ -105,6 +105,14 @@ template <class F, class T> function T across_block(T x, threadgroup T* part, i3
 #define block_min(x, part) across_block<min_of>(x, part, lane, warp, warps)
 
 function f32 dot(four<f32> a, four<f32> b, f32 c) { return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, c)))); }
+function bool sees(i64 i, i64 j, i64 nq, i64 n, i64 causal, i64 window) {
+    const i64 place = i + n - nq;
+    return i < nq && j < n && (causal == 0 || j <= place) && (window == 0 || j > place - window);
+}
+function i64 in_mask(i64 b, i64 h, i64 i, i64 j, i64 of_b, i64 of_h, i64 of_i, i64 of_j) {
+    const i64 mb = of_b == 1 ? 0 : b, mh = of_h == 1 ? 0 : h, mi = of_i == 1 ? 0 : i, mj = of_j == 1 ? 0 : j;
+    return ((mb * of_h + mh) * of_i + mi) * of_j + mj;
+}
 struct raw_attention_32_args {
     i64 q_len;
     i64 q_dims[4];
@@ -200,14 +208,11 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
         #pragma unroll
         for (i32 r = 0; r < 8; r++) {
             const i64 i = mine + r;
-            bool sees = i < nq && j < n && (args.causal == 0 || j <= i + off);
-            sees = sees && (args.window == 0 || j > i + off - args.window);
-            if (sees && args.masked != 0) {
-                const i64 mb = args.mask_dims[0] == 1 ? 0 : b, mh = args.mask_dims[1] == 1 ? 0 : h;
-                const i64 mi = args.mask_dims[2] == 1 ? 0 : i, mj = args.mask_dims[3] == 1 ? 0 : j;
-                s[r] += mask[((mb * args.mask_dims[1] + mh) * args.mask_dims[2] + mi) * args.mask_dims[3] + mj];
+            const bool there = sees(i, j, nq, n, args.causal, args.window);
+            if (there && args.masked != 0) {
+                s[r] += mask[in_mask(b, h, i, j, args.mask_dims[0], args.mask_dims[1], args.mask_dims[2], args.mask_dims[3])];
             }
-            const f32 v = sees ? s[r] : -INFINITY;
+            const f32 v = there ? s[r] : -INFINITY;
             const f32 top = fmaxf(most[r], warp_max(v));
             const f32 shrink = top == -INFINITY ? 1.0f : expf(most[r] - top);
             s[r] = v == -INFINITY ? 0.0f : expf(v - top);
@@ -368,6 +373,14 @@ template <class F, class T> function T across_block(T x, threadgroup T* part, i3
 #define block_min(x, part) across_block<min_of>(x, part, lane, warp, warps)
 
 function f32 dot(four<f32> a, four<f32> b, f32 c) { return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, c)))); }
+function bool sees(i64 i, i64 j, i64 nq, i64 n, i64 causal, i64 window) {
+    const i64 place = i + n - nq;
+    return i < nq && j < n && (causal == 0 || j <= place) && (window == 0 || j > place - window);
+}
+function i64 in_mask(i64 b, i64 h, i64 i, i64 j, i64 of_b, i64 of_h, i64 of_i, i64 of_j) {
+    const i64 mb = of_b == 1 ? 0 : b, mh = of_h == 1 ? 0 : h, mi = of_i == 1 ? 0 : i, mj = of_j == 1 ? 0 : j;
+    return ((mb * of_h + mh) * of_i + mi) * of_j + mj;
+}
 struct raw_attention_by_q_32_args {
     i64 q_len;
     i64 q_dims[4];
@@ -498,15 +511,11 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
             #pragma unroll
             for (i32 r = 0; r < 8; r++) {
                 const i64 i = 0 ? from + lane : mine + r, j = 0 ? mine + r : from + lane;
-                bool sees = i < nq && j < n && (args.causal == 0 || j <= i + off);
-                sees = sees && (args.window == 0 || j > i + off - args.window);
                 f32 e = 0.0f, delta = 0.0f;
-                if (sees && lse[head * nq + i] != -INFINITY) {
+                if (sees(i, j, nq, n, args.causal, args.window) && lse[head * nq + i] != -INFINITY) {
                     f32 v = s[r] * args.scale;
                     if (args.masked != 0) {
-                        const i64 mb = args.mask_dims[0] == 1 ? 0 : b, mh = args.mask_dims[1] == 1 ? 0 : h;
-                        const i64 mi = args.mask_dims[2] == 1 ? 0 : i, mj = args.mask_dims[3] == 1 ? 0 : j;
-                        v += mask[((mb * args.mask_dims[1] + mh) * args.mask_dims[2] + mi) * args.mask_dims[3] + mj];
+                        v += mask[in_mask(b, h, i, j, args.mask_dims[0], args.mask_dims[1], args.mask_dims[2], args.mask_dims[3])];
                     }
                     e = expf(v - lse[head * nq + i]);
                     delta = less[head * nq + i];
@@ -673,6 +682,14 @@ template <class F, class T> function T across_block(T x, threadgroup T* part, i3
 #define block_min(x, part) across_block<min_of>(x, part, lane, warp, warps)
 
 function f32 dot(four<f32> a, four<f32> b, f32 c) { return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, c)))); }
+function bool sees(i64 i, i64 j, i64 nq, i64 n, i64 causal, i64 window) {
+    const i64 place = i + n - nq;
+    return i < nq && j < n && (causal == 0 || j <= place) && (window == 0 || j > place - window);
+}
+function i64 in_mask(i64 b, i64 h, i64 i, i64 j, i64 of_b, i64 of_h, i64 of_i, i64 of_j) {
+    const i64 mb = of_b == 1 ? 0 : b, mh = of_h == 1 ? 0 : h, mi = of_i == 1 ? 0 : i, mj = of_j == 1 ? 0 : j;
+    return ((mb * of_h + mh) * of_i + mi) * of_j + mj;
+}
 struct raw_attention_by_kv_32_args {
     i64 q_len;
     i64 q_dims[4];
@@ -807,15 +824,11 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
             #pragma unroll
             for (i32 r = 0; r < 8; r++) {
                 const i64 i = 1 ? from + lane : mine + r, j = 1 ? mine + r : from + lane;
-                bool sees = i < nq && j < n && (args.causal == 0 || j <= i + off);
-                sees = sees && (args.window == 0 || j > i + off - args.window);
                 f32 e = 0.0f, delta = 0.0f;
-                if (sees && lse[head * nq + i] != -INFINITY) {
+                if (sees(i, j, nq, n, args.causal, args.window) && lse[head * nq + i] != -INFINITY) {
                     f32 v = s[r] * args.scale;
                     if (args.masked != 0) {
-                        const i64 mb = args.mask_dims[0] == 1 ? 0 : b, mh = args.mask_dims[1] == 1 ? 0 : h;
-                        const i64 mi = args.mask_dims[2] == 1 ? 0 : i, mj = args.mask_dims[3] == 1 ? 0 : j;
-                        v += mask[((mb * args.mask_dims[1] + mh) * args.mask_dims[2] + mi) * args.mask_dims[3] + mj];
+                        v += mask[in_mask(b, h, i, j, args.mask_dims[0], args.mask_dims[1], args.mask_dims[2], args.mask_dims[3])];
                     }
                     e = expf(v - lse[head * nq + i]);
                     delta = less[head * nq + i];
@@ -983,6 +996,14 @@ template <class F, class T> function T across_block(T x, threadgroup T* part, i3
 #define block_min(x, part) across_block<min_of>(x, part, lane, warp, warps)
 
 function f32 dot(four<f32> a, four<f32> b, f32 c) { return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, c)))); }
+function bool sees(i64 i, i64 j, i64 nq, i64 n, i64 causal, i64 window) {
+    const i64 place = i + n - nq;
+    return i < nq && j < n && (causal == 0 || j <= place) && (window == 0 || j > place - window);
+}
+function i64 in_mask(i64 b, i64 h, i64 i, i64 j, i64 of_b, i64 of_h, i64 of_i, i64 of_j) {
+    const i64 mb = of_b == 1 ? 0 : b, mh = of_h == 1 ? 0 : h, mi = of_i == 1 ? 0 : i, mj = of_j == 1 ? 0 : j;
+    return ((mb * of_h + mh) * of_i + mi) * of_j + mj;
+}
 struct raw_attention_64_args {
     i64 q_len;
     i64 q_dims[4];
@@ -1078,14 +1099,11 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
         #pragma unroll
         for (i32 r = 0; r < 8; r++) {
             const i64 i = mine + r;
-            bool sees = i < nq && j < n && (args.causal == 0 || j <= i + off);
-            sees = sees && (args.window == 0 || j > i + off - args.window);
-            if (sees && args.masked != 0) {
-                const i64 mb = args.mask_dims[0] == 1 ? 0 : b, mh = args.mask_dims[1] == 1 ? 0 : h;
-                const i64 mi = args.mask_dims[2] == 1 ? 0 : i, mj = args.mask_dims[3] == 1 ? 0 : j;
-                s[r] += mask[((mb * args.mask_dims[1] + mh) * args.mask_dims[2] + mi) * args.mask_dims[3] + mj];
+            const bool there = sees(i, j, nq, n, args.causal, args.window);
+            if (there && args.masked != 0) {
+                s[r] += mask[in_mask(b, h, i, j, args.mask_dims[0], args.mask_dims[1], args.mask_dims[2], args.mask_dims[3])];
             }
-            const f32 v = sees ? s[r] : -INFINITY;
+            const f32 v = there ? s[r] : -INFINITY;
             const f32 top = fmaxf(most[r], warp_max(v));
             const f32 shrink = top == -INFINITY ? 1.0f : expf(most[r] - top);
             s[r] = v == -INFINITY ? 0.0f : expf(v - top);
@@ -1246,6 +1264,14 @@ template <class F, class T> function T across_block(T x, threadgroup T* part, i3
 #define block_min(x, part) across_block<min_of>(x, part, lane, warp, warps)
 
 function f32 dot(four<f32> a, four<f32> b, f32 c) { return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, c)))); }
+function bool sees(i64 i, i64 j, i64 nq, i64 n, i64 causal, i64 window) {
+    const i64 place = i + n - nq;
+    return i < nq && j < n && (causal == 0 || j <= place) && (window == 0 || j > place - window);
+}
+function i64 in_mask(i64 b, i64 h, i64 i, i64 j, i64 of_b, i64 of_h, i64 of_i, i64 of_j) {
+    const i64 mb = of_b == 1 ? 0 : b, mh = of_h == 1 ? 0 : h, mi = of_i == 1 ? 0 : i, mj = of_j == 1 ? 0 : j;
+    return ((mb * of_h + mh) * of_i + mi) * of_j + mj;
+}
 struct raw_attention_by_q_64_args {
     i64 q_len;
     i64 q_dims[4];
@@ -1376,15 +1402,11 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
             #pragma unroll
             for (i32 r = 0; r < 8; r++) {
                 const i64 i = 0 ? from + lane : mine + r, j = 0 ? mine + r : from + lane;
-                bool sees = i < nq && j < n && (args.causal == 0 || j <= i + off);
-                sees = sees && (args.window == 0 || j > i + off - args.window);
                 f32 e = 0.0f, delta = 0.0f;
-                if (sees && lse[head * nq + i] != -INFINITY) {
+                if (sees(i, j, nq, n, args.causal, args.window) && lse[head * nq + i] != -INFINITY) {
                     f32 v = s[r] * args.scale;
                     if (args.masked != 0) {
-                        const i64 mb = args.mask_dims[0] == 1 ? 0 : b, mh = args.mask_dims[1] == 1 ? 0 : h;
-                        const i64 mi = args.mask_dims[2] == 1 ? 0 : i, mj = args.mask_dims[3] == 1 ? 0 : j;
-                        v += mask[((mb * args.mask_dims[1] + mh) * args.mask_dims[2] + mi) * args.mask_dims[3] + mj];
+                        v += mask[in_mask(b, h, i, j, args.mask_dims[0], args.mask_dims[1], args.mask_dims[2], args.mask_dims[3])];
                     }
                     e = expf(v - lse[head * nq + i]);
                     delta = less[head * nq + i];
@@ -1551,6 +1573,14 @@ template <class F, class T> function T across_block(T x, threadgroup T* part, i3
 #define block_min(x, part) across_block<min_of>(x, part, lane, warp, warps)
 
 function f32 dot(four<f32> a, four<f32> b, f32 c) { return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, c)))); }
+function bool sees(i64 i, i64 j, i64 nq, i64 n, i64 causal, i64 window) {
+    const i64 place = i + n - nq;
+    return i < nq && j < n && (causal == 0 || j <= place) && (window == 0 || j > place - window);
+}
+function i64 in_mask(i64 b, i64 h, i64 i, i64 j, i64 of_b, i64 of_h, i64 of_i, i64 of_j) {
+    const i64 mb = of_b == 1 ? 0 : b, mh = of_h == 1 ? 0 : h, mi = of_i == 1 ? 0 : i, mj = of_j == 1 ? 0 : j;
+    return ((mb * of_h + mh) * of_i + mi) * of_j + mj;
+}
 struct raw_attention_by_kv_64_args {
     i64 q_len;
     i64 q_dims[4];
@@ -1685,15 +1715,11 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
             #pragma unroll
             for (i32 r = 0; r < 8; r++) {
                 const i64 i = 1 ? from + lane : mine + r, j = 1 ? mine + r : from + lane;
-                bool sees = i < nq && j < n && (args.causal == 0 || j <= i + off);
-                sees = sees && (args.window == 0 || j > i + off - args.window);
                 f32 e = 0.0f, delta = 0.0f;
-                if (sees && lse[head * nq + i] != -INFINITY) {
+                if (sees(i, j, nq, n, args.causal, args.window) && lse[head * nq + i] != -INFINITY) {
                     f32 v = s[r] * args.scale;
                     if (args.masked != 0) {
-                        const i64 mb = args.mask_dims[0] == 1 ? 0 : b, mh = args.mask_dims[1] == 1 ? 0 : h;
-                        const i64 mi = args.mask_dims[2] == 1 ? 0 : i, mj = args.mask_dims[3] == 1 ? 0 : j;
-                        v += mask[((mb * args.mask_dims[1] + mh) * args.mask_dims[2] + mi) * args.mask_dims[3] + mj];
+                        v += mask[in_mask(b, h, i, j, args.mask_dims[0], args.mask_dims[1], args.mask_dims[2], args.mask_dims[3])];
                     }
                     e = expf(v - lse[head * nq + i]);
                     delta = less[head * nq + i];
@@ -1861,6 +1887,14 @@ template <class F, class T> function T across_block(T x, threadgroup T* part, i3
 #define block_min(x, part) across_block<min_of>(x, part, lane, warp, warps)
 
 function f32 dot(four<f32> a, four<f32> b, f32 c) { return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, c)))); }
+function bool sees(i64 i, i64 j, i64 nq, i64 n, i64 causal, i64 window) {
+    const i64 place = i + n - nq;
+    return i < nq && j < n && (causal == 0 || j <= place) && (window == 0 || j > place - window);
+}
+function i64 in_mask(i64 b, i64 h, i64 i, i64 j, i64 of_b, i64 of_h, i64 of_i, i64 of_j) {
+    const i64 mb = of_b == 1 ? 0 : b, mh = of_h == 1 ? 0 : h, mi = of_i == 1 ? 0 : i, mj = of_j == 1 ? 0 : j;
+    return ((mb * of_h + mh) * of_i + mi) * of_j + mj;
+}
 struct raw_attention_160_args {
     i64 q_len;
     i64 q_dims[4];
@@ -1956,14 +1990,11 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
         #pragma unroll
         for (i32 r = 0; r < 8; r++) {
             const i64 i = mine + r;
-            bool sees = i < nq && j < n && (args.causal == 0 || j <= i + off);
-            sees = sees && (args.window == 0 || j > i + off - args.window);
-            if (sees && args.masked != 0) {
-                const i64 mb = args.mask_dims[0] == 1 ? 0 : b, mh = args.mask_dims[1] == 1 ? 0 : h;
-                const i64 mi = args.mask_dims[2] == 1 ? 0 : i, mj = args.mask_dims[3] == 1 ? 0 : j;
-                s[r] += mask[((mb * args.mask_dims[1] + mh) * args.mask_dims[2] + mi) * args.mask_dims[3] + mj];
+            const bool there = sees(i, j, nq, n, args.causal, args.window);
+            if (there && args.masked != 0) {
+                s[r] += mask[in_mask(b, h, i, j, args.mask_dims[0], args.mask_dims[1], args.mask_dims[2], args.mask_dims[3])];
             }
-            const f32 v = sees ? s[r] : -INFINITY;
+            const f32 v = there ? s[r] : -INFINITY;
             const f32 top = fmaxf(most[r], warp_max(v));
             const f32 shrink = top == -INFINITY ? 1.0f : expf(most[r] - top);
             s[r] = v == -INFINITY ? 0.0f : expf(v - top);
@@ -2124,6 +2155,14 @@ template <class F, class T> function T across_block(T x, threadgroup T* part, i3
 #define block_min(x, part) across_block<min_of>(x, part, lane, warp, warps)
 
 function f32 dot(four<f32> a, four<f32> b, f32 c) { return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, c)))); }
+function bool sees(i64 i, i64 j, i64 nq, i64 n, i64 causal, i64 window) {
+    const i64 place = i + n - nq;
+    return i < nq && j < n && (causal == 0 || j <= place) && (window == 0 || j > place - window);
+}
+function i64 in_mask(i64 b, i64 h, i64 i, i64 j, i64 of_b, i64 of_h, i64 of_i, i64 of_j) {
+    const i64 mb = of_b == 1 ? 0 : b, mh = of_h == 1 ? 0 : h, mi = of_i == 1 ? 0 : i, mj = of_j == 1 ? 0 : j;
+    return ((mb * of_h + mh) * of_i + mi) * of_j + mj;
+}
 struct raw_attention_by_q_160_args {
     i64 q_len;
     i64 q_dims[4];
@@ -2254,15 +2293,11 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
             #pragma unroll
             for (i32 r = 0; r < 8; r++) {
                 const i64 i = 0 ? from + lane : mine + r, j = 0 ? mine + r : from + lane;
-                bool sees = i < nq && j < n && (args.causal == 0 || j <= i + off);
-                sees = sees && (args.window == 0 || j > i + off - args.window);
                 f32 e = 0.0f, delta = 0.0f;
-                if (sees && lse[head * nq + i] != -INFINITY) {
+                if (sees(i, j, nq, n, args.causal, args.window) && lse[head * nq + i] != -INFINITY) {
                     f32 v = s[r] * args.scale;
                     if (args.masked != 0) {
-                        const i64 mb = args.mask_dims[0] == 1 ? 0 : b, mh = args.mask_dims[1] == 1 ? 0 : h;
-                        const i64 mi = args.mask_dims[2] == 1 ? 0 : i, mj = args.mask_dims[3] == 1 ? 0 : j;
-                        v += mask[((mb * args.mask_dims[1] + mh) * args.mask_dims[2] + mi) * args.mask_dims[3] + mj];
+                        v += mask[in_mask(b, h, i, j, args.mask_dims[0], args.mask_dims[1], args.mask_dims[2], args.mask_dims[3])];
                     }
                     e = expf(v - lse[head * nq + i]);
                     delta = less[head * nq + i];
@@ -2429,6 +2464,14 @@ template <class F, class T> function T across_block(T x, threadgroup T* part, i3
 #define block_min(x, part) across_block<min_of>(x, part, lane, warp, warps)
 
 function f32 dot(four<f32> a, four<f32> b, f32 c) { return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, c)))); }
+function bool sees(i64 i, i64 j, i64 nq, i64 n, i64 causal, i64 window) {
+    const i64 place = i + n - nq;
+    return i < nq && j < n && (causal == 0 || j <= place) && (window == 0 || j > place - window);
+}
+function i64 in_mask(i64 b, i64 h, i64 i, i64 j, i64 of_b, i64 of_h, i64 of_i, i64 of_j) {
+    const i64 mb = of_b == 1 ? 0 : b, mh = of_h == 1 ? 0 : h, mi = of_i == 1 ? 0 : i, mj = of_j == 1 ? 0 : j;
+    return ((mb * of_h + mh) * of_i + mi) * of_j + mj;
+}
 struct raw_attention_by_kv_160_args {
     i64 q_len;
     i64 q_dims[4];
@@ -2563,15 +2606,11 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
             #pragma unroll
             for (i32 r = 0; r < 8; r++) {
                 const i64 i = 1 ? from + lane : mine + r, j = 1 ? mine + r : from + lane;
-                bool sees = i < nq && j < n && (args.causal == 0 || j <= i + off);
-                sees = sees && (args.window == 0 || j > i + off - args.window);
                 f32 e = 0.0f, delta = 0.0f;
-                if (sees && lse[head * nq + i] != -INFINITY) {
+                if (sees(i, j, nq, n, args.causal, args.window) && lse[head * nq + i] != -INFINITY) {
                     f32 v = s[r] * args.scale;
                     if (args.masked != 0) {
-                        const i64 mb = args.mask_dims[0] == 1 ? 0 : b, mh = args.mask_dims[1] == 1 ? 0 : h;
-                        const i64 mi = args.mask_dims[2] == 1 ? 0 : i, mj = args.mask_dims[3] == 1 ? 0 : j;
-                        v += mask[((mb * args.mask_dims[1] + mh) * args.mask_dims[2] + mi) * args.mask_dims[3] + mj];
+                        v += mask[in_mask(b, h, i, j, args.mask_dims[0], args.mask_dims[1], args.mask_dims[2], args.mask_dims[3])];
                     }
                     e = expf(v - lse[head * nq + i]);
                     delta = less[head * nq + i];
