@@ -312,7 +312,8 @@ mod tests {
 
     #[test]
     fn numbers_are_rounded_to_the_nearest_and_nan_stays_nan() {
-        for (x, y) in [(1.0, 1.0), (1.003_906_25, 1.0), (1.011_718_75, 1.015_625), (-3.2, -3.203_125)] {
+        for (x, y) in [(1.0, 1.0), (1.0 + 1.0 / 256.0, 1.0), (1.0 + 3.0 / 256.0, 1.0 + 4.0 / 256.0), (-3.2, -3.203_125)]
+        {
             assert_eq!(ToBf16::round(x), y);
         }
         // a scale of any bits
