@@ -27,6 +27,9 @@ pub struct Args {
     /// Only kernels whose name holds this (may be repeated; default: some of each kind)
     #[arg(long)]
     filter: Vec<String>,
+    /// Only kernels whose name is the filter's, whole
+    #[arg(long, requires = "filter")]
+    exact: bool,
     /// The whole catalog, which takes an hour on a CPU
     #[arg(long, conflicts_with = "filter")]
     all: bool,
@@ -132,6 +135,7 @@ pub fn run(args: &Args) -> Outcome {
     }
     let wanted = |name: &str| match &args.filter[..] {
         [] => args.all || FIRST.contains(&name),
+        filters if args.exact => filters.iter().any(|f| f == name),
         filters => filters.iter().any(|f| name.contains(f.as_str())),
     };
     let entries: Vec<&Entry> = ENTRIES.iter().copied().filter(|e| wanted(e.name)).collect();
