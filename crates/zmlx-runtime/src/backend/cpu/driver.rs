@@ -1,5 +1,4 @@
-//! The CPU driver: memory of outputs, and who runs which rows on which thread. The only unsafe code of the backend:
-//! outputs are allocated without being filled, and workers write disjoint parts of them.
+//! The CPU driver: who runs which rows on which thread. Workers write disjoint parts of the outputs, which have not been filled.
 
 use super::{
     Kernel,
@@ -9,14 +8,13 @@ use super::{
     exec::{Access, Domain, Env, Local, Shared, Window},
     fold,
     lanes::Src,
-    pages,
+    outputs::{Address, allocate, finish},
     plan::Plan,
     scan,
     step::{Pass, Step},
     stream, sums,
 };
-use crate::{Buffer, Buffers, Error, Launch, Slice};
-use half::{bf16, f16};
+use crate::{Buffers, Error, Launch, Slice};
 use smallvec::SmallVec;
 use std::{
     cell::RefCell,
@@ -36,6 +34,8 @@ const SPLIT: Range<usize> = 16 * 1024..64 * 1024;
 const FEW_ROWS: usize = 16;
 /// Tasks that hold sums over rows; fixed, so that results do not depend on the number of threads.
 const SUM_TASKS: usize = 32;
+/// Tasks of groups of rows that no sums are made of: enough for threads to share evenly.
+const TASKS: usize = 256;
 /// Work (elements × cost) below which waking threads costs more than it saves.
 const PARALLEL_WORK: usize = 400_000;
 /// Inputs of this many elements come from memory, and what is asked for ahead is there in time. (4096×4096 f32 on a Zen 3:
@@ -52,64 +52,6 @@ thread_local! {
 /// Most kernels have no more outputs than this; more cost an allocation.
 const INLINE: usize = 4;
 type Few<T> = SmallVec<[T; INLINE]>;
-
-macro_rules! outputs {
-    ($($v:ident($t:ty)),*) => {
-        /// Where an output lies, for workers.
-        #[derive(Clone, Copy)]
-        enum Address {
-            $($v(*mut $t, usize),)*
-        }
-
-        impl Address {
-            fn len(self) -> usize {
-                match self {
-                    $(Address::$v(_, n) => n,)*
-                }
-            }
-
-            /// SAFETY: no two live windows overlap, and the allocation outlives them. The elements may be
-            /// uninitialised: a window is written before it is read (steps store before they read back), and
-            /// every bit pattern is a value of these types.
-            unsafe fn window<'w>(self, range: Range<usize>) -> Window<'w> {
-                assert!(range.start <= range.end && range.end <= self.len(), "invariant: window inside its output");
-                match self {
-                    // SAFETY: in bounds by the assertion; exclusive by the caller's promise.
-                    $(Address::$v(p, _) => Window::$v(unsafe {
-                        std::slice::from_raw_parts_mut(p.add(range.start), range.len())
-                    }),)*
-                }
-            }
-        }
-
-        /// Memory for `n` elements, not filled, and where it lies.
-        fn allocate(dtype: DType, n: usize) -> (Buffer, Address) {
-            match if dtype == DType::Bool { DType::U8 } else { dtype } {
-                $(DType::$v => {
-                    let mut v: Vec<$t> = Vec::with_capacity(n);
-                    let p = v.as_mut_ptr();
-                    pages::ask_for_large_ones(p.cast(), n * size_of::<$t>());
-                    (Buffer::$v(v), Address::$v(p, n))
-                })*
-                DType::Bool => unreachable!("invariant: truth values are stored as u8"),
-            }
-        }
-
-        /// SAFETY: every one of the `n` elements that were allocated has been written.
-        unsafe fn finish(buffer: &mut Buffer, n: usize) {
-            match buffer {
-                // SAFETY: capacity is n, and the caller says that all n are written.
-                $(Buffer::$v(v) => unsafe { v.set_len(n) },)*
-            }
-        }
-    };
-}
-outputs!(U8(u8), I16(i16), I32(i32), U32(u32), I64(i64), F16(f16), BF16(bf16), F32(f32), F64(f64));
-
-// SAFETY: an Address is only used to make windows, which are disjoint between workers.
-unsafe impl Send for Address {}
-// SAFETY: as above.
-unsafe impl Sync for Address {}
 
 /// Everything about one run that its workers share.
 struct Run<'a> {
@@ -311,7 +253,7 @@ impl Run<'_> {
         let group = GROUP.checked_div(self.cols).map_or(plan.lanes, |rows| rows.max(together).min(plan.lanes));
         let groups = self.rows.div_ceil(group);
         let has_sums = !plan.row_sums.is_empty() || !plan.all_sums.is_empty();
-        let tasks = if has_sums { groups.min(SUM_TASKS) } else { groups };
+        let tasks = groups.min(if has_sums { SUM_TASKS } else { TASKS });
         let shared = &*shared;
         let task = |t: usize| -> Result<Sums, Error> {
             let mut sums = Sums::new(plan, self.cols);
@@ -391,9 +333,7 @@ impl Run<'_> {
                     env.run(&pass.tiles, d)?;
                 }
             } else {
-                for row in 0..rows {
-                    self.stretch(&mut env, pass, row, 0..cols)?;
-                }
+                self.one_by_one(&mut env, pass, 0..rows, 0..cols)?;
             }
             finish_accumulators(env.local, &pass.tiles, rows);
             for s in &pass.scans {
@@ -403,16 +343,30 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The tiles of a pass over columns of one row.
-    fn stretch(&self, env: &mut Env<'_, '_>, pass: &Pass, row: usize, cols: Range<usize>) -> Result<(), Error> {
+    /// The tiles of a pass over columns of rows, one row after the other.
+    fn one_by_one(
+        &self,
+        env: &mut Env<'_, '_>,
+        pass: &Pass,
+        rows: Range<usize>,
+        cols: Range<usize>,
+    ) -> Result<(), Error> {
         let chain = pass.chain.as_ref().filter(|c| c.fits(self.launch));
+        if let Some(chain) = chain
+            && pass.input_reads.iter().all(|(_, slot)| env.lies_flat(*slot, cols.len()))
+        {
+            chain.run(env, rows, cols);
+            return Ok(());
+        }
         let tile = if chain.is_some() { STRETCH } else { self.plan.lanes };
-        for col in cols.clone().step_by(tile) {
-            let d = Domain::Tile { row, rows: 1, col, width: tile.min(cols.end - col) };
-            env.widen(&pass.row_reads, &pass.input_reads, d);
-            match chain {
-                Some(chain) => chain.run(env, d),
-                None => env.run(&pass.tiles, d)?,
+        for row in rows {
+            for col in cols.clone().step_by(tile) {
+                let d = Domain::Tile { row, rows: 1, col, width: tile.min(cols.end - col) };
+                env.widen(&pass.row_reads, &pass.input_reads, d);
+                match chain {
+                    Some(chain) => chain.run(env, row..row + 1, col..(col + tile).min(cols.end)),
+                    None => env.run(&pass.tiles, d)?,
+                }
             }
         }
         Ok(())
@@ -495,7 +449,7 @@ impl Run<'_> {
                     env.first_col = first;
                     // a window holds part of one row, so rows have no pitch in it
                     env.pitch = 0;
-                    self.stretch(&mut env, pass, row, first..end)?;
+                    self.one_by_one(&mut env, pass, row..row + 1, first..end)?;
                     let accs = std::mem::take(&mut local.accs);
                     Ok((row, first, accs, sums))
                 })

@@ -41,6 +41,24 @@ impl<'a, T: Copy> Src<'a, T> {
     }
 }
 
+/// Floats of memory that are computed with as f32.
+pub trait Wide: Copy {
+    /// As that.
+    fn wide(self) -> f32;
+}
+impl Wide for f32 {
+    #[inline(always)]
+    fn wide(self) -> f32 {
+        self
+    }
+}
+impl Wide for bf16 {
+    #[inline(always)]
+    fn wide(self) -> f32 {
+        f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+}
+
 struct Map1<'a, T, U, M>(&'a mut [U], Src<'a, T>, M);
 
 /// A pointwise function, compiled for each instruction set.
@@ -237,8 +255,30 @@ macro_rules! float_arith {
                     #[inline(always)]
                     fn run<F: Fma>(self) {
                         // rounded once on every machine, as the op table says
-                        for (i, y) in self.0.iter_mut().enumerate() {
-                            *y = self.1.at(i).mul_add(self.2.at(i), self.3.at(i));
+                        let M(out, a, b, c) = self;
+                        match (a, b, c) {
+                            (Src::Lanes(a), Src::Lanes(b), Src::Lanes(c)) => {
+                                for (((y, a), b), c) in out.iter_mut().zip(a).zip(b).zip(c) {
+                                    *y = a.mul_add(*b, *c);
+                                }
+                            }
+                            (Src::Lanes(a), Src::Splat(b), Src::Lanes(c))
+                            | (Src::Splat(b), Src::Lanes(a), Src::Lanes(c)) => {
+                                for ((y, a), c) in out.iter_mut().zip(a).zip(c) {
+                                    *y = a.mul_add(b, *c);
+                                }
+                            }
+                            (Src::Lanes(a), Src::Splat(b), Src::Splat(c))
+                            | (Src::Splat(b), Src::Lanes(a), Src::Splat(c)) => {
+                                for (y, a) in out.iter_mut().zip(a) {
+                                    *y = a.mul_add(b, c);
+                                }
+                            }
+                            _ => {
+                                for (i, y) in out.iter_mut().enumerate() {
+                                    *y = a.at(i).mul_add(b.at(i), c.at(i));
+                                }
+                            }
                         }
                     }
                 }
@@ -344,6 +384,31 @@ impl Truth for f32 {
     }
 }
 
+/// e to the lanes of `a`, less `b`: exponentials of softmax, whose differences cost nothing beside them.
+pub fn exp_sub<A: Wide>(out: &mut [f32], a: &[A], b: Src<'_, f32>) {
+    struct M<'a, A>(&'a mut [f32], &'a [A], Src<'a, f32>);
+    impl<A: Wide> Loop for M<'_, A> {
+        type Output = ();
+        #[inline(always)]
+        fn run<F: Fma>(self) {
+            let M(out, a, b) = self;
+            match b {
+                Src::Lanes(b) => {
+                    for ((y, a), b) in out.iter_mut().zip(a).zip(b) {
+                        *y = math::f32::exp::<F>(a.wide() - b);
+                    }
+                }
+                Src::Splat(b) => {
+                    for (y, a) in out.iter_mut().zip(a) {
+                        *y = math::f32::exp::<F>(a.wide() - b);
+                    }
+                }
+            }
+        }
+    }
+    dispatch(M(out, a, b))
+}
+
 /// Comparisons, tests and logic: truth values out.
 pub fn predicate<T: Arith, U: Truth>(op: Op, out: &mut [U], a: Src<'_, T>, b: Src<'_, T>) {
     macro_rules! go {
@@ -370,6 +435,19 @@ pub fn predicate<T: Arith, U: Truth>(op: Op, out: &mut [U], a: Src<'_, T>, b: Sr
         Op::IsNan => go!(|a, _b| a.is_nan()),
         _ => unreachable!("invariant: {op:?} is not a predicate"),
     }
+}
+
+/// Truth values of memory, as lanes of 0 and 1.
+pub fn truths(out: &mut [f32], x: &[u8]) {
+    #[derive(Clone, Copy)]
+    struct IsTrue;
+    impl Fn1<u8, f32> for IsTrue {
+        #[inline(always)]
+        fn at<F: Fma>(self, x: u8) -> f32 {
+            f32::lane(x != 0)
+        }
+    }
+    dispatch(Map1(out, Src::Lanes(x), IsTrue));
 }
 
 /// Lanes of the first operand where the truth value holds, else of the second.

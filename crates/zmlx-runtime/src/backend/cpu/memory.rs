@@ -2,7 +2,7 @@
 
 use super::{
     exec::{Domain, OutLane, Window},
-    lanes::{self, Arith, Convert, Src},
+    lanes::{self, Arith, Convert, Src, Wide},
     simd::{Fma, Loop, dispatch},
     stream,
 };
@@ -12,7 +12,8 @@ use std::ops::Range;
 use zmlx_ir::DType;
 
 /// First element of a row of a view.
-fn row_start(launch: &Launch<'_>, slot: usize, mut row: usize) -> usize {
+#[inline]
+pub fn row_start(launch: &Launch<'_>, slot: usize, mut row: usize) -> usize {
     let view = &launch.inputs[slot];
     if let Some(table) = view.table {
         return view.offset + found(launch, table.by, row) as usize * table.pitch;
@@ -59,11 +60,6 @@ pub fn flat_range(launch: &Launch<'_>, slot: usize, first_row: usize, d: Domain)
     }
     let start = row_start(launch, slot, first_row + row) + col * view.col_stride;
     Some(start..start + rows * width)
-}
-
-/// The lanes of a tile where they lie side by side; none where they do not.
-pub fn flat<'a>(launch: &Launch<'a>, slot: usize, first_row: usize, d: Domain) -> Slice<'a> {
-    launch.inputs[slot].data.part(flat_range(launch, slot, first_row, d).unwrap_or_default())
 }
 
 /// A type that memory of any dtype converts to.
@@ -125,7 +121,7 @@ impl ReadHalf for f32 {
             #[inline(always)]
             fn run<F: Fma>(self) {
                 for (y, x) in self.0.iter_mut().zip(self.1) {
-                    *y = f32::from_bits(u32::from(x.to_bits()) << 16);
+                    *y = x.wide();
                 }
             }
         }
@@ -252,11 +248,7 @@ pub fn stream<T: Arith + OutLane + ToMemory>(
             T::store_f16(&mut staging.f16, x);
             stream::copy(&staging.f16, &mut w[range]);
         }
-        Window::BF16(w) => {
-            staging.bf16.resize(range.len(), bf16::ZERO);
-            T::store_bf16(&mut staging.bf16, x);
-            stream::copy(&staging.bf16, &mut w[range]);
-        }
+        Window::BF16(w) => T::stream_bf16(&mut w[range], x, &mut staging.bf16),
         window => match (x, T::take(window)) {
             (Src::Lanes(x), Some(w)) => {
                 stream::copy(x, &mut w[range]);
@@ -281,6 +273,15 @@ pub trait ToMemory:
     fn store_bf16(out: &mut [bf16], x: Src<'_, Self>)
     where
         Self: Sized;
+    /// As `store_bf16`, past the caches.
+    fn stream_bf16(out: &mut [bf16], x: Src<'_, Self>, staging: &mut Vec<bf16>)
+    where
+        Self: Sized,
+    {
+        staging.resize(out.len(), bf16::ZERO);
+        Self::store_bf16(staging, x);
+        stream::copy(staging, out);
+    }
 }
 
 /// Elements from this place on, as f32.
@@ -317,6 +318,12 @@ impl ToMemory for f32 {
         }
         match x {
             Src::Lanes(x) => dispatch(Narrow(out, x)),
+            Src::Splat(v) => out.fill(to_bf16(v)),
+        }
+    }
+    fn stream_bf16(out: &mut [bf16], x: Src<'_, f32>, _: &mut Vec<bf16>) {
+        match x {
+            Src::Lanes(x) => stream::narrow(x, out),
             Src::Splat(v) => out.fill(to_bf16(v)),
         }
     }

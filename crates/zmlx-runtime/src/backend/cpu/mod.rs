@@ -18,7 +18,8 @@
 //! | sums    | sums in f64                                              |
 //! | stream  | stores past the caches                                   |
 //! | pages   | large pages for large outputs                            |
-//! | driver  | output memory, threads                                   |
+//! | outputs | their memory                                             |
+//! | driver  | groups of rows, threads                                  |
 
 mod ahead;
 mod bank;
@@ -29,6 +30,7 @@ mod fold;
 mod lanes;
 pub mod math;
 mod memory;
+mod outputs;
 mod pages;
 mod pair;
 mod plan;

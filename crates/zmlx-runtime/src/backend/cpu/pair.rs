@@ -2,7 +2,7 @@
 //! reading its operands and writing its result, so that two in one loop take hardly longer than one.
 
 use super::{
-    lanes::{Fn3, Map3, Src},
+    lanes::{Fn3, Map3, Src, Wide},
     simd::dispatch,
 };
 use zmlx_ir::Op;
@@ -73,16 +73,16 @@ impl Binary for Mul {
 #[derive(Clone, Copy)]
 struct Pair<P, Q>(P, Q);
 
-impl<P: Binary, Q: Binary> Fn3<f32, f32> for Pair<P, Q> {
+impl<A: Wide, P: Binary, Q: Binary> Fn3<A, f32> for Pair<P, Q> {
     #[inline(always)]
-    fn at(self, a: f32, b: f32, c: f32) -> f32 {
-        self.1.at(self.0.at(a, b), c)
+    fn at(self, a: A, b: f32, c: f32) -> f32 {
+        self.1.at(self.0.at(a.wide(), b), c)
     }
 }
 
 /// `out = (a first b) second c`.
-pub fn pair(first: Cheap, second: Cheap, out: &mut [f32], a: &[f32], b: Src<'_, f32>, c: Src<'_, f32>) {
-    fn with<P: Binary>(p: P, second: Cheap, out: &mut [f32], a: &[f32], b: Src<'_, f32>, c: Src<'_, f32>) {
+pub fn pair<A: Wide>(first: Cheap, second: Cheap, out: &mut [f32], a: &[A], b: Src<'_, f32>, c: Src<'_, f32>) {
+    fn with<A: Wide, P: Binary>(p: P, second: Cheap, out: &mut [f32], a: &[A], b: Src<'_, f32>, c: Src<'_, f32>) {
         match second {
             Cheap::Add => dispatch(Map3(out, a, b, c, Pair(p, Add))),
             Cheap::Sub => dispatch(Map3(out, a, b, c, Pair(p, Sub))),

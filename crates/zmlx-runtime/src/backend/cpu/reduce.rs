@@ -3,11 +3,12 @@
 
 use super::{
     bank::Lane,
-    lanes::{Arith, Convert, Src},
+    lanes::{Arith, Convert, Src, Wide},
     simd::{Fma, Loop, dispatch},
     sums,
     top::Lists,
 };
+use half::bf16;
 use zmlx_ir::{DType, program::ReduceOp};
 
 const RANKS: &str = "invariant: ranks are found by lists";
@@ -85,9 +86,13 @@ impl Accumulators {
         }
     }
 
-    /// Adds what a reduction of float lanes of a row has given: a sum, or the largest or smallest.
-    pub fn add_float(&mut self, acc: usize, op: ReduceOp, row: usize, value: f64) {
+    /// Adds what a reduction of float lanes of a row has given: a sum, the largest or smallest, whether any or all hold.
+    pub fn add_value(&mut self, acc: usize, op: ReduceOp, row: usize, value: f64) {
         let a = &mut self.accs[acc];
+        if let ReduceOp::Any | ReduceOp::All = op {
+            let old = a.ints[row];
+            return merge_int(a, op, row, old, value as i64, None);
+        }
         let old = a.floats[row];
         merge_float(a, op, row, old, value, None);
     }
@@ -209,15 +214,15 @@ impl<T: Arith> Best<T> {
     }
 
     /// Takes lanes in.
-    pub fn add(&mut self, x: &[T], max: bool) {
-        struct M<'a, T>(&'a mut Best<T>, &'a [T], bool);
-        impl<T: Arith> Loop for M<'_, T> {
+    pub fn add<A: As<T>>(&mut self, x: &[A], max: bool) {
+        struct M<'a, T, A>(&'a mut Best<T>, &'a [A], bool);
+        impl<T: Arith, A: As<T>> Loop for M<'_, T, A> {
             type Output = ();
             #[inline(always)]
             fn run<F: Fma>(self) {
                 let M(best, x, max) = self;
                 // so that each loop knows which
-                if max { take_in::<T, true>(best, x) } else { take_in::<T, false>(best, x) }
+                if max { take_in::<T, A, true>(best, x) } else { take_in::<T, A, false>(best, x) }
             }
         }
         dispatch(M(self, x, max))
@@ -225,33 +230,61 @@ impl<T: Arith> Best<T> {
 
     /// The best of all; None if one was NaN.
     pub fn finish(&self, max: bool) -> Option<T> {
-        let mut best = self.best;
-        let mut n = WAYS / 2;
-        while n > 0 {
-            let (low, high) = best.split_at_mut(n);
-            for (b, x) in low.iter_mut().zip(&high[..n]) {
-                *b = better(*b, *x, max);
+        struct M<'a, T>(&'a Best<T>, bool);
+        impl<T: Arith> Loop for M<'_, T> {
+            type Output = Option<T>;
+            #[inline(always)]
+            fn run<F: Fma>(self) -> Option<T> {
+                let M(all, max) = self;
+                let mut best = all.best;
+                let mut n = WAYS / 2;
+                while n > 0 {
+                    let (low, high) = best.split_at_mut(n);
+                    for (b, x) in low.iter_mut().zip(high) {
+                        *b = better(*b, *x, max);
+                    }
+                    n /= 2;
+                }
+                let nan = all.nan.iter().fold(0, |any, nan| any | nan);
+                (nan == 0).then_some(best[0])
             }
-            n /= 2;
         }
-        self.nan.iter().all(|n| *n == 0).then_some(best[0])
+        dispatch(M(self, max))
+    }
+}
+
+/// Memory that is compared as T.
+pub trait As<T>: Copy {
+    /// As that.
+    fn value(self) -> T;
+}
+impl<T: Arith> As<T> for T {
+    #[inline(always)]
+    fn value(self) -> T {
+        self
+    }
+}
+impl As<f32> for bf16 {
+    #[inline(always)]
+    fn value(self) -> f32 {
+        self.wide()
     }
 }
 
 #[inline(always)]
-fn take_in<T: Arith, const MAX: bool>(all: &mut Best<T>, x: &[T]) {
+fn take_in<T: Arith, A: As<T>, const MAX: bool>(all: &mut Best<T>, x: &[A]) {
     const PART: usize = WAYS / 4;
     // parts small enough to be written out, so that the compiler keeps vectors of them in registers
     #[inline(always)]
-    fn take<T: Arith, const MAX: bool>(part: &mut [T; PART], x: &[T]) {
+    fn take<T: Arith, A: As<T>, const MAX: bool>(part: &mut [T; PART], x: &[A]) {
         for (b, x) in part.iter_mut().zip(x) {
-            *b = better(*b, *x, MAX);
+            *b = better(*b, x.value(), MAX);
         }
     }
     #[inline(always)]
-    fn look<T: Arith>(nan: &mut [u32; PART], x: &[T], y: &[T]) {
+    fn look<T: Arith, A: As<T>>(nan: &mut [u32; PART], x: &[A], y: &[A]) {
         for (n, (x, y)) in nan.iter_mut().zip(x.iter().zip(y)) {
-            *n |= if x.is_nan() | y.is_nan() { u32::MAX } else { 0 };
+            *n |= if x.value().is_nan() | y.value().is_nan() { u32::MAX } else { 0 };
         }
     }
     let mut best: [[T; PART]; 4] = std::array::from_fn(|p| std::array::from_fn(|i| all.best[p * PART + i]));
@@ -259,12 +292,12 @@ fn take_in<T: Arith, const MAX: bool>(all: &mut Best<T>, x: &[T]) {
     let ([a, b, c, d], [low, high]) = (&mut best, &mut nan);
     let (chunks, rest) = x.as_chunks::<WAYS>();
     for x in chunks {
-        take::<T, MAX>(a, &x[..PART]);
-        take::<T, MAX>(b, &x[PART..2 * PART]);
-        take::<T, MAX>(c, &x[2 * PART..3 * PART]);
-        take::<T, MAX>(d, &x[3 * PART..]);
-        look(low, &x[..PART], &x[PART..2 * PART]);
-        look(high, &x[2 * PART..3 * PART], &x[3 * PART..]);
+        take::<T, A, MAX>(a, &x[..PART]);
+        take::<T, A, MAX>(b, &x[PART..2 * PART]);
+        take::<T, A, MAX>(c, &x[2 * PART..3 * PART]);
+        take::<T, A, MAX>(d, &x[3 * PART..]);
+        look::<T, A>(low, &x[..PART], &x[PART..2 * PART]);
+        look::<T, A>(high, &x[2 * PART..3 * PART], &x[3 * PART..]);
     }
     for (all, part) in all.best.as_chunks_mut().0.iter_mut().zip(best) {
         *all = part;
@@ -273,8 +306,8 @@ fn take_in<T: Arith, const MAX: bool>(all: &mut Best<T>, x: &[T]) {
         *all = part;
     }
     for (b, x) in all.best.iter_mut().zip(rest) {
-        *b = better(*b, *x, MAX);
-        all.nan[0] |= u32::from(x.is_nan());
+        *b = better(*b, x.value(), MAX);
+        all.nan[0] |= u32::from(x.value().is_nan());
     }
 }
 
@@ -369,3 +402,29 @@ macro_rules! reduce_int {
     )*};
 }
 reduce_int!(i64, i32, i16, u32, u8);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_of_halves_is_that_of_floats_and_a_nan_wins() {
+        for len in [1, 64, 65, 200] {
+            let mut x: Vec<bf16> = (0..len).map(|i| bf16::from_f32((i as f32 * 0.9).cos())).collect();
+            for max in [true, false] {
+                let start = if max { f32::NEG_INFINITY } else { f32::INFINITY };
+                let found = |x: &[bf16]| {
+                    let mut best = Best::new(start);
+                    best.add(x, max);
+                    best.finish(max)
+                };
+                let floats = x.iter().map(|x| x.to_f32());
+                assert_eq!(found(&x), if max { floats.reduce(f32::max) } else { floats.reduce(f32::min) });
+                let last = x[len - 1];
+                x[len - 1] = bf16::NAN;
+                assert_eq!(found(&x), None);
+                x[len - 1] = last;
+            }
+        }
+    }
+}

@@ -1,9 +1,10 @@
 //! Sums of lanes in f64, in an order that depends on nothing but their number.
 
 use super::{
-    lanes::{Arith, Convert, Src},
+    lanes::{Arith, Convert, Src, Wide},
     simd::{Fma, Loop, dispatch},
 };
+use half::bf16;
 
 /// Adds lanes to as many f64 sums.
 pub fn add_to<T: Arith + Convert<f64>>(sums: &mut [f64], x: Src<'_, T>) {
@@ -84,18 +85,47 @@ impl Sums {
         dispatch(M(self, x))
     }
 
-    /// Adds products, each rounded.
-    pub fn add_products(&mut self, a: &[f32], b: &[f32]) {
-        struct M<'a>(&'a mut Sums, &'a [f32], &'a [f32]);
+    /// Adds lanes of memory, of which neighbours are added in f32 first: half the work, and exact but for lanes that are
+    /// more than 2¹⁶ times apart.
+    pub fn add_halves(&mut self, x: &[bf16]) {
+        struct M<'a>(&'a mut Sums, &'a [bf16]);
         impl Loop for M<'_> {
             type Output = ();
             #[inline(always)]
             fn run<F: Fma>(self) {
+                let M(sums, x) = self;
+                let (pairs, rest) = x.as_chunks::<2>();
+                let (chunks, few) = pairs.as_chunks::<{ Sums::WAYS }>();
+                // both of a pair lie in one word
+                let pair = |[a, b]: [bf16; 2]| {
+                    let word = u32::from(a.to_bits()) | u32::from(b.to_bits()) << 16;
+                    f64::from(f32::from_bits(word << 16) + f32::from_bits(word & 0xffff_0000))
+                };
+                sums.add_chunks(chunks.iter(), |x, i| pair(x[i]));
+                for (s, x) in sums.0.iter_mut().zip(few) {
+                    *s += pair(*x);
+                }
+                for x in rest {
+                    sums.0[few.len() % Sums::WAYS] += f64::from(x.wide());
+                }
+            }
+        }
+        dispatch(M(self, x))
+    }
+
+    /// Adds products, each rounded.
+    pub fn add_products<A: Wide, B: Wide>(&mut self, a: &[A], b: &[B]) {
+        struct M<'a, A, B>(&'a mut Sums, &'a [A], &'a [B]);
+        impl<A: Wide, B: Wide> Loop for M<'_, A, B> {
+            type Output = ();
+            #[inline(always)]
+            fn run<F: Fma>(self) {
                 let M(sums, a, b) = self;
+                let product = |a: A, b: B| f64::from(a.wide() * b.wide());
                 let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<{ Sums::WAYS }>(), b.as_chunks::<{ Sums::WAYS }>());
-                sums.add_chunks(a.iter().zip(b), |(a, b), i| f64::from(a[i] * b[i]));
+                sums.add_chunks(a.iter().zip(b), |(a, b), i| product(a[i], b[i]));
                 for ((s, a), b) in sums.0.iter_mut().zip(a_rest).zip(b_rest) {
-                    *s += f64::from(a * b);
+                    *s += product(*a, *b);
                 }
             }
         }
@@ -103,14 +133,14 @@ impl Sums {
     }
 
     /// Adds the squares of lanes less `m`, each rounded: what a variance is made of, without the differences in memory.
-    pub fn add_squares(&mut self, x: &[f32], m: f32) {
-        struct M<'a>(&'a mut Sums, &'a [f32], f32);
-        impl Loop for M<'_> {
+    pub fn add_squares<A: Wide>(&mut self, x: &[A], m: f32) {
+        struct M<'a, A>(&'a mut Sums, &'a [A], f32);
+        impl<A: Wide> Loop for M<'_, A> {
             type Output = ();
             #[inline(always)]
             fn run<F: Fma>(self) {
                 let M(sums, x, m) = self;
-                let square = |x: f32| f64::from((x - m) * (x - m));
+                let square = |x: A| f64::from((x.wide() - m) * (x.wide() - m));
                 let (chunks, rest) = x.as_chunks::<{ Sums::WAYS }>();
                 sums.add_chunks(chunks.iter(), |x, i| square(x[i]));
                 for (s, x) in sums.0.iter_mut().zip(rest) {
@@ -123,15 +153,24 @@ impl Sums {
 
     /// All of them.
     pub fn total(&self) -> f64 {
-        let mut sums = self.0;
-        let mut n = Sums::WAYS / 2;
-        while n > 0 {
-            for i in 0..n {
-                sums[i] += sums[i + n];
+        struct M<'a>(&'a Sums);
+        impl Loop for M<'_> {
+            type Output = f64;
+            #[inline(always)]
+            fn run<F: Fma>(self) -> f64 {
+                let mut sums = self.0.0;
+                let mut n = Sums::WAYS / 2;
+                while n > 0 {
+                    let (low, high) = sums.split_at_mut(n);
+                    for (s, x) in low.iter_mut().zip(high) {
+                        *s += *x;
+                    }
+                    n /= 2;
+                }
+                sums[0]
             }
-            n /= 2;
         }
-        sums[0]
+        dispatch(M(self))
     }
 }
 
@@ -144,4 +183,25 @@ pub fn total<T: Arith + Convert<f64>>(x: Src<'_, T>, lanes: usize) -> f64 {
     let mut sums = Sums::ZERO;
     sums.add(x);
     sums.total()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_in_pairs_have_the_sum_of_all() {
+        for len in [0, 1, 2, 63, 64, 127, 128, 129, 1000, 1025] {
+            let x: Vec<bf16> = (0..len).map(|i| bf16::from_f32((i as f32 * 0.7).sin() * 100.0)).collect();
+            let exact: f64 = x.iter().map(|x| x.to_f64()).sum();
+            let mut sums = Sums::ZERO;
+            sums.add_halves(&x);
+            // no two are 2¹⁶ times apart that matter
+            assert!((sums.total() - exact).abs() < 1e-3, "{len}: {} for {exact}", sums.total());
+            let mut squares = Sums::ZERO;
+            squares.add_products(&x, &x);
+            let exact: f64 = x.iter().map(|x| x.to_f64().powi(2)).sum();
+            assert_eq!(squares.total(), exact, "products of {len} halves are exact");
+        }
+    }
 }

@@ -29,8 +29,8 @@ struct Builder<'a> {
 
 impl Chain {
     /// The chain of these steps, if every one of them has its place in one. `scalars`: the steps that make those;
-    /// `tiles`: f32 tile registers of the plan; `outputs`: types in memory.
-    pub fn of(steps: &[Step], scalars: &[Step], tiles: u16, outputs: &[DType]) -> Option<Chain> {
+    /// `tiles`: f32 tile registers of the plan; `inputs` and `outputs`: types in memory.
+    pub fn of(steps: &[Step], scalars: &[Step], tiles: u16, (inputs, outputs): (&[DType], &[DType])) -> Option<Chain> {
         let mut b = Builder {
             chain: Chain::default(),
             scalars,
@@ -52,6 +52,7 @@ impl Chain {
             b.link(step)?;
         }
         b.chain.fuse();
+        b.chain.read_halves(|slot| inputs[slot as usize] == DType::BF16);
         b.chain.pointwise = b.chain.is_pointwise();
         // what is read from memory must not be what is being written
         let c = &b.chain;
@@ -71,6 +72,20 @@ impl Builder<'_> {
                 let c = self.truth(args[0])?;
                 let [a, b] = [self.arg(args[1])?, self.arg(args[2])?];
                 Link { code: Code::Select, to: self.to(dst)?, args: [c, a, b] }
+            }
+            // a mask of bytes
+            Step::Op {
+                op: Op::Ne,
+                dtype: DType::U8,
+                dst: Place::Tile(r),
+                args: [mask @ Place::Input(_), zero, _],
+                ..
+            } if self.is_zero(zero) => {
+                if let Arg::Block(block) = self.truth(mask)? {
+                    self.truth_blocks.retain(|t| t.0 != r);
+                    self.truth_blocks.push((r, block));
+                }
+                return Some(());
             }
             Step::Op { op, arity: 0, dtype, dst, args } if float(dtype) => {
                 let [a, b] = [self.arg(args[0])?, self.arg(args[1])?];
@@ -107,6 +122,15 @@ impl Builder<'_> {
             {
                 let k = index(&mut self.chain.reduces, (acc, op), FEW)?;
                 self.last(Code::Reduce(k), src)?
+            }
+            Step::Reduce { op: op @ (ReduceOp::Any | ReduceOp::All), src, acc, .. } => {
+                let k = index(&mut self.chain.reduces, (acc, op), FEW)?;
+                let x = self.truth(src)?;
+                (!matches!(x, Arg::Splat(_))).then_some(Link {
+                    code: Code::Reduce(k),
+                    to: To::Nothing,
+                    args: [x; 3],
+                })?
             }
             Step::SumRows { dtype, src, acc } if float(dtype) => self.last(Code::SumRows(acc), src)?,
             Step::SumAll { dtype, src, acc } if float(dtype) => self.last(Code::SumAll(acc), src)?,
@@ -171,6 +195,11 @@ impl Builder<'_> {
             },
             _ => return None,
         })
+    }
+
+    /// Is it a constant, 0?
+    fn is_zero(&self, place: Place) -> bool {
+        self.scalars.iter().any(|s| matches!(*s, Step::Const { dst, bits: 0, .. } if dst == place))
     }
 
     /// Truth values of a place.

@@ -21,6 +21,53 @@ impl Chain {
         }
     }
 
+    /// Has bf16 memory read where it lies, by links that widen it as they go. `halves`: is this input of that type?
+    pub(super) fn read_halves(&mut self, halves: impl Fn(u16) -> bool) {
+        let mut at = 0;
+        while at < self.links.len() {
+            match self.readers(at, &halves) {
+                Some((load, value, readers)) => {
+                    for reader in readers {
+                        for arg in self.links[reader].args.iter_mut().filter(|a| **a == Arg::Block(value)) {
+                            *arg = Arg::Half(load);
+                        }
+                    }
+                    self.links.remove(at);
+                }
+                None => at += 1,
+            }
+        }
+    }
+
+    /// The load that link `at` is, its block and who reads that, if all of these can read the memory.
+    fn readers(&self, at: usize, halves: &impl Fn(u16) -> bool) -> Option<(u8, u8, Vec<usize>)> {
+        let Link { code: Code::Load(load), to: To::Block(value), .. } = self.links[at] else { return None };
+        if !halves(self.loads[load as usize]) {
+            return None;
+        }
+        let mut readers = vec![];
+        for (k, link) in self.links.iter().enumerate().skip(at + 1) {
+            let [first, others @ ..] = link.reads() else { continue };
+            let elsewhere = others.contains(&Arg::Block(value));
+            if *first == Arg::Block(value) || elsewhere {
+                let can = match link.code {
+                    Code::Reduce(_) => true,
+                    Code::SumOfProducts(_) => true,
+                    Code::Pair(..) | Code::ExpSub | Code::SumOfSquares(_) => !elsewhere,
+                    _ => false,
+                };
+                if !can {
+                    return None;
+                }
+                readers.push(k);
+            }
+            if link.to == To::Block(value) {
+                break;
+            }
+        }
+        Some((load, value, readers))
+    }
+
     /// The reader of link `at`, and the link that does the work of both.
     fn fused(&self, at: usize) -> Option<(usize, Link)> {
         let Link { code: Code::Op(op, 2), to: To::Block(value), args: [a, b, _] } = self.links[at] else { return None };
@@ -47,6 +94,7 @@ impl Chain {
                 let (x, m) = if lanes(a) { (a, b) } else { (b, a) };
                 Link { code: Code::SumOfSquares(k), to, args: [x, m, m] }
             }
+            Code::Op(Op::Exp, 1) if op == Op::Sub && lanes(a) => Link { code: Code::ExpSub, to, args: [a, b, b] },
             Code::Op(second, 2) if (args[0] == Arg::Block(value)) != (args[1] == Arg::Block(value)) => {
                 let (a, b, a_first) = if lanes(a) { (a, b, true) } else { (b, a, false) };
                 let value_first = args[0] == Arg::Block(value);
@@ -71,7 +119,7 @@ mod tests {
     }
 
     fn codes(steps: &[Step]) -> Vec<Code> {
-        let chain = Chain::of(steps, &[], 8, &[DType::F32]).expect("f32 steps make a chain");
+        let chain = Chain::of(steps, &[], 8, (&[], &[DType::F32])).expect("f32 steps make a chain");
         chain.links.iter().map(|l| l.code).collect()
     }
 
@@ -119,6 +167,49 @@ mod tests {
     }
 
     #[test]
+    fn exponentials_take_a_difference_with_them() {
+        let exp = Step::Op { op: Op::Exp, arity: 1, dtype: DType::F32, dst: T(1), args: [T(0); 3] };
+        assert_eq!(codes(&[op(Op::Sub, 0, [X, Place::Row(0)]), exp.clone(), store(1)]), [Code::ExpSub, Code::Copy]);
+        let of_a_row = codes(&[op(Op::Sub, 0, [Place::Row(0), Place::Row(1)]), exp, store(1)]);
+        assert_eq!(of_a_row, [Code::Op(Op::Sub, 2), Code::Op(Op::Exp, 1), Code::Copy]);
+    }
+
+    #[test]
+    fn memory_of_halves_is_widened_by_who_can_do_that() {
+        let links = |steps: &[Step], input: DType| -> Vec<(Code, Arg)> {
+            let chain = Chain::of(steps, &[], 8, (&[input], &[DType::F32])).expect("f32 steps make a chain");
+            chain.links.iter().map(|l| (l.code, l.args[0])).collect()
+        };
+        let load = Step::Load { slot: 0, dtype: DType::F32, dst: T(0) };
+        let sum = Step::Reduce { op: ReduceOp::Sum, dtype: DType::F32, src: T(0), acc: 0, out: Place::Row(0) };
+        let square = [
+            op(Op::Mul, 1, [T(0); 2]),
+            Step::Reduce { op: ReduceOp::Sum, dtype: DType::F32, src: T(1), acc: 1, out: Place::Row(1) },
+        ];
+        let moments = [load.clone(), sum.clone(), square[0].clone(), square[1].clone()];
+        let half = Arg::Half(0);
+        assert_eq!(links(&moments, DType::BF16), [(Code::Reduce(0), half), (Code::SumOfProducts(1), half)]);
+        assert_eq!(links(&moments, DType::F16)[0].0, Code::Load(0));
+        // a single op cannot, so that it is loaded, for the sum too
+        let single = [load, sum, op(Op::Div, 1, [T(0), Place::Row(1)]), store(1)];
+        assert_eq!(
+            links(&single, DType::BF16)[..2],
+            [(Code::Load(0), Arg::Block(0)), (Code::Reduce(0), Arg::Block(0))]
+        );
+    }
+
+    #[test]
+    fn masks_of_bytes_are_truth_values() {
+        let mask = Step::Op { op: Op::Ne, arity: 0, dtype: DType::U8, dst: T(0), args: [X, Place::Scalar(0), X] };
+        let any = Step::Reduce { op: ReduceOp::Any, dtype: DType::Bool, src: T(0), acc: 0, out: Place::Row(0) };
+        let zero = |bits| [Step::Const { dtype: DType::U8, dst: Place::Scalar(0), bits }];
+        let chain = |bits| Chain::of(&[mask.clone(), any.clone()], &zero(bits), 8, (&[DType::U8], &[]));
+        let codes: Vec<Code> = chain(0).expect("truth values make a chain").links.iter().map(|l| l.code).collect();
+        assert_eq!(codes, [Code::Truth(0), Code::Reduce(0)]);
+        assert_eq!(chain(1), None);
+    }
+
+    #[test]
     fn what_is_read_twice_or_changes_in_between_stays_apart() {
         let twice = [op(Op::Add, 0, [X, W]), op(Op::Mul, 1, [T(0), T(0)]), store(1)];
         assert_eq!(codes(&twice)[..2], [Code::Op(Op::Add, 2), Code::Op(Op::Mul, 2)]);
@@ -141,8 +232,8 @@ mod tests {
     #[test]
     fn other_types_and_too_many_of_anything_make_no_chain() {
         let double = Step::Op { op: Op::Add, arity: 2, dtype: DType::F64, dst: T(0), args: [X, W, X] };
-        assert_eq!(Chain::of(&[double], &[], 1, &[DType::F32]), None);
+        assert_eq!(Chain::of(&[double], &[], 1, (&[], &[DType::F32])), None);
         let many: Vec<Step> = (0..FEW as u16 + 1).map(|k| op(Op::Add, 0, [Place::Input(k), X])).collect();
-        assert_eq!(Chain::of(&many, &[], 1, &[DType::F32]), None);
+        assert_eq!(Chain::of(&many, &[], 1, (&[], &[DType::F32])), None);
     }
 }

@@ -2,7 +2,7 @@
 //! them block by block: a step costs a few nanoseconds instead of thirty, and what lies between two steps never leaves
 //! L1. What a step computes is the same as in `exec`, which runs all other passes.
 //!
-//! `build` makes it of the steps of a pass, `fuse` makes one link of two, `run` runs it.
+//! `build` makes it of the steps of a pass, `fuse` makes one link of two, `run` runs it over rows.
 
 mod build;
 mod fuse;
@@ -16,16 +16,18 @@ use zmlx_ir::{DType, Op, Scalar, program::ReduceOp};
 
 /// Lanes of a block: a handful of them fits in L1 beside what is read and written.
 pub const BLOCK: usize = 1024;
-/// Lanes of a stretch: what a chain runs over before the next row or stretch begins.
+/// Lanes of a stretch: what is gathered for a chain at once, where inputs do not lie flat.
 pub const STRETCH: usize = 16 * 1024;
 
-/// Where a step reads: a block, one value for all lanes, memory that lies flat, a kept register that this chain writes.
+/// Where a step reads: a block, one value for all lanes, memory that lies flat, a kept register that this chain writes, bf16
+/// memory among the loads.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Arg {
     Block(u8),
     Splat(u8),
     Memory(u8),
     Kept(u8),
+    Half(u8),
 }
 
 /// Where a step writes.
@@ -44,6 +46,8 @@ enum Code {
     Op(Op, u8),
     /// Two ops: the second one's operands are the value of the first and the third argument.
     Pair(Cheap, Cheap),
+    /// e to the difference of two operands.
+    ExpSub,
     Predicate(Op),
     Select,
     Copy,
@@ -80,7 +84,7 @@ impl Link {
         let count = match self.code {
             Code::Load(_) | Code::Truth(_) | Code::Rand(_) => 0,
             Code::Op(_, operands) => operands as usize,
-            Code::Predicate(_) | Code::OneHot(_) | Code::SumOfProducts(_) | Code::SumOfSquares(_) => 2,
+            Code::ExpSub | Code::Predicate(_) | Code::OneHot(_) | Code::SumOfProducts(_) | Code::SumOfSquares(_) => 2,
             Code::Pair(..) | Code::Select => 3,
             _ => 1,
         };

@@ -1,4 +1,4 @@
-//! A chain over lanes of one row: block by block, through all links.
+//! A chain over rows: each block by block, through all links.
 
 use super::{Arg, BLOCK, Chain, Code, FEW, Link, RARE, Splat, To};
 use crate::{
@@ -14,7 +14,9 @@ use crate::{
         sums::{self, Sums},
     },
 };
-use zmlx_ir::{Scalar, program::ReduceOp};
+use half::bf16;
+use std::ops::Range;
+use zmlx_ir::{DType, Scalar, program::ReduceOp};
 
 #[derive(Clone, Debug)]
 #[repr(align(64))]
@@ -42,10 +44,9 @@ pub struct Scratch {
     halves: Halves,
 }
 
-/// Where values come from and where lanes go.
+/// Where values come from and where lanes go: memory of all rows, and what is of one row.
 struct Lanes<'m> {
     blocks: &'m mut [Box<Block>],
-    splats: [f32; FEW],
     memory: [&'m [f32]; FEW],
     kept: [&'m mut [f32]; FEW],
     outputs: [&'m mut [f32]; FEW],
@@ -53,6 +54,18 @@ struct Lanes<'m> {
     streams: bool,
     loads: [Slice<'m>; FEW],
     truths: [&'m [u8]; RARE],
+    row: Row,
+}
+
+/// What is of one row.
+#[derive(Default)]
+struct Row {
+    splats: [f32; FEW],
+    /// Where the columns begin in memory that is read, and in what has the pitch of the group.
+    memory: [usize; FEW],
+    loads: [usize; FEW],
+    truths: [usize; RARE],
+    window: usize,
     seeds: [i64; RARE],
     /// Number of the first element.
     first: u64,
@@ -64,12 +77,10 @@ struct Sinks<'m, 'w> {
     reduces: &'m [(u16, ReduceOp)],
     states: &'m mut [State],
     row_sums: &'m mut [Vec<f64>],
-    /// Where the stretch begins in the sums over rows.
+    /// Where the columns begin in the sums over rows.
     sums_at: usize,
     all_sums: &'m mut [f64],
     stores: [Option<&'m mut Window<'w>>; FEW],
-    /// Where the stretch begins in the windows of the stores.
-    stores_at: usize,
     streams: bool,
     halves: &'m mut Halves,
 }
@@ -79,9 +90,22 @@ impl Lanes<'_> {
     fn arg(&self, arg: Arg, at: usize, n: usize) -> Src<'_, f32> {
         match arg {
             Arg::Block(r) => Src::Lanes(&self.blocks[r as usize].0[..n]),
-            Arg::Splat(k) => Src::Splat(self.splats[k as usize]),
-            Arg::Memory(k) => Src::Lanes(&self.memory[k as usize][at..at + n]),
-            Arg::Kept(k) => Src::Lanes(&self.kept[k as usize][at..at + n]),
+            Arg::Splat(k) => Src::Splat(self.row.splats[k as usize]),
+            Arg::Memory(k) => Src::Lanes(&self.memory[k as usize][self.row.memory[k as usize] + at..][..n]),
+            Arg::Kept(k) => Src::Lanes(&self.kept[k as usize][self.row.window + at..][..n]),
+            Arg::Half(_) => Src::Lanes(&[]),
+        }
+    }
+
+    /// Memory of 16-bit lanes, if it is that which is read.
+    #[inline(always)]
+    fn halves(&self, arg: Arg, at: usize, n: usize) -> Option<&[bf16]> {
+        match arg {
+            Arg::Half(k) => match self.loads[k as usize] {
+                Slice::BF16(memory) => Some(&memory[self.row.loads[k as usize] + at..][..n]),
+                _ => None,
+            },
+            _ => None,
         }
     }
 
@@ -98,13 +122,14 @@ impl Lanes<'_> {
             }
             _ => {}
         }
+        let to = self.row.window + at;
         if memory.is_empty() || streamed {
             self.compute(link, &mut spare.0[..n], at);
         } else {
-            self.compute(link, &mut memory[at..at + n], at);
+            self.compute(link, &mut memory[to..to + n], at);
         }
         if streamed {
-            stream::copy(&spare.0[..n], &mut memory[at..at + n]);
+            stream::copy(&spare.0[..n], &mut memory[to..to + n]);
         }
         match link.to {
             To::Kept(k) => self.kept[k as usize] = memory,
@@ -117,18 +142,27 @@ impl Lanes<'_> {
     #[inline(always)]
     fn compute(&self, link: &Link, out: &mut [f32], at: usize) {
         let n = out.len();
-        let [a, b, _] = link.args;
+        let [a, b, c] = link.args;
+        if let Some(x) = self.halves(a, at, n) {
+            let (b, c) = (self.arg(b, at, n), self.arg(c, at, n));
+            return match link.code {
+                Code::Pair(first, second) => pair(first, second, out, x, b, c),
+                _ => lanes::exp_sub(out, x, b),
+            };
+        }
         match link.code {
-            Code::Load(k) => f32::read_run(self.loads[k as usize], at..at + n, out),
-            Code::Truth(k) => {
-                for (y, x) in out.iter_mut().zip(&self.truths[k as usize][at..at + n]) {
-                    *y = f32::lane(*x != 0);
-                }
+            Code::Load(k) => {
+                let from = self.row.loads[k as usize] + at;
+                f32::read_run(self.loads[k as usize], from..from + n, out);
             }
-            Code::Rand(k) => lanes::rand(out, self.seeds[k as usize], self.first + at as u64),
+            Code::Truth(k) => {
+                let from = self.row.truths[k as usize] + at;
+                lanes::truths(out, &self.truths[k as usize][from..from + n]);
+            }
+            Code::Rand(k) => lanes::rand(out, self.row.seeds[k as usize], self.row.first + at as u64),
             Code::OneHot(k) => {
                 lanes::copy(out, self.arg(b, at, n));
-                let hot = self.hots[k as usize];
+                let hot = self.row.hots[k as usize];
                 if (at..at + n).contains(&hot) {
                     out[hot - at] = self.arg(a, at, n).at(hot - at);
                 }
@@ -147,6 +181,7 @@ fn pointwise<'a>(link: &Link, out: &mut [f32], arg: impl Fn(Arg) -> Src<'a, f32>
         Code::Op(op, 2) => f32::binary(op, out, arg(a), arg(b)),
         Code::Op(..) => f32::fma(out, arg(a), arg(b), arg(c)),
         Code::Pair(first, second) => pair(first, second, out, arg(a).lanes(), arg(b), arg(c)),
+        Code::ExpSub => lanes::exp_sub(out, arg(a).lanes(), arg(b)),
         Code::Predicate(op) => lanes::predicate(op, out, arg(a), arg(b)),
         Code::Select => lanes::select(out, arg(a), arg(b), arg(c)),
         Code::Copy => lanes::copy(out, arg(a)),
@@ -159,25 +194,46 @@ fn pointwise<'a>(link: &Link, out: &mut [f32], arg: impl Fn(Arg) -> Src<'a, f32>
 }
 
 impl Sinks<'_, '_> {
+    /// Reductions begin.
+    fn start(&mut self) {
+        for ((_, op), state) in self.reduces.iter().zip(&mut *self.states) {
+            match op {
+                ReduceOp::Sum => state.sums = Sums::ZERO,
+                op => state.best = Best::new(op.identity(DType::F32) as f32),
+            }
+        }
+    }
+
     #[inline(always)]
     fn take(&mut self, link: &Link, from: &Lanes<'_>, at: usize, n: usize) {
-        let x = from.arg(link.args[0], at, n);
+        let (x, halves) = (from.arg(link.args[0], at, n), from.halves(link.args[0], at, n));
         match link.code {
             Code::Reduce(k) => {
-                let state = &mut self.states[k as usize];
-                match self.reduces[k as usize].1 {
-                    ReduceOp::Max => state.best.add(x.lanes(), true),
-                    ReduceOp::Min => state.best.add(x.lanes(), false),
-                    _ => state.sums.add(x.lanes()),
+                let (state, op) = (&mut self.states[k as usize], self.reduces[k as usize].1);
+                match (op, halves) {
+                    (ReduceOp::Sum, Some(x)) => state.sums.add_halves(x),
+                    (ReduceOp::Sum, None) => state.sums.add(x.lanes()),
+                    (_, Some(x)) => state.best.add(x, is_largest(op)),
+                    (_, None) => state.best.add(x.lanes(), is_largest(op)),
                 }
             }
             Code::SumOfProducts(k) => {
-                let y = from.arg(link.args[1], at, n);
-                self.states[k as usize].sums.add_products(x.lanes(), y.lanes());
+                let sums = &mut self.states[k as usize].sums;
+                let (y, y_halves) = (from.arg(link.args[1], at, n).lanes(), from.halves(link.args[1], at, n));
+                match (halves, y_halves) {
+                    (Some(x), Some(y)) => sums.add_products(x, y),
+                    (Some(x), None) => sums.add_products(x, y),
+                    (None, Some(y)) => sums.add_products(x.lanes(), y),
+                    (None, None) => sums.add_products(x.lanes(), y),
+                }
             }
             Code::SumOfSquares(k) => {
                 let m = from.arg(link.args[1], at, n).at(0);
-                self.states[k as usize].sums.add_squares(x.lanes(), m);
+                let sums = &mut self.states[k as usize].sums;
+                match halves {
+                    Some(x) => sums.add_squares(x, m),
+                    None => sums.add_squares(x.lanes(), m),
+                }
             }
             Code::SumRows(acc) => {
                 let start = self.sums_at + at;
@@ -185,7 +241,8 @@ impl Sinks<'_, '_> {
             }
             Code::SumAll(acc) => self.all_sums[acc as usize] += sums::total(x, n),
             Code::Store(k) => {
-                let range = self.stores_at + at..self.stores_at + at + n;
+                let to = from.row.window + at;
+                let range = to..to + n;
                 match &mut self.stores[k as usize] {
                     Some(window) if self.streams => memory::stream(window, range, x, self.halves),
                     Some(window) => memory::store(window, range, x),
@@ -197,21 +254,29 @@ impl Sinks<'_, '_> {
     }
 }
 
+/// Of lanes that are compared: is it the largest that is looked for, or the smallest? Any and all are those of truth values.
+fn is_largest(op: ReduceOp) -> bool {
+    matches!(op, ReduceOp::Max | ReduceOp::Any)
+}
+
+impl State {
+    fn value(&self, op: ReduceOp) -> f64 {
+        match op {
+            ReduceOp::Sum => self.sums.total(),
+            op => self.best.finish(is_largest(op)).map_or(f64::NAN, f64::from),
+        }
+    }
+}
+
 impl Scratch {
-    fn start(&mut self, chain: &Chain) {
+    /// Room for this chain.
+    fn make(&mut self, chain: &Chain) {
         if self.blocks.len() <= chain.blocks {
             self.blocks.resize_with(chain.blocks + 1, Box::default);
         }
         if self.states.len() < chain.reduces.len() {
             let none = State { sums: Sums::ZERO, best: Best::new(0.0) };
             self.states.resize(chain.reduces.len(), none);
-        }
-        for ((_, op), state) in chain.reduces.iter().zip(&mut self.states) {
-            match op {
-                ReduceOp::Max => state.best = Best::new(f32::NEG_INFINITY),
-                ReduceOp::Min => state.best = Best::new(f32::INFINITY),
-                _ => state.sums = Sums::ZERO,
-            }
         }
     }
 }
@@ -226,7 +291,7 @@ impl Chain {
         scratch: &mut Scratch,
         count: usize,
     ) {
-        scratch.start(self);
+        scratch.make(self);
         let (blocks, spare) = scratch.blocks.split_at_mut(self.blocks);
         for at in (0..count).step_by(BLOCK) {
             let n = BLOCK.min(count - at);
@@ -234,6 +299,7 @@ impl Chain {
                 let arg = |arg: Arg| match arg {
                     Arg::Block(r) => Src::Lanes(&blocks[r as usize].0[..n]),
                     Arg::Splat(k) => Src::Splat(self.splats[k as usize].given(uniforms)),
+                    Arg::Half(_) => Src::Lanes(&[]),
                     Arg::Memory(k) | Arg::Kept(k) => match self.memory[k as usize] {
                         Place::Input(slot) => {
                             Src::Lanes(f32::slice(inputs[slot as usize]).map_or(&[], |l| &l[at..at + n]))
@@ -257,49 +323,43 @@ impl Chain {
         }
     }
 
-    /// Runs it over lanes of one row.
-    pub fn run(&self, env: &mut Env<'_, '_>, d: Domain) {
-        let Domain::Tile { row, col, width, .. } = d else { return };
+    /// Runs it over these columns of some rows. Inputs that do not lie flat have been gathered, which is for one row alone.
+    pub fn run(&self, env: &mut Env<'_, '_>, rows: Range<usize>, cols: Range<usize>) {
         // What is written is apart from what is read, but not for the compiler: it is taken out and put back.
         let mut scratch = env.local.chain.take().unwrap_or_default();
         let keeps = !self.kept.is_empty() || self.memory.iter().any(|p| matches!(p, Place::Kept(_)));
         let mut registers = if keeps { std::mem::take(f32::list_mut(&mut env.local.kept)) } else { vec![] };
+        let mut accs = std::mem::take(&mut env.local.accs);
         let windows = std::mem::take(&mut env.outputs);
         let (row_sums, all_sums) = (std::mem::take(&mut env.row_sums), std::mem::take(&mut env.all_sums));
-        scratch.start(self);
+        scratch.make(self);
         let (blocks, spare) = scratch.blocks.split_at_mut(self.blocks);
         let mut lanes = Lanes {
             blocks,
-            splats: [0.0; FEW],
             memory: [&[]; FEW],
             kept: Default::default(),
             outputs: Default::default(),
             streams: env.streams,
             loads: [Slice::U8(&[]); FEW],
             truths: [&[]; RARE],
-            seeds: [0; RARE],
-            first: (env.first_row + row) as u64 * env.cols as u64 + col as u64,
-            hots: [usize::MAX; RARE],
+            row: Row::default(),
         };
-        let range = env.window_range(d);
         let mut sinks = Sinks {
             reduces: &self.reduces,
             states: &mut scratch.states,
             row_sums: &mut *row_sums,
-            sums_at: col - env.first_col,
+            sums_at: cols.start - env.first_col,
             all_sums: &mut *all_sums,
             stores: Default::default(),
-            stores_at: range.start,
             streams: env.streams,
             halves: &mut scratch.halves,
         };
-        self.resolve(env, d, &mut lanes);
-        let read = |place: Place| self.memory.iter().position(|p| *p == place);
+        self.find(env, cols.len(), &mut lanes);
         for (r, register) in registers.iter_mut().enumerate() {
             if let Some(k) = self.kept.iter().position(|w| *w as usize == r) {
-                lanes.kept[k] = &mut register[range.clone()];
-            } else if let Some(k) = read(Place::Kept(r as u16)) {
-                lanes.memory[k] = &register[range.clone()];
+                lanes.kept[k] = register;
+            } else if let Some(k) = self.memory.iter().position(|p| *p == Place::Kept(r as u16)) {
+                lanes.memory[k] = register;
             }
         }
         for (slot, window) in windows.iter_mut().enumerate() {
@@ -308,63 +368,85 @@ impl Chain {
             } else if let Some(k) = self.outputs.iter().position(|w| *w as usize == slot)
                 && let Window::F32(window) = window
             {
-                lanes.outputs[k] = &mut window[range.clone()];
+                lanes.outputs[k] = window;
             }
         }
         let block = env.ahead.map_or(BLOCK, |a| a.block(self.links.len()));
-        for at in (0..width).step_by(block) {
-            let n = block.min(width - at);
-            for (j, link) in self.links.iter().enumerate() {
-                if let Some(ahead) = env.ahead {
-                    ahead.ask(env.first_row + row, col + at, n, (j, self.links.len()));
+        for row in rows {
+            self.enter(env, row, cols.clone(), &mut lanes.row);
+            sinks.start();
+            for at in (0..cols.len()).step_by(block) {
+                let n = block.min(cols.len() - at);
+                for (j, link) in self.links.iter().enumerate() {
+                    if let Some(ahead) = env.ahead {
+                        ahead.ask(env.first_row + row, cols.start + at, n, (j, self.links.len()));
+                    }
+                    match link.to {
+                        To::Nothing => sinks.take(link, &lanes, at, n),
+                        _ => lanes.run(link, &mut spare[0], at, n),
+                    }
                 }
-                match link.to {
-                    To::Nothing => sinks.take(link, &lanes, at, n),
-                    _ => lanes.run(link, &mut spare[0], at, n),
-                }
+            }
+            for ((acc, op), state) in self.reduces.iter().zip(&*sinks.states) {
+                accs.add_value(*acc as usize, *op, row, state.value(*op));
             }
         }
         (env.outputs, env.row_sums, env.all_sums) = (windows, row_sums, all_sums);
         if keeps {
             *f32::list_mut(&mut env.local.kept) = registers;
         }
-        for ((acc, op), state) in self.reduces.iter().zip(&scratch.states) {
-            let value = match op {
-                ReduceOp::Max => f64::from(state.best.finish(true).unwrap_or(f32::NAN)),
-                ReduceOp::Min => f64::from(state.best.finish(false).unwrap_or(f32::NAN)),
-                _ => state.sums.total(),
-            };
-            env.local.accs.add_float(*acc as usize, *op, row, value);
-        }
+        env.local.accs = accs;
         env.local.chain = Some(scratch);
     }
 
-    /// Finds what is read of inputs, columns, rows and scalars.
-    fn resolve<'e>(&self, env: &'e Env<'_, '_>, d: Domain, lanes: &mut Lanes<'e>) {
-        for (value, splat) in lanes.splats.iter_mut().zip(&self.splats) {
+    /// Finds the memory of inputs and columns.
+    fn find<'e>(&self, env: &'e Env<'_, '_>, width: usize, lanes: &mut Lanes<'e>) {
+        for (memory, place) in lanes.memory.iter_mut().zip(&self.memory) {
+            *memory = match *place {
+                Place::Input(slot) => env.input_memory::<f32>(slot, width),
+                Place::Col(reg) => env.columns::<f32>(reg),
+                _ => &[],
+            };
+        }
+        for (load, slot) in lanes.loads.iter_mut().zip(&self.loads) {
+            *load = env.launch.inputs[*slot as usize].data;
+        }
+        for (truths, slot) in lanes.truths.iter_mut().zip(&self.truths) {
+            *truths = env.input_memory::<u8>(*slot, width);
+        }
+    }
+
+    /// Finds what is of one row.
+    fn enter(&self, env: &Env<'_, '_>, row: usize, cols: Range<usize>, to: &mut Row) {
+        let (col, width) = (cols.start, cols.len());
+        let d = Domain::Tile { row, rows: 1, col, width: 1 };
+        to.window = env.window_range(d).start;
+        to.first = (env.first_row + row) as u64 * env.cols as u64 + col as u64;
+        for (value, splat) in to.splats.iter_mut().zip(&self.splats) {
             *value = match *splat {
                 Splat::Float(place) => env.src::<f32>(place, d).at(0),
                 Splat::Truth(place) => f32::lane(env.src::<u8>(place, d).at(0) != 0),
                 given => given.given(env.launch.uniforms),
             };
         }
-        for (memory, place) in lanes.memory.iter_mut().zip(&self.memory) {
-            if let Place::Input(_) | Place::Col(_) = place {
-                *memory = env.src::<f32>(*place, d).lanes();
-            }
+        for (start, place) in to.memory.iter_mut().zip(&self.memory) {
+            *start = match *place {
+                Place::Input(slot) => env.input_start(slot, row, col, width),
+                Place::Col(_) => col,
+                _ => to.window,
+            };
         }
-        for (load, slot) in lanes.loads.iter_mut().zip(&self.loads) {
-            *load = memory::flat(env.launch, *slot as usize, env.first_row, d);
+        for (start, slot) in to.loads.iter_mut().zip(&self.loads) {
+            *start = env.input_start(*slot, row, col, width);
         }
-        for (truths, slot) in lanes.truths.iter_mut().zip(&self.truths) {
-            *truths = env.src::<u8>(Place::Input(*slot), d).lanes();
+        for (start, slot) in to.truths.iter_mut().zip(&self.truths) {
+            *start = env.input_start(*slot, row, col, width);
         }
-        for (seed, place) in lanes.seeds.iter_mut().zip(&self.seeds) {
+        for (seed, place) in to.seeds.iter_mut().zip(&self.seeds) {
             *seed = env.src::<i64>(*place, d).at(0);
         }
-        for (hot, (dtype, place)) in lanes.hots.iter_mut().zip(&self.hots) {
+        for (hot, (dtype, place)) in to.hots.iter_mut().zip(&self.hots) {
             let t = with_lane!(*dtype, T => env.src::<T>(*place, d).at(0).to_i64());
-            let Domain::Tile { col, .. } = d else { return };
             *hot = usize::try_from(t).ok().and_then(|t| t.checked_sub(col)).unwrap_or(usize::MAX);
         }
     }

@@ -120,9 +120,10 @@ pub fn plan(p: &Program, keep: bool) -> Result<Plan, String> {
         s.pass(stage);
     }
     s.epilogue()?;
-    let memory: Vec<DType> = p.stored().map(|o| o.dtype).collect();
+    let inputs: Vec<DType> = p.inputs.iter().map(|i| i.dtype).collect();
+    let outputs: Vec<DType> = p.stored().map(|o| o.dtype).collect();
     for pass in s.plan.passes.iter_mut().filter(|p| p.folds.is_empty()) {
-        pass.chain = Chain::of(&pass.tiles, &s.plan.scalars, s.plan.tile.of(DType::F32), &memory);
+        pass.chain = Chain::of(&pass.tiles, &s.plan.scalars, s.plan.tile.of(DType::F32), (&inputs, &outputs));
     }
     s.plan.lanes = if s.plan.tile.is_empty() { WIDE } else { TILE };
     s.plan.cost = p.ids().filter(|i| s.live[i.index()]).map(|i| s.cost(i)).sum();
@@ -219,14 +220,15 @@ impl Planner<'_> {
         }
     }
 
-    /// Is it memory of another type that the first pass converts? It takes as long to do that again as to read it.
+    /// Is it memory of another type that the first pass converts? It takes as long to do that again as to read it. (bf16 is
+    /// widened by whoever reads it, in no time.)
     fn is_converted(&self, id: Id) -> bool {
         let node = self.p.node(id);
         let read_first = |&user: &Id| {
             let args = &self.p.node(user).args;
             self.live[user.index()] && args.contains(&id) && args.iter().all(|a| self.stage[a.index()] == 0)
         };
-        matches!(node.kind, Kind::Input(slot) if self.p.inputs[slot as usize].dtype != node.dtype)
+        matches!(node.kind, Kind::Input(slot) if ![node.dtype, DType::BF16].contains(&self.p.inputs[slot as usize].dtype))
             && node.extent == Extent::ELEM
             && self.p.ids().any(|user| read_first(&user))
     }
