@@ -18,8 +18,7 @@
 //! | sums    | sums in f64                                              |
 //! | stream  | stores past the caches                                   |
 //! | pages   | large pages for large outputs                            |
-//! | outputs | their memory                                             |
-//! | driver  | groups of rows, threads                                  |
+//! | driver  | memory of outputs; groups of rows, threads               |
 
 mod ahead;
 mod bank;
@@ -30,7 +29,6 @@ mod fold;
 mod lanes;
 pub mod math;
 mod memory;
-mod outputs;
 mod pages;
 mod pair;
 mod plan;

@@ -1,5 +1,7 @@
 //! The CPU driver: who runs which rows on which thread. Workers write disjoint parts of the outputs, which have not been filled.
 
+mod outputs;
+
 use super::{
     Kernel,
     ahead::Ahead,
@@ -8,13 +10,13 @@ use super::{
     exec::{Access, Domain, Env, Local, Shared, Window},
     fold,
     lanes::Src,
-    outputs::{Address, allocate, finish},
     plan::Plan,
     scan,
     step::{Pass, Step},
     stream, sums,
 };
 use crate::{Buffers, Error, Launch, Slice};
+use outputs::{Address, allocate, finish};
 use smallvec::SmallVec;
 use std::{
     cell::RefCell,

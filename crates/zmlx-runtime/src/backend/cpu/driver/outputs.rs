@@ -1,6 +1,6 @@
 //! Memory of outputs: allocated without being filled, written in parts by workers, and given away when all of it is.
 
-use super::{exec::Window, pages};
+use super::super::{exec::Window, pages};
 use crate::Buffer;
 use half::{bf16, f16};
 use std::ops::Range;
