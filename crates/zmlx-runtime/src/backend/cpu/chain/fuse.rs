@@ -47,12 +47,11 @@ impl Chain {
         }
         let mut readers = vec![];
         for (k, link) in self.links.iter().enumerate().skip(at + 1) {
-            let [first, others @ ..] = link.reads() else { continue };
-            let elsewhere = others.contains(&Arg::Block(value));
-            if *first == Arg::Block(value) || elsewhere {
+            let reads = link.reads();
+            if reads.contains(&Arg::Block(value)) {
+                let elsewhere = reads[1..].contains(&Arg::Block(value));
                 let can = match link.code {
-                    Code::Reduce(_) => true,
-                    Code::SumOfProducts(_) => true,
+                    Code::Reduce(_) | Code::SumOfProducts(_) => true,
                     Code::Pair(..) | Code::ExpSub | Code::SumOfSquares(_) => !elsewhere,
                     _ => false,
                 };
@@ -190,6 +189,12 @@ mod tests {
         let half = Arg::Half(0);
         assert_eq!(links(&moments, DType::BF16), [(Code::Reduce(0), half), (Code::SumOfProducts(1), half)]);
         assert_eq!(links(&moments, DType::F16)[0].0, Code::Load(0));
+        // the block holds another load when the second is summed
+        let other = Step::Load { slot: 1, dtype: DType::F32, dst: T(0) };
+        let max = Step::Reduce { op: ReduceOp::Max, dtype: DType::F32, src: T(0), acc: 1, out: Place::Row(1) };
+        let two = Chain::of(&[load.clone(), max, other, sum.clone()], &[], 8, (&[DType::BF16; 2], &[]));
+        let read: Vec<Arg> = two.expect("f32 steps make a chain").links.iter().map(|l| l.args[0]).collect();
+        assert_eq!(read, [Arg::Half(0), Arg::Half(1)]);
         // a single op cannot, so that it is loaded, for the sum too
         let single = [load, sum, op(Op::Div, 1, [T(0), Place::Row(1)]), store(1)];
         assert_eq!(
