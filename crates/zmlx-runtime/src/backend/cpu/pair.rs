@@ -3,7 +3,7 @@
 
 use super::{
     lanes::{Fn3, Map3, Src, Wide},
-    simd::dispatch,
+    simd::{Fma, Loop, dispatch},
 };
 use zmlx_ir::Op;
 
@@ -96,6 +96,22 @@ pub fn pair<A: Wide>(first: Cheap, second: Cheap, out: &mut [f32], a: &[A], b: S
         Cheap::SubFrom => with(SubFrom, second, out, a, b, c),
         Cheap::Mul => with(Mul, second, out, a, b, c),
     }
+}
+
+/// `out = ((a - b) c) d + e`, each rounded.
+pub fn norm<A: Wide>(out: &mut [f32], a: &[A], [b, c]: [f32; 2], [d, e]: [&[f32]; 2]) {
+    struct M<'a, A>(&'a mut [f32], &'a [A], [f32; 2], [&'a [f32]; 2]);
+    impl<A: Wide> Loop for M<'_, A> {
+        type Output = ();
+        #[inline(always)]
+        fn run<F: Fma>(self) {
+            let M(out, a, [b, c], [d, e]) = self;
+            for (((y, a), d), e) in out.iter_mut().zip(a).zip(d).zip(e) {
+                *y = (a.wide() - b) * c * d + e;
+            }
+        }
+    }
+    dispatch(M(out, a, [b, c], [d, e]))
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ impl Chain {
                 let elsewhere = reads[1..].contains(&Arg::Block(value));
                 let can = match link.code {
                     Code::Reduce(_) | Code::SumOfProducts(_) => true,
-                    Code::Pair(..) | Code::ExpSub | Code::SumOfSquares(_) => !elsewhere,
+                    Code::Pair(..) | Code::Norm(..) | Code::ExpSub | Code::SumOfSquares(_) => !elsewhere,
                     _ => false,
                 };
                 if !can {
@@ -69,41 +69,55 @@ impl Chain {
 
     /// The reader of link `at`, and the link that does the work of both.
     fn fused(&self, at: usize) -> Option<(usize, Link)> {
-        let Link { code: Code::Op(op, 2), to: To::Block(value), args: [a, b, _] } = self.links[at] else { return None };
+        let first = &self.links[at];
+        let To::Block(value) = first.to else { return None };
         let reads = |l: &Link, block: u8| l.reads().contains(&Arg::Block(block));
         let after = &self.links[at + 1..];
         let next = after.iter().position(|l| reads(l, value))?;
         // overwritten before it is read: it would be another value
         let overwritten = |links: &[Link], block: u8| links.iter().any(|l| l.to == To::Block(block));
-        let moves = |arg: Arg| !matches!(arg, Arg::Block(r) if overwritten(&after[..next], r));
+        let moves = |arg: &Arg| !matches!(arg, Arg::Block(r) if overwritten(&after[..next], *r));
         let rest = &after[next + 1..];
         let until = rest.iter().position(|l| l.to == To::Block(value)).map_or(rest.len(), |k| k + 1);
         let read_again = after[next].to != To::Block(value) && rest[..until].iter().any(|l| reads(l, value));
-        if overwritten(&after[..next], value) || read_again || !moves(a) || !moves(b) {
+        if overwritten(&after[..next], value) || read_again || !first.reads().iter().all(moves) {
             return None;
         }
-        let Link { code, to, args } = after[next];
+        let (code, args) = self.both(first, &after[next], Arg::Block(value))?;
+        Some((at + 1 + next, Link { code, args, ..after[next] }))
+    }
+
+    /// What does the work of two links, the second of which reads the `value` of the first.
+    fn both(&self, first: &Link, second: &Link, value: Arg) -> Option<(Code, [Arg; 3])> {
+        let ([a, b, c], args) = (first.args, second.args);
         let lanes = |arg: Arg| !matches!(arg, Arg::Splat(_));
-        let link = match code {
-            Code::Reduce(k) if self.reduces[k as usize].1 == ReduceOp::Sum && op == Op::Mul && lanes(a) && lanes(b) => {
-                Link { code: Code::SumOfProducts(k), to, args: [a, b, b] }
+        let sums = |k: u8| self.reduces[k as usize].1 == ReduceOp::Sum;
+        Some(match (first.code, second.code) {
+            (Code::Op(Op::Mul, 2), Code::Reduce(k)) if sums(k) && lanes(a) && lanes(b) => {
+                (Code::SumOfProducts(k), [a, b, b])
             }
             // m - x has the square of x - m
-            Code::SumOfProducts(k) if op == Op::Sub && args[0] == args[1] && lanes(a) != lanes(b) => {
+            (Code::Op(Op::Sub, 2), Code::SumOfProducts(k)) if args[0] == args[1] && lanes(a) != lanes(b) => {
                 let (x, m) = if lanes(a) { (a, b) } else { (b, a) };
-                Link { code: Code::SumOfSquares(k), to, args: [x, m, m] }
+                (Code::SumOfSquares(k), [x, m, m])
             }
-            Code::Op(Op::Exp, 1) if op == Op::Sub && lanes(a) => Link { code: Code::ExpSub, to, args: [a, b, b] },
-            Code::Op(second, 2) if (args[0] == Arg::Block(value)) != (args[1] == Arg::Block(value)) => {
+            (Code::Op(Op::Sub, 2), Code::Op(Op::Exp, 1)) if lanes(a) => (Code::ExpSub, [a, b, b]),
+            (Code::Op(op, 2), Code::Op(second, 2)) if (args[0] == value) != (args[1] == value) => {
                 let (a, b, a_first) = if lanes(a) { (a, b, true) } else { (b, a, false) };
-                let value_first = args[0] == Arg::Block(value);
+                let value_first = args[0] == value;
                 let c = if value_first { args[1] } else { args[0] };
                 let code = Code::Pair(Cheap::of(op, a_first)?, Cheap::of(second, value_first)?);
-                lanes(a).then_some(Link { code, to, args: [a, b, c] })?
+                lanes(a).then_some((code, [a, b, c]))?
+            }
+            (Code::Pair(Cheap::Sub, Cheap::Mul), Code::Pair(Cheap::Mul, Cheap::Add)) if !lanes(b) && !lanes(c) => {
+                let scale = if args[0] == value { args[1] } else { args[0] };
+                match (scale, args[2]) {
+                    (Arg::Memory(scale), Arg::Memory(shift)) => (Code::Norm(scale, shift), [a, b, c]),
+                    _ => return None,
+                }
             }
             _ => return None,
-        };
-        Some((at + 1 + next, link))
+        })
     }
 }
 
@@ -136,6 +150,17 @@ mod tests {
         assert_eq!(codes(&steps), [Code::Pair(Cheap::SubFrom, Cheap::Mul), Code::Copy]);
         let steps = [op(Op::Mul, 0, [X, W]), op(Op::Sub, 1, [W, T(0)]), store(1)];
         assert_eq!(codes(&steps), [Code::Pair(Cheap::Mul, Cheap::SubFrom), Code::Copy]);
+    }
+
+    #[test]
+    fn a_normalised_row_is_scaled_and_shifted_as_it_is_made() {
+        let steps = |last: Op| {
+            let normal = [op(Op::Sub, 0, [X, Place::Row(0)]), op(Op::Mul, 1, [T(0), Place::Row(1)])];
+            let [d, e] = [Place::Col(0), Place::Col(1)];
+            codes(&[normal[0].clone(), normal[1].clone(), op(Op::Mul, 2, [d, T(1)]), op(last, 3, [e, T(2)]), store(3)])
+        };
+        assert_eq!(steps(Op::Add), [Code::Norm(1, 2), Code::Copy]);
+        assert_eq!(steps(Op::Sub)[0], Code::Pair(Cheap::Sub, Cheap::Mul));
     }
 
     #[test]

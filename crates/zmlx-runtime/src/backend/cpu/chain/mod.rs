@@ -46,6 +46,8 @@ enum Code {
     Op(Op, u8),
     /// Two ops: the second one's operands are the value of the first and the third argument.
     Pair(Cheap, Cheap),
+    /// `((a - b) * c) * d + e` with one b and one c for all lanes, d and e in memory: what layer normalisation ends in.
+    Norm(u8, u8),
     /// e to the difference of two operands.
     ExpSub,
     Predicate(Op),
@@ -85,7 +87,7 @@ impl Link {
             Code::Load(_) | Code::Truth(_) | Code::Rand(_) => 0,
             Code::Op(_, operands) => operands as usize,
             Code::ExpSub | Code::Predicate(_) | Code::OneHot(_) | Code::SumOfProducts(_) | Code::SumOfSquares(_) => 2,
-            Code::Pair(..) | Code::Select => 3,
+            Code::Pair(..) | Code::Norm(..) | Code::Select => 3,
             _ => 1,
         };
         &self.args[..count]

@@ -6,9 +6,9 @@ use crate::{
     backend::cpu::{
         bank::{Lane, Place, with_lane},
         exec::{Domain, Env, OutLane, Window},
-        lanes::{self, Arith, Src, Truth},
+        lanes::{self, Arith, Src, Truth, Wide},
         memory::{self, FromMemory, Halves},
-        pair::pair,
+        pair::{norm, pair},
         reduce::Best,
         stream,
         sums::{self, Sums},
@@ -142,14 +142,8 @@ impl Lanes<'_> {
     #[inline(always)]
     fn compute(&self, link: &Link, out: &mut [f32], at: usize) {
         let n = out.len();
-        let [a, b, c] = link.args;
-        if let Some(x) = self.halves(a, at, n) {
-            let (b, c) = (self.arg(b, at, n), self.arg(c, at, n));
-            return match link.code {
-                Code::Pair(first, second) => pair(first, second, out, x, b, c),
-                _ => lanes::exp_sub(out, x, b),
-            };
-        }
+        let [a, b, _] = link.args;
+        let halves = self.halves(a, at, n);
         match link.code {
             Code::Load(k) => {
                 let from = self.row.loads[k as usize] + at;
@@ -167,21 +161,44 @@ impl Lanes<'_> {
                     out[hot - at] = self.arg(a, at, n).at(hot - at);
                 }
             }
-            _ => pointwise(link, out, |arg| self.arg(arg, at, n)),
+            _ => {
+                if let Some(x) = halves {
+                    widening(link, out, x, |arg| self.arg(arg, at, n));
+                } else {
+                    pointwise(link, out, |arg| self.arg(arg, at, n));
+                }
+            }
         }
     }
+}
+
+/// What 16-bit memory may be the first operand of, too: is the link of that kind?
+#[inline(always)]
+fn widening<'a, A: Wide>(link: &Link, out: &mut [f32], x: &[A], arg: impl Fn(Arg) -> Src<'a, f32>) -> bool {
+    let [_, b, c] = link.args;
+    match link.code {
+        Code::Pair(first, second) => pair(first, second, out, x, arg(b), arg(c)),
+        Code::Norm(d, e) => {
+            let [d, e] = [d, e].map(|k| arg(Arg::Memory(k)).lanes());
+            norm(out, x, [arg(b).at(0), arg(c).at(0)], [d, e]);
+        }
+        Code::ExpSub => lanes::exp_sub(out, x, arg(b)),
+        _ => return false,
+    }
+    true
 }
 
 /// What needs nothing but operands.
 #[inline(always)]
 fn pointwise<'a>(link: &Link, out: &mut [f32], arg: impl Fn(Arg) -> Src<'a, f32>) {
     let [a, b, c] = link.args;
+    if widening(link, out, arg(a).lanes(), &arg) {
+        return;
+    }
     match link.code {
         Code::Op(op, 1) => f32::unary(op, out, arg(a)),
         Code::Op(op, 2) => f32::binary(op, out, arg(a), arg(b)),
         Code::Op(..) => f32::fma(out, arg(a), arg(b), arg(c)),
-        Code::Pair(first, second) => pair(first, second, out, arg(a).lanes(), arg(b), arg(c)),
-        Code::ExpSub => lanes::exp_sub(out, arg(a).lanes(), arg(b)),
         Code::Predicate(op) => lanes::predicate(op, out, arg(a), arg(b)),
         Code::Select => lanes::select(out, arg(a), arg(b), arg(c)),
         Code::Copy => lanes::copy(out, arg(a)),
