@@ -1,5 +1,5 @@
-//! Asking for inputs before they are needed, where they come from memory and one pass reads them. The links of a chain ask
-//! between their loops, each for its share: a core waits on what it asks for beyond its sixteen or so lines at once.
+//! Asking for inputs before they are needed, where they come from memory, in the pass that reads them first. The links of a
+//! chain ask between their loops, each for its share: a core waits on what it asks for beyond its sixteen or so lines at once.
 
 use super::{chain::BLOCK, stream};
 use crate::Launch;

@@ -113,7 +113,7 @@ pub struct Env<'e, 'w> {
     /// Outputs are stored past the caches, but for those that are read back.
     pub streams: bool,
     pub read_back: u64,
-    /// Inputs come from memory and are read once: they are asked for before they are needed.
+    /// Inputs come from memory and are read here first: they are asked for before they are needed.
     pub ahead: Option<&'e Ahead>,
 }
 

@@ -61,11 +61,6 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Does one pass alone work on elements?
-    pub fn reads_once(&self) -> bool {
-        self.passes.iter().filter(|p| !p.tiles.is_empty()).count() == 1
-    }
-
     /// The chain that is all there is to run: it is pointwise, and nothing comes before or after it.
     pub fn pointwise(&self) -> Option<&Chain> {
         match &self.passes[..] {
