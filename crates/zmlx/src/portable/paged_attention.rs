@@ -132,12 +132,14 @@ fn of_parts(dim: usize) -> RawKernel {
         .portable(&BODY.replace("DIM", &dim.to_string()))
 }
 
-/// One query a sequence over pages of keys and values; `scale` is 1/√d unless given. A page outside the cache is an error on the
-/// CPU; on a GPU the results of its sequence are NaN. A length beyond the pages of its sequence counts as all keys of these.
-/// Nothing is tracked.
+/// One query a sequence over pages of keys and values; `scale` is 1/√d unless given. Nothing is tracked.
+///
+/// A GPU does not look at the table and the lengths before it runs: there the results of a sequence with a page outside the cache
+/// are NaN, and a length beyond the pages of its sequence counts as all keys of these.
 ///
 /// # Errors
-/// Shapes or dtypes that do not belong together; f64; heads of more than 256.
+/// Shapes or dtypes that do not belong together; f64; heads of more than 256; on the CPU a page outside the cache, or a length beyond
+/// the pages of its sequence.
 pub fn paged_attention(
     q: &Tensor,
     keys: &Tensor,
@@ -253,16 +255,21 @@ fn on_cpu(t: &[Tensor], scale: f64) -> candle_core::Result<(Tensor, Tensor)> {
     let (q, k, v) = (floats(&t[0])?, floats(&t[1])?, floats(&t[2])?);
     let (table, lengths) = (t[3].to_vec2::<u32>()?, t[4].to_vec1::<u32>()?);
     for (row, length) in table.iter().zip(&lengths) {
-        let used = (*length as usize).div_ceil(size.max(1)).min(row.len());
+        if *length as usize > row.len() * size {
+            let expected = format!("up to {} ({} pages of {size})", row.len() * size, row.len());
+            return Err(Error::argument(NAME, "lengths", expected, length).into());
+        }
+        let used = (*length as usize).div_ceil(size.max(1));
         if row[..used].iter().any(|p| *p as usize >= pages) {
-            candle_core::bail!("{NAME}: table, expected pages below {pages}, got {:?}", &row[..used]);
+            let expected = format!("pages below {pages}");
+            return Err(Error::argument(NAME, "table", expected, format!("{:?}", &row[..used])).into());
         }
     }
     let mut out = vec![0f32; b * h * (d + 1)];
     in_parts(&mut out, d + 1, |head, out| {
         let (seq, pair) = (head / h, head % h / (h / kv));
         let q = &q[head * d..][..d];
-        let n = (lengths[seq] as usize).min(table[seq].len() * size);
+        let n = lengths[seq] as usize;
         let at = |j: usize| ((table[seq][j / size] as usize * size + j % size) * kv + pair) * d;
         let score = |j: usize| q.iter().zip(&k[at(j)..][..d]).map(|(a, b)| a * b).sum::<f32>() * scale as f32;
         let scores: Vec<f32> = (0..n).map(score).collect();
