@@ -4,7 +4,7 @@
 use crate::{Op, Result, bridge, rowwise, stats};
 use candle_core::Tensor;
 use std::sync::OnceLock;
-use zmlx_ir::{DType, Formula, Scalar};
+use zmlx_ir::{DType, Extent, Formula, Scalar};
 
 /// How an argument's shape follows from the case's `[.., C]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +95,23 @@ impl Arg {
     pub const fn of(self, values: Values) -> Arg {
         Arg { values, ..self }
     }
+    /// Its dtype where floats have this one.
+    pub fn dtype(&self, floats: DType) -> DType {
+        match self.values {
+            Values::Mask | Values::Byte => DType::U8,
+            Values::Column | Values::Place => DType::U32,
+            Values::Turns => DType::I64,
+            Values::Normal(_) | Values::Range(..) => floats,
+        }
+    }
+    /// What it depends on.
+    pub fn extent(&self) -> Extent {
+        match self.shape {
+            ArgShape::Full | ArgShape::Table(_) => Extent::ELEM,
+            ArgShape::Col => Extent::COL,
+            ArgShape::Row => Extent::ROW,
+        }
+    }
     /// Is it a float?
     pub fn is_float(&self) -> bool {
         matches!(self.values, Values::Normal(_) | Values::Range(..))
@@ -143,6 +160,19 @@ impl Entry {
     /// The formula, its names in the order of the arguments.
     pub fn parsed(&self) -> Result<Formula> {
         with_names(self.args.iter().map(|a| a.name).chain(self.uniforms.iter().map(|u| u.0)), self.formula)
+    }
+
+    /// The formula, its launch arguments and tables declared.
+    pub fn declared(&self) -> Result<Formula> {
+        let mut formula = self.parsed()?;
+        for name in &mut formula.names {
+            name.by = self.args.iter().find(|a| a.name == name.name).and_then(|a| match a.shape {
+                ArgShape::Table(by) => Some(by.into()),
+                _ => None,
+            });
+            name.uniform = self.uniforms.iter().find(|u| u.0 == name.name).map(|u| u.1);
+        }
+        Ok(formula)
     }
 
     /// The operation, built at its first use.
