@@ -382,7 +382,10 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Options<'_>) -> R
         dims => Err(Error::shape(NAME, name, "[b, h, n, d]", dims)),
     };
     let ([b, h, nq, d], [_, kv, n, _]) = (four("q", q)?, four("k", k)?);
-    if k.dims() != [b, kv, n, d] || kv == 0 || h % kv != 0 || d == 0 {
+    if d == 0 {
+        return Err(Error::shape(NAME, "q", "[b, h, n, d] with a column at least", q.dims()));
+    }
+    if k.dims() != [b, kv, n, d] || kv == 0 || h % kv != 0 {
         return Err(Error::shape(NAME, "k", format!("[{b}, a divisor of {h}, n, {d}]"), k.dims()));
     }
     if v.dims() != k.dims() {
@@ -437,7 +440,8 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Options<'_>) -> R
         d,
         scale,
         causal: options.causal,
-        window: options.window.unwrap_or(0),
+        // no more than there are: the numbers of a kernel have a sign
+        window: options.window.map_or(0, |w| w.min(n + nq + 1)),
         mask: mask.as_ref().map(|m| four("mask", m)).transpose()?,
     };
     let mask = mask.map_or_else(|| Tensor::zeros((1, 1, 1, 1), wide, q.device()), Ok)?;

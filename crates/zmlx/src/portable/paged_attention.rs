@@ -148,9 +148,20 @@ pub fn paged_attention(
     lengths: &Tensor,
     scale: Option<f64>,
 ) -> Result<Tensor> {
+    of_pages(NAME, [q, keys, values], table, lengths, scale)
+}
+
+/// The same, `name` being what was called.
+fn of_pages(
+    name: &'static str,
+    [q, keys, values]: [&Tensor; 3],
+    table: &Tensor,
+    lengths: &Tensor,
+    scale: Option<f64>,
+) -> Result<Tensor> {
     let (&[b, h, d], &[pages, size, kv, _]) = (q.dims(), keys.dims()) else {
         let got = format!("{:?}, {:?}", q.dims(), keys.dims());
-        return Err(Error::argument(NAME, "q, keys", "[b, h, d], [pages, size, kv, d]", got));
+        return Err(Error::argument(name, "q, keys", "[b, h, d], [pages, size, kv, d]", got));
     };
     if keys.dims() != [pages, size, kv, d]
         || values.dims() != keys.dims()
@@ -160,14 +171,14 @@ pub fn paged_attention(
         || d == 0
         || d > WIDEST
     {
-        let expected = format!("[pages, size, a divisor of {h}, {d}], a page at least, {d} up to {WIDEST}");
-        return Err(Error::argument(NAME, "keys, values", expected, format!("{:?}, {:?}", keys.dims(), values.dims())));
+        let expected = format!("[pages, size, a divisor of {h}, {d}], a page at least, rows of 1 to {WIDEST}");
+        return Err(Error::argument(name, "keys, values", expected, format!("{:?}, {:?}", keys.dims(), values.dims())));
     }
     let (dtype, u32s) = (q.dtype(), table.dtype() == DType::U32 && lengths.dtype() == DType::U32);
     if !dtype.is_float() || dtype == DType::F64 || keys.dtype() != dtype || values.dtype() != dtype || !u32s {
         let got: Vec<&str> = [q, keys, values, table, lengths].map(|t| t.dtype().as_str()).to_vec();
         let expected = "f32, f16 or bf16 of q, keys and values, and u32 of table and lengths";
-        return Err(Error::argument(NAME, "dtypes", expected, got.join(" ")));
+        return Err(Error::argument(name, "dtypes", expected, got.join(" ")));
     }
     if table.rank() != 2 || table.dims()[0] != b || lengths.dims() != [b] {
         return Err(Error::argument(
@@ -191,7 +202,7 @@ pub fn paged_attention(
         .grid_of(move |_| Grid { blocks: [(b * h) as u32, parts as u32, 1], threads: 32 * WARPS as u32 })
         // all keys are one part; the others have none
         .cpu(move |t| {
-            let (y, lse) = on_cpu(t, scale)?;
+            let (y, lse) = on_cpu(name, t, scale)?;
             let (y, lse) = (y.unsqueeze(2)?, lse.unsqueeze(2)?);
             let none = Tensor::full(f32::NEG_INFINITY, (b, h, parts - 1), y.device())?;
             Ok(vec![y.pad_with_zeros(2, 0, parts - 1)?, if parts > 1 { Tensor::cat(&[lse, none], 2)? } else { lse }])
@@ -243,12 +254,13 @@ pub fn decode_attention(
         Some(l) => l.unsqueeze(1)?.broadcast_as((b, kv))?.contiguous()?.flatten_all()?,
         None => Tensor::full(n as u32, b * kv, q.device())?,
     };
-    let y = paged_attention(&q.reshape((b * kv, h / kv, d))?, &pages(k)?, &pages(v)?, &table, &lengths, scale)?;
+    let q = q.reshape((b * kv, h / kv, d))?;
+    let y = of_pages("decode_attention", [&q, &pages(k)?, &pages(v)?], &table, &lengths, scale)?;
     Ok(y.reshape((b, h, d))?)
 }
 
 /// Results and sums of exponentials in f32.
-fn on_cpu(t: &[Tensor], scale: f64) -> candle_core::Result<(Tensor, Tensor)> {
+fn on_cpu(name: &str, t: &[Tensor], scale: f64) -> candle_core::Result<(Tensor, Tensor)> {
     let (b, h, d) = t[0].dims3()?;
     let (pages, size, kv, _) = t[1].dims4()?;
     let floats = |t: &Tensor| t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
@@ -257,12 +269,12 @@ fn on_cpu(t: &[Tensor], scale: f64) -> candle_core::Result<(Tensor, Tensor)> {
     for (row, length) in table.iter().zip(&lengths) {
         if *length as usize > row.len() * size {
             let expected = format!("up to {} ({} pages of {size})", row.len() * size, row.len());
-            return Err(Error::argument(NAME, "lengths", expected, length).into());
+            return Err(Error::argument(name, "lengths", expected, length).into());
         }
         let used = (*length as usize).div_ceil(size.max(1));
         if row[..used].iter().any(|p| *p as usize >= pages) {
             let expected = format!("pages below {pages}");
-            return Err(Error::argument(NAME, "table", expected, format!("{:?}", &row[..used])).into());
+            return Err(Error::argument(name, "table", expected, format!("{:?}", &row[..used])).into());
         }
     }
     let mut out = vec![0f32; b * h * (d + 1)];
