@@ -38,6 +38,16 @@ pub fn entry<'d>(
     Ok(Some(entry))
 }
 
+/// What is given for launch arguments: whole numbers as integers where the kernel's own are, as the seed of dropout.
+pub fn uniforms(entry: &Entry, given: &[(String, Scalar)]) -> Vec<(String, Scalar)> {
+    let integer = |name: &str| entry.uniforms.iter().any(|u| u.0 == name && matches!(u.1, Scalar::Int(_)));
+    let meant = |(name, value): &(String, Scalar)| match *value {
+        Scalar::Float(v) if integer(name) && v == (v as i64) as f64 => (name.clone(), Scalar::Int(v as i64)),
+        value => (name.clone(), value),
+    };
+    given.iter().map(meant).collect()
+}
+
 /// Is the whole text one name, for which a formula would be an odd way to say x?
 fn is_name(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -55,6 +65,10 @@ mod tests {
         assert_eq!(named("softmax", &["softmax"]), Ok(None));
         assert_eq!(named("softmax(x)", &[]), Ok(None));
         assert_eq!(named("x", &[]), Ok(None));
+        let dropout = catalog::find("dropout").expect("it is there");
+        let given = [("seed".to_string(), Scalar::Float(7.0)), ("p".to_string(), Scalar::Float(0.0))];
+        let meant = uniforms(dropout, &given);
+        assert_eq!((meant[0].1, meant[1].1), (Scalar::Int(7), Scalar::Float(0.0)));
         assert!(named("attention", &[]).is_err_and(|e| e.contains("written by hand")));
     }
 }

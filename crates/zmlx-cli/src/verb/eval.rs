@@ -8,7 +8,7 @@ use crate::{
 use candle_core::{Device, Tensor};
 use std::path::{Path, PathBuf};
 use zmlx::rowwise;
-use zmlx_ir::{Extent, Scalar};
+use zmlx_ir::{DType, Extent, Scalar};
 
 /// Evaluate a formula on NumPy files
 #[derive(clap::Args)]
@@ -55,7 +55,10 @@ pub fn run(args: &Args) -> Outcome {
     twice("eval", "--out or --grad", files.iter().map(|f| &f[..]))?;
     let entry = meant::entry("eval", &args.formula, declared)?;
     let mut op = match entry {
-        Some(entry) => entry.op()?.with_all(args.uniforms.iter().map(|(name, value)| (&name[..], *value))),
+        Some(entry) => {
+            let uniforms = meant::uniforms(entry, &args.uniforms);
+            entry.op()?.with_all(uniforms.iter().map(|(name, value)| (&name[..], *value)))
+        }
         None => rowwise(args.formula.as_str())?.name("eval"),
     };
     for (name, value) in args.uniforms.iter().filter(|_| entry.is_none()) {
@@ -96,6 +99,7 @@ pub fn run(args: &Args) -> Outcome {
         };
         let tensor = read(Path::new(file), &device)?;
         tensors.push(match given.dtype {
+            Some(DType::Bool) => tensor.ne(0f64)?,
             Some(dtype) => tensor.to_dtype(dtype.name().parse()?)?,
             None => tensor,
         });

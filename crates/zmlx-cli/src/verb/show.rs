@@ -68,8 +68,9 @@ pub fn run(args: &Args) -> Outcome {
             .into());
         }
     }
+    let uniforms = entry.map_or_else(|| args.uniforms.clone(), |e| meant::uniforms(e, &args.uniforms));
     for name in &mut formula.names {
-        name.uniform = args.uniforms.iter().find(|u| u.0 == name.name).map(|u| u.1).or(name.uniform);
+        name.uniform = uniforms.iter().find(|u| u.0 == name.name).map(|u| u.1).or(name.uniform);
     }
     if args.target == "formula" {
         out::line(&formula);
