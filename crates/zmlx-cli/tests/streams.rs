@@ -70,6 +70,14 @@ fn a_filter_that_fits_nothing_is_a_mistake_for_every_verb() {
 }
 
 #[test]
+fn a_plot_that_cannot_be_written_is_told_before_anything_is_measured() {
+    let output = run(&["bench", "--filter", "relu2", "--shape", "4x4", "--plot", "/none/x.svg", "--device", "cpu"]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.starts_with("error: bench: --plot /none/x.svg: "), "{told}");
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(2), &b""[..]));
+}
+
+#[test]
 fn a_name_of_the_catalog_shows_its_formula() {
     let output = run(&["show", "softmax", "--target", "cuda"]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("__global__"));

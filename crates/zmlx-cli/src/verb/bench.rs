@@ -11,6 +11,7 @@ use crate::{
 };
 use candle_core::Device;
 use std::{
+    fs::OpenOptions,
     io::IsTerminal,
     path::{Path, PathBuf},
     time::Duration,
@@ -139,6 +140,11 @@ pub fn run(args: &Args) -> Outcome {
     if args.filter.is_empty() && !args.all {
         entries.retain(|e| FIRST.contains(&e.name));
         by_hand.retain(|p| FIRST.contains(&p.name));
+    }
+    if let Some(plot) = &args.plot {
+        // an hour of measuring is not for nothing
+        let opened = OpenOptions::new().create(true).append(true).open(plot);
+        opened.map_err(|e| format!("bench: --plot {}: {e}", plot.display()))?;
     }
     let device = &device::open(args.device.as_deref())?;
     let limit = Duration::try_from_secs_f64(args.peer_limit)
