@@ -2,7 +2,7 @@
 
 use std::{fmt, fs, io, path::Path};
 
-/// Folders that hold no source of the project.
+/// Folders that hold no source of the project. In a second worktree `.git` is a file.
 const SKIPPED: &[&str] = &[".git", "target", "artifacts", "corpus", "coverage", "node_modules", "__pycache__"];
 
 /// One file.
@@ -57,9 +57,12 @@ fn walk(root: &Path, under: &str, files: &mut Vec<File>) -> io::Result<()> {
     for entry in fs::read_dir(root.join(under))? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
+        if SKIPPED.contains(&name.as_str()) {
+            continue;
+        }
         let path = if under.is_empty() { name.clone() } else { format!("{under}/{name}") };
         let kind = entry.file_type()?;
-        if kind.is_dir() && !SKIPPED.contains(&name.as_str()) {
+        if kind.is_dir() {
             walk(root, &path, files)?;
         } else if kind.is_file() {
             let content = fs::read(entry.path())?;
@@ -82,5 +85,23 @@ pub struct Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: {}", self.path, self.line, self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_git_keeps_is_no_source_whether_a_folder_or_a_file() -> io::Result<()> {
+        let root = std::env::temp_dir().join(format!("xtask-tree-test-{}", std::process::id()));
+        fs::create_dir_all(root.join("target"))?;
+        fs::write(root.join("target/a.rs"), "")?;
+        fs::write(root.join(".git"), "gitdir: elsewhere\n")?;
+        fs::write(root.join("b.rs"), "")?;
+        let tree = Tree::read(&root);
+        fs::remove_dir_all(&root)?;
+        assert_eq!(tree?.files.iter().map(|f| &f.path[..]).collect::<Vec<_>>(), ["b.rs"]);
+        Ok(())
     }
 }

@@ -1,10 +1,16 @@
 //! The `zmlx` command line: one file a verb.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod allocator;
 mod bench;
+mod choice;
 mod device;
 mod machine;
+mod meant;
 mod named;
+mod npy;
+mod out;
 mod report;
 mod table;
 mod verb;
@@ -13,7 +19,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 /// One line of mathematics in, a fused kernel and its fused gradient out.
 #[derive(Parser)]
-#[command(name = "zmlx", version, about, after_help = FIRST)]
+#[command(name = "zmlx", version, after_help = FIRST)]
 struct Cli {
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -52,13 +58,16 @@ fn main() -> std::process::ExitCode {
         Some(Verb::Bench(args)) => verb::bench::run(&args),
         Some(Verb::Tune(args)) => verb::tune::run(&args),
         Some(Verb::Doctor(args)) => verb::doctor::run(&args),
-        None => Cli::command().print_help().map(|()| true).map_err(Into::into),
+        None => {
+            out::whole(Cli::command().render_help());
+            Ok(true)
+        }
     };
     match outcome {
         Ok(true) => std::process::ExitCode::SUCCESS,
         Ok(false) => std::process::ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error}");
+            out::note(format_args!("error: {error}\n"));
             std::process::ExitCode::from(2)
         }
     }

@@ -41,6 +41,9 @@ pub fn parse(text: &str) -> Result<Named, String> {
 /// Reads `eps=1e-5`; a value without point or exponent is an integer only if `:i64` follows the name.
 pub fn parse_uniform(text: &str) -> Result<(String, Scalar), String> {
     let named = parse(text)?;
+    if let Some(extent) = named.extent {
+        return Err(format!("`{text}`: expected NAME=NUMBER, one number a launch, got the extent {}", extent.name()));
+    }
     let value = named.value.ok_or_else(|| format!("`{text}`: expected NAME=NUMBER"))?;
     let number = |e: std::num::ParseFloatError| format!("`{text}`: expected a number, got `{value}` ({e})");
     let scalar = match named.dtype {
@@ -50,6 +53,18 @@ pub fn parse_uniform(text: &str) -> Result<(String, Scalar), String> {
         _ => Scalar::Float(value.parse().map_err(number)?),
     };
     Ok((named.name, scalar))
+}
+
+/// A name that is given twice is a mistake.
+pub fn twice<'n>(verb: &str, option: &str, names: impl Iterator<Item = &'n str>) -> Result<(), String> {
+    let mut seen: Vec<&str> = vec![];
+    for name in names {
+        if seen.contains(&name) {
+            return Err(format!("{verb}: {option} {name}, expected once, got twice"));
+        }
+        seen.push(name);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -65,9 +80,17 @@ mod tests {
     }
 
     #[test]
+    fn a_name_given_twice_is_told() {
+        assert_eq!(twice("eval", "--in", ["a", "b"].into_iter()), Ok(()));
+        let told = twice("eval", "--in", ["a", "b", "a"].into_iter());
+        assert_eq!(told, Err("eval: --in a, expected once, got twice".into()));
+    }
+
+    #[test]
     fn uniforms_are_floats_unless_declared() {
         assert_eq!(parse_uniform("eps=1e-5"), Ok(("eps".into(), Scalar::Float(1e-5))));
         assert_eq!(parse_uniform("seed:i64=7"), Ok(("seed".into(), Scalar::Int(7))));
-        assert!(parse_uniform("eps=x").is_err());
+        assert!(parse_uniform("eps=x").is_err() && parse_uniform("eps").is_err());
+        assert!(parse_uniform("eps:row=1").is_err_and(|e| e.contains("got the extent row")));
     }
 }

@@ -1,7 +1,7 @@
 //! Where rows go besides the table: to standard output with `--json`, and appended to the file of `--report`, after an
 //! object that says on what machine they were found. One object a line, written at once.
 
-use crate::{device, machine};
+use crate::{device, machine, out};
 use candle_core::Device;
 use serde_json::{Map, Value, json};
 use std::{
@@ -45,9 +45,7 @@ impl Report {
     /// A row.
     pub fn row(&mut self, row: Value) -> Result<()> {
         if self.json {
-            let mut out = std::io::stdout().lock();
-            writeln!(out, "{row}")?;
-            out.flush()?;
+            out::line(&row);
         }
         self.append(&row)
     }
@@ -65,7 +63,7 @@ impl Report {
     /// Says where the rows are.
     pub fn tell(&self) {
         if let Some((_, path)) = &self.file {
-            eprintln!("appended to {}", path.display());
+            out::note(format_args!("appended to {}\n", path.display()));
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Plain tables: a header, a rule, rows; numbers to the right. `print` makes columns as wide as their widest cell; a `Live`
 //! table prints each row as it comes, in columns of given widths.
 
-use std::io::Write;
+use crate::out;
 use zmlx::catalog::ENTRIES;
 
 /// Prints rows under a header.
 pub fn print(header: &[&str], rows: &[Vec<String>]) {
-    print!("{}", text(header, rows));
+    out::whole(text(header, rows));
 }
 
 /// A number, or what stands for one.
@@ -65,7 +65,7 @@ impl Live {
         let names: Vec<&str> = columns.iter().map(|c| c.0).collect();
         let widths: Vec<usize> = columns.iter().map(|c| c.1.max(c.0.chars().count())).collect();
         let right: Vec<bool> = (0..widths.len()).map(|c| c > 0).collect();
-        print!("{}{}", line(&names, &widths, &right), rule(&widths));
+        out::whole(format_args!("{}{}", line(&names, &widths, &right), rule(&widths)));
         Live { widths }
     }
 
@@ -73,9 +73,7 @@ impl Live {
     pub fn row(&self, cells: &[String]) {
         let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
         let right: Vec<bool> = (0..cells.len()).map(|c| c > 0).collect();
-        print!("{}", line(&cells, &self.widths, &right));
-        // a run that is cut off keeps what it has
-        let _ = std::io::stdout().flush();
+        out::whole(line(&cells, &self.widths, &right));
     }
 }
 

@@ -20,8 +20,9 @@ macro_rules! buffers {
         }
 
         impl<'a> Slice<'a> {
-            /// Some of the elements.
+            /// Some of the elements. None of them may begin anywhere: views without elements do, behind the last one too.
             pub fn part(self, range: std::ops::Range<usize>) -> Slice<'a> {
+                let range = if range.is_empty() { 0..0 } else { range };
                 match self { $(Slice::$variant(v) => Slice::$variant(&v[range]),)* }
             }
             /// Element type.

@@ -1,6 +1,6 @@
 //! Timing of several ways to compute the same thing, in turns.
 
-use crate::Result;
+use crate::{Error, Result};
 use candle_core::Tensor;
 use std::time::Instant;
 
@@ -37,8 +37,11 @@ pub struct Timing {
 /// Times the contenders in turns, `rounds` times each after two warm-ups. `bytes` is what a run must move at least.
 ///
 /// # Errors
-/// Whatever a contender returns.
+/// No contenders; whatever a contender returns.
 pub fn compare(contenders: &mut [Contender<'_>], bytes: usize, rounds: usize) -> Result<Vec<Timing>> {
+    if contenders.is_empty() {
+        return Err(Error::argument("compare", "contenders", "one at least", "none"));
+    }
     let mut times = vec![vec![]; contenders.len()];
     for round in 0..rounds.max(1) + 2 {
         for (c, times) in contenders.iter_mut().zip(&mut times) {

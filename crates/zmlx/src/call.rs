@@ -108,8 +108,11 @@ impl Op {
             let expected = misfit.expected.map_or(with.clone(), |e| format!("{e:?} or {with}"));
             Error::shape(&b.name, name(misfit.input), expected, all[misfit.input].dims)
         })?;
-        for (place, read) in geometry.places.iter_mut().zip(&read) {
-            place.table = read.table;
+        for (k, table) in read.iter().enumerate().filter_map(|(k, read)| Some((k, read.table?))) {
+            // an index that is one for all rows finds the rows of each all the same
+            geometry.places[table.by].run_with_rows();
+            geometry.places[k].run_with_rows();
+            geometry.places[k].table = Some(table);
         }
         let mut key = Key::new();
         for ((t, place), i) in inputs.iter().zip(&geometry.places).zip(&b.inputs) {

@@ -1,10 +1,10 @@
 //! What a catalog file says about its kernel. One harness reads every entry and makes the tests, `zmlx kernels`,
 //! `zmlx verify`, `zmlx bench` and docs/KERNELS.md from it.
 
-use crate::{Op, Result, bridge, rowwise, stats};
+use crate::{Error, Op, Result, bridge, rowwise, stats};
 use candle_core::Tensor;
 use std::sync::OnceLock;
-use zmlx_ir::{DType, Formula, Scalar};
+use zmlx_ir::{DType, Extent, Formula, Scalar};
 
 /// How an argument's shape follows from the case's `[.., C]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +95,23 @@ impl Arg {
     pub const fn of(self, values: Values) -> Arg {
         Arg { values, ..self }
     }
+    /// Its dtype where floats have this one.
+    pub fn dtype(&self, floats: DType) -> DType {
+        match self.values {
+            Values::Mask | Values::Byte => DType::U8,
+            Values::Column | Values::Place => DType::U32,
+            Values::Turns => DType::I64,
+            Values::Normal(_) | Values::Range(..) => floats,
+        }
+    }
+    /// What it depends on.
+    pub fn extent(&self) -> Extent {
+        match self.shape {
+            ArgShape::Full | ArgShape::Table(_) => Extent::ELEM,
+            ArgShape::Col => Extent::COL,
+            ArgShape::Row => Extent::ROW,
+        }
+    }
     /// Is it a float?
     pub fn is_float(&self) -> bool {
         matches!(self.values, Values::Normal(_) | Values::Range(..))
@@ -145,6 +162,19 @@ impl Entry {
         with_names(self.args.iter().map(|a| a.name).chain(self.uniforms.iter().map(|u| u.0)), self.formula)
     }
 
+    /// The formula, its launch arguments and tables declared.
+    pub fn declared(&self) -> Result<Formula> {
+        let mut formula = self.parsed()?;
+        for name in &mut formula.names {
+            name.by = self.args.iter().find(|a| a.name == name.name).and_then(|a| match a.shape {
+                ArgShape::Table(by) => Some(by.into()),
+                _ => None,
+            });
+            name.uniform = self.uniforms.iter().find(|u| u.0 == name.name).map(|u| u.1);
+        }
+        Ok(formula)
+    }
+
     /// The operation, built at its first use.
     pub fn op(&self) -> Result<&Op> {
         Op::once(&self.cell, || self.built())
@@ -172,6 +202,7 @@ impl Entry {
     /// Runs the kernel: fused where this build has a backend for the device, else in plain candle ops (and counted
     /// as a fallback).
     pub fn run(&self, inputs: &[&Tensor], uniforms: &[Scalar]) -> Result<Vec<Tensor>> {
+        self.check(inputs)?;
         let op = self.op()?;
         if inputs.iter().all(|t| bridge::runs_on(t.device())) {
             return if self.uniforms.is_empty() {
@@ -184,6 +215,40 @@ impl Entry {
         stats::count_fallback();
         let inputs: Vec<Tensor> = inputs.iter().map(|t| (*t).clone()).collect();
         Ok((self.fallback)(&inputs, uniforms)?)
+    }
+
+    /// Formulas broadcast whatever can be, but weights and values of a row that make x larger are a mistake.
+    fn check(&self, inputs: &[&Tensor]) -> Result<()> {
+        let given = || inputs.iter().zip(self.args);
+        let Some(rank) = given().filter(|(_, a)| a.shape == ArgShape::Full).map(|(t, _)| t.rank()).max() else {
+            return Ok(());
+        };
+        for (t, a) in given() {
+            let (most, expected) = match a.shape {
+                ArgShape::Col => {
+                    let apart = t.dims().split_last().is_some_and(|(_, rest)| rest.iter().any(|d| *d != 1));
+                    (if apart { 0 } else { rank }, "[C], one value a column")
+                }
+                // rows of a table may be found by more than x has
+                ArgShape::Row if a.values != Values::Place => (rank.saturating_sub(1), "x without its last dimension"),
+                _ => continue,
+            };
+            if t.rank() > most {
+                return Err(Error::shape(self.name, a.name, expected, t.dims()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Have all arguments the shape of the first, as those of an update of parameters have?
+    pub(crate) fn alike(&self, inputs: &[&Tensor]) -> Result<()> {
+        match inputs.iter().zip(self.args).find(|(t, _)| t.dims() != inputs[0].dims()) {
+            Some((t, a)) => {
+                let expected = format!("{:?}, that of {}", inputs[0].dims(), self.args[0].name);
+                Err(Error::shape(self.name, a.name, expected, t.dims()))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Runs a kernel of one result.

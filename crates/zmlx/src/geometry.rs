@@ -82,6 +82,13 @@ pub struct Place {
 }
 
 impl Place {
+    /// Depends on the rows, be they all alike.
+    pub fn run_with_rows(&mut self) {
+        self.partial |= !self.extent.has_rows();
+        self.extent = extent(true, self.extent.has_cols());
+        self.named = extent(true, self.named.has_cols());
+    }
+
     /// Elements that lie flat, as columns of one row.
     pub fn flat(offset: usize) -> Place {
         let (row_strides, extent) = (Dims::new(), Extent::ELEM);

@@ -8,19 +8,33 @@
 use candle_core::{DType, Device, Result, Tensor};
 use std::f64::consts::TAU;
 
-/// Frequencies of pairs of columns, in radians a position, and what cosines and sines are multiplied by.
+/// Frequencies of pairs of columns, in radians a position, and what cosines and sines are multiplied by. A number that makes no
+/// angles (a base or a factor of 0) is kept, and told when tables are made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rotary {
     frequencies: Vec<f64>,
     base: f64,
     scale: f64,
+    mistake: Option<String>,
 }
 
 impl Rotary {
     /// Of `dim` columns that turn, in pairs (of an odd number the last does not): base^(−2i / dim) for pair i.
     pub fn new(dim: usize, base: f64) -> Rotary {
         let frequencies = (0..dim / 2).map(|i| base.powf(-2.0 * i as f64 / dim as f64)).collect();
-        Rotary { frequencies, base, scale: 1.0 }
+        Rotary { frequencies, base, scale: 1.0, mistake: None }.checked(base > 0.0, "base", "a number above 0", base)
+    }
+
+    /// Keeps the first mistake.
+    fn checked(mut self, fits: bool, what: &str, expected: &str, got: f64) -> Rotary {
+        if !(fits && got.is_finite()) {
+            self.mistake.get_or_insert_with(|| format!("rotary: {what}, expected {expected}, got {got}"));
+        }
+        self
+    }
+
+    fn divided_by(self, factor: f64) -> Rotary {
+        self.checked(factor > 0.0, "factor", "a number above 0", factor)
     }
 
     fn map(mut self, f: impl Fn(usize, f64) -> f64) -> Rotary {
@@ -31,14 +45,15 @@ impl Rotary {
     /// Positions divided by `factor` (`rope_type` linear).
     #[must_use]
     pub fn linear(self, factor: f64) -> Rotary {
-        self.map(|_, w| w / factor)
+        self.divided_by(factor).map(|_, w| w / factor)
     }
 
     /// Llama 3.1's: slow pairs are divided by `factor`, fast ones kept, those between blended. `low` and `high` are turns in
     /// the `original` context.
     #[must_use]
     pub fn llama3(self, factor: f64, low: f64, high: f64, original: usize) -> Rotary {
-        self.map(|_, w| {
+        let this = self.divided_by(factor).checked(low < high, "low", "fewer turns than high", low);
+        this.map(|_, w| {
             let turns = original as f64 * w / TAU;
             let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
             (1.0 - kept) * w / factor + kept * w
@@ -49,12 +64,16 @@ impl Rotary {
     /// (usually 32 and 1) in the `original` context; cosines and sines are multiplied by 0.1·ln(factor) + 1.
     #[must_use]
     pub fn yarn(self, factor: f64, fast: f64, slow: f64, original: usize) -> Rotary {
-        let dim = 2.0 * self.frequencies.len() as f64;
-        let pair = |turns: f64| dim * (original as f64 / (turns * TAU)).ln() / (2.0 * self.base.ln());
+        let this =
+            self.divided_by(factor).checked(0.0 < slow && slow < fast, "slow", "turns above 0, fewer than fast", slow);
+        let base = this.base;
+        let this = this.checked(base != 1.0, "base", "a number other than 1", base);
+        let dim = 2.0 * this.frequencies.len() as f64;
+        let pair = |turns: f64| dim * (original as f64 / (turns * TAU)).ln() / (2.0 * base.ln());
         let (first, last) = (pair(fast).floor().max(0.0), pair(slow).ceil().min(dim - 1.0));
         let width = if last > first { last - first } else { 1e-3 };
         let scale = if factor > 1.0 { 0.1 * factor.ln() + 1.0 } else { 1.0 };
-        let stretched = self.map(|i, w| {
+        let stretched = this.map(|i, w| {
             let slow = ((i as f64 - first) / width).clamp(0.0, 1.0);
             slow * w / factor + (1.0 - slow) * w
         });
@@ -71,11 +90,16 @@ impl Rotary {
         &self.frequencies
     }
 
+    fn fits(&self) -> Result<()> {
+        self.mistake.as_ref().map_or(Ok(()), |why| Err(candle_core::Error::Msg(why.clone())))
+    }
+
     /// Cosines and sines of positions `first ..`, `[positions, dim / 2]` each.
     ///
     /// # Errors
-    /// What the device says.
+    /// A base or a factor that makes no angles; what the device says.
     pub fn tables(&self, first: usize, positions: usize, dtype: DType, device: &Device) -> Result<(Tensor, Tensor)> {
+        self.fits()?;
         let table = |f: fn(f64) -> f64| {
             let at = |p: usize| self.frequencies.iter().map(move |w| f(p as f64 * w) * self.scale);
             let all: Vec<f64> = (first..first + positions).flat_map(at).collect();
@@ -87,8 +111,9 @@ impl Rotary {
     /// The frequencies in turns a position, of 2⁻⁶⁴ each: i64, `[dim / 2]`.
     ///
     /// # Errors
-    /// What the device says.
+    /// A base or a factor that makes no angles; what the device says.
     pub fn turns(&self, device: &Device) -> Result<Tensor> {
+        self.fits()?;
         // a turn is 2⁶⁴, which wraps to 0: as two factors, each exact
         let turn = |w: &f64| (((w / TAU).rem_euclid(1.0) * 2f64.powi(63)) as u64).wrapping_mul(2) as i64;
         let all: Vec<i64> = self.frequencies.iter().map(turn).collect();
@@ -111,6 +136,23 @@ mod tests {
             assert!((1..64).all(|i| ratio(i) >= ratio(i - 1) - 1e-12));
         }
         assert!((yarn.scale() - 1.138_629_436_111_989).abs() < 1e-12 && llama.scale() == 1.0);
+    }
+
+    #[test]
+    fn numbers_that_make_no_angles_are_told() {
+        let plain = || Rotary::new(8, 1e4);
+        let told = |r: Rotary| {
+            let tables = r.tables(0, 2, DType::F32, &Device::Cpu).map(|_| ());
+            assert_eq!(tables.is_err(), r.turns(&Device::Cpu).is_err());
+            tables.map_or_else(|e| e.to_string(), |()| "tables".into())
+        };
+        assert_eq!(told(Rotary::new(8, 0.0)), "rotary: base, expected a number above 0, got 0");
+        assert_eq!(told(Rotary::new(8, f64::NAN)), "rotary: base, expected a number above 0, got NaN");
+        assert_eq!(told(plain().linear(0.0).linear(-1.0)), "rotary: factor, expected a number above 0, got 0");
+        assert_eq!(told(plain().llama3(8.0, 4.0, 4.0, 8192)), "rotary: low, expected fewer turns than high, got 4");
+        assert!(told(plain().yarn(4.0, 1.0, 32.0, 4096)).contains("slow, expected turns above 0, fewer than fast"));
+        assert!(told(Rotary::new(8, 1.0).yarn(4.0, 32.0, 1.0, 4096)).contains("base, expected a number other than 1"));
+        assert_eq!(told(plain().yarn(4.0, 32.0, 1.0, 4096)), "tables");
     }
 
     #[test]

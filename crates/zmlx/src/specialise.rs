@@ -153,6 +153,19 @@ impl Specials {
     }
 
     fn bind(&self, key: &Key) -> Result<Program> {
+        self.bound(key).map_err(|e| match e {
+            // what does not fit is a tensor of this call, so the formula alone would not say it
+            Error::Formula(mut e) => {
+                let given = self.formula.names.iter().filter(|n| n.uniform.is_none()).zip(key);
+                let given: Vec<String> = given.map(|(n, b)| format!("{} {}", n.name, b.dtype)).collect();
+                e.message = format!("{}({}): {}", self.name, given.join(", "), e.message);
+                Error::Formula(e)
+            }
+            other => other,
+        })
+    }
+
+    fn bound(&self, key: &Key) -> Result<Program> {
         let signature =
             |extent: fn(&Bound) -> Extent| Signature { inputs: key.iter().map(|b| (b.dtype, extent(b))).collect() };
         let merged = signature(|b| b.extent);
@@ -284,7 +297,16 @@ pub fn check_override(formula: &Formula, o: &Override) -> std::result::Result<bo
     let cotangents: Vec<Option<Id>> =
         (0..formula.outs.len()).map(|k| Some(trial.name(&format!("cotangent {k}")))).collect();
     match parse_override(&mut trial, &o.formula, &cotangents) {
-        Ok(outs) if outs.len() == 1 => Ok(trial.uses_rows()),
+        Ok(outs)
+            if outs.len() == 1 && !matches!(trial.terms()[outs[0].term.index()].kind, Kind::Stack | Kind::Weave) =>
+        {
+            Ok(trial.uses_rows())
+        }
+        Ok(outs) if outs.len() == 1 => Err(Mistake::Argument(
+            format!("grad_of {}: formula", o.input),
+            "one value".into(),
+            "values side by side".into(),
+        )),
         Ok(outs) => Err(Mistake::Argument(
             format!("grad_of {}: formula", o.input),
             "one result".into(),

@@ -68,6 +68,14 @@ fn close(what: &str, got: &Tensor, want: &Tensor, t: &Tolerance) -> Result<()> {
     }
 }
 
+/// A check of nothing would pass whatever the function does.
+fn any(shapes: &[&[usize]]) -> Result<()> {
+    match shapes {
+        [] => Err(Error::argument("assert", "shapes", "one at least", "none")),
+        _ => Ok(()),
+    }
+}
+
 /// The function equals the reference on standard normal inputs of each shape, in f32 within 1e-5.
 ///
 /// # Errors
@@ -86,6 +94,7 @@ pub fn assert_matches_within(
     shapes: &[&[usize]],
     t: &Tolerance,
 ) -> Result<()> {
+    any(shapes)?;
     for shape in shapes {
         let x = inputs(shape, t)?;
         close(&format!("value for {shape:?}"), &f(&x)?, &reference(&x)?, t)?;
@@ -112,6 +121,7 @@ pub fn assert_gradient_matches_within(
     shapes: &[&[usize]],
     t: &Tolerance,
 ) -> Result<()> {
+    any(shapes)?;
     for shape in shapes {
         let vars: Vec<Var> = inputs(shape, t)?.iter().map(Var::from_tensor).collect::<candle_core::Result<_>>()?;
         let x: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();

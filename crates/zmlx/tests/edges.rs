@@ -238,3 +238,18 @@ fn what_no_row_changes_has_a_gradient_too() -> Outcome {
     }
     Ok(())
 }
+
+#[test]
+fn a_view_of_nothing_may_begin_behind_its_memory() -> Outcome {
+    let x = Tensor::zeros((5, 0), DType::F32, &Device::Cpu)?.narrow(0, 2, 3)?;
+    let y = Tensor::zeros((0, 9), DType::F32, &Device::Cpu)?.narrow(1, 4, 5)?;
+    for x in [x, y] {
+        let f = rowwise("softmax(x) + x")?;
+        let v = Var::from_tensor(&x)?;
+        assert_eq!(elementwise("x * 2 + x")?.call(&x)?.dims(), x.dims());
+        assert_eq!(f.call(&x)?.dims(), x.dims());
+        let g = f.call(&v)?.sum_all()?.backward()?;
+        assert_eq!(g.get(&v).ok_or("a gradient")?.dims(), x.dims());
+    }
+    Ok(())
+}

@@ -176,7 +176,50 @@ fn tables_and_parts_that_do_not_fit_are_errors() -> Result<()> {
             .uniform("k", 1.0)
             .rows_by("t", "k")
             .call(&[&zeros(&[3, 8]), &zeros(&[3, 8])]),
-        "find: rows of 't', expected an input that finds them, got 'k'",
+        "find(x f32, t f32): rows of 't', expected an input that finds them, got 'k'",
     );
     Ok(())
+}
+
+#[test]
+fn catalog_functions_name_the_argument_that_does_not_fit() -> Result<()> {
+    use zmlx::catalog::{
+        adamw_step::{AdamW, adamw_step},
+        cross_entropy::cross_entropy,
+        lion_step::{Lion, lion_step},
+        rms_norm::{linear_rms_norm, rms_norm},
+    };
+    let (x, w) = (zeros(&[4, 6]), zeros(&[6]));
+    let t = Tensor::zeros((4, 1), DType::I64, &Device::Cpu)?;
+    // these would broadcast, and make the result larger than x
+    says(rms_norm(&x, &x, 1e-5), "rms_norm: w has shape [4, 6], expected [C], one value a column");
+    says(rms_norm(&x, &zeros(&[1, 1, 6]), 1e-5), "rms_norm: w has shape [1, 1, 6], expected [C], one value a column");
+    says(cross_entropy(&x, &t), "cross_entropy: t has shape [4, 1], expected x without its last dimension");
+    assert_eq!(rms_norm(&x, &zeros(&[1, 6]), 1e-5)?.dims(), [4, 6]);
+    says(
+        linear_rms_norm(&x, &zeros(&[3, 6]), &w, 1e-5),
+        "linear_rms_norm: gamma has shape [6], expected [3] of w [3, 6]",
+    );
+    says(
+        cross_entropy(&x, &zeros(&[4])),
+        "cross_entropy(x f32, t f32): an index must be an integer; convert it with 'i64(…)'\n  \
+         out loss: f32 = logsumexp(x) - x[t]\n                                 ^^^^",
+    );
+    let adamw = |g: &Tensor, step| adamw_step(&x, g, &x, &x, &AdamW::default(), step);
+    says(adamw(&w, 1), "adamw_step: g has shape [6], expected [4, 6], that of p");
+    says(adamw(&x, 0), "adamw_step: step, expected 1 or more: the first is 1, got 0");
+    says(lion_step(&w, &w, &x, &Lion::default()), "lion_step: m0 has shape [4, 6], expected [6], that of p");
+    Ok(())
+}
+
+#[test]
+fn checks_of_nothing_and_gradients_side_by_side_are_mistakes() {
+    let same = |t: &[Tensor]| Ok(t[0].clone());
+    says(zmlx::testing::assert_matches(same, same, &[]), "assert: shapes, expected one at least, got none");
+    says(zmlx::testing::assert_gradient_matches(same, same, &[]), "assert: shapes, expected one at least, got none");
+    says(zmlx::bench::compare(&mut [], 0, 1), "compare: contenders, expected one at least, got none");
+    for text in ["stack(g, g)", "interleave(g, g)"] {
+        let f = rowwise("x * 2").expect("parses").name("twice").grad_of("x", text);
+        says(f.build(), "twice: grad_of x: formula, expected one value, got values side by side");
+    }
 }

@@ -92,7 +92,8 @@ impl Peer {
                 });
             }
         };
-        let answer: Value = serde_json::from_str(&line)?;
+        let answer: Value = serde_json::from_str(&line)
+            .map_err(|_| format!("expected an answer in JSON, got `{}`", line.trim_end()))?;
         match answer.get("error").and_then(Value::as_str) {
             Some(error) => Err(format!("the peer says: {error}").into()),
             None => Ok(answer),

@@ -4,7 +4,7 @@ use super::{
     Result,
     time::{Way, time},
 };
-use crate::table::Live;
+use crate::{out, table::Live};
 use candle_core::{DType as CandleType, Device, Tensor, Var};
 use serde_json::{Value, json};
 use zmlx::{
@@ -24,7 +24,7 @@ pub fn measure(
 ) -> Result<Vec<Value>> {
     let mut rows = vec![];
     let table = (!quiet).then(|| {
-        println!("\n{} written by hand, sizes of their own", dtype.as_str());
+        out::line(format_args!("\n{} written by hand, sizes of their own", dtype.as_str()));
         Live::start(&[
             ("kernel", 18),
             ("pass", 8),
@@ -42,7 +42,7 @@ pub fn measure(
                 if gradient && kernel.gradient != Gradient::Custom {
                     continue;
                 }
-                let Timed { ms, plain, differs } = one(kernel, &case, gradient, rounds, device)?;
+                let Timed { ms, plain, in_f32, differs } = one(kernel, &case, gradient, rounds, device)?;
                 let gbps = case.bytes / ms / 1e6;
                 // of a gradient that is all there is to compare with: attention's has 5 products for 2
                 let flops = case.flops * 2.0 * if gradient { 3.5 } else { 1.0 } / ms / 1e9;
@@ -58,12 +58,19 @@ pub fn measure(
                         plain.map_or("–".into(), |p| format!("{:.1}×", p / ms)),
                         case.what.clone(),
                     ]);
-                    differs.iter().for_each(|why| println!("    plain ops were not timed: {why}"));
+                    if in_f32 {
+                        out::line(format_args!(
+                            "    plain ops ran in f32, since candle's do not take {}",
+                            dtype.as_str()
+                        ));
+                    }
+                    differs.iter().for_each(|why| out::line(format_args!("    plain ops were not timed: {why}")));
                 }
                 rows.push(json!({
                     "verb": "bench", "kernel": kernel.name, "by_hand": true, "dtype": dtype.as_str(), "size": case.what,
                     "pass": if gradient { "forward and gradient" } else { "forward" }, "ms": ms, "plain_ms": plain,
                     "bytes": case.bytes, "multiply_adds": case.flops, "copy_gbps": copy, "differs": differs,
+                    "plain_in_f32": in_f32,
                 }));
             }
         }
@@ -74,6 +81,7 @@ pub fn measure(
 struct Timed {
     ms: f64,
     plain: Option<f64>,
+    in_f32: bool,
     differs: Option<String>,
 }
 
@@ -92,16 +100,48 @@ fn one(kernel: &Portable, case: &Case, gradient: bool, rounds: usize, device: &D
         Ok(store.get(&vars[0]).ok_or("no gradient")?.clone())
     };
     let ours = || finish((kernel.run)(&inputs, &case.settings)?.swap_remove(0));
-    let plain = || finish((kernel.reference)(&inputs, &case.settings)?.swap_remove(0));
     let want = ours()?;
-    // plain ops in the dtype itself; what they cannot do is said
-    let told =
-        plain().and_then(|got| Ok(difference(&got.to_dtype(want.dtype())?, &want, Within::plain_ops(want.dtype()))?));
-    let differs = told.unwrap_or_else(|e| Some(e.to_string().lines().next().unwrap_or("").to_string()));
+    // in the dtype itself, or in f32 with the conversions that a user would write: candle sums bf16 in bf16
+    let plain_in = |dtype: Option<CandleType>| -> Result<Tensor> {
+        let own = |t: &Tensor| dtype.filter(|_| t.dtype().is_float()).map_or_else(|| Ok(t.clone()), |d| t.to_dtype(d));
+        let inputs: Vec<Tensor> = inputs.iter().map(own).collect::<candle_core::Result<_>>()?;
+        let y = (kernel.reference)(&inputs, &case.settings)?.swap_remove(0);
+        finish(if dtype.is_some() { y.to_dtype(want.dtype())? } else { y })
+    };
+    // what they cannot do is said
+    let differs_in = |dtype| {
+        let told = plain_in(dtype)
+            .and_then(|got| Ok(difference(&got.to_dtype(want.dtype())?, &want, Within::plain_ops(want.dtype()))?));
+        told.unwrap_or_else(|e| Some(e.to_string().lines().next().unwrap_or("").to_string()))
+    };
+    let wide = Some(CandleType::F32);
+    let own = differs_in(None);
+    let in_f32 = own.is_some() && differs_in(wide).is_none();
+    let differs = own.filter(|_| !in_f32);
+    let plain = || plain_in(wide.filter(|_| in_f32));
     let mut ways = vec![Way::new("zmlx", ours)];
     if differs.is_none() {
         ways.push(Way::new("plain", plain));
     }
     let times = time(ways, rounds, None, device)?;
-    Ok(Timed { ms: times[0].median, plain: times.get(1).map(|t| t.median), differs })
+    Ok(Timed { ms: times[0].median, plain: times.get(1).map(|t| t.median), in_f32, differs })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zmlx::portable::{find, numbers};
+
+    #[test]
+    fn plain_ops_are_timed_in_f32_where_their_sums_in_the_dtype_are_wrong() -> Result<()> {
+        let kernel = find("paged_attention").ok_or("it is there")?;
+        let cpu = &Device::Cpu;
+        // more keys than a sum of ones in bf16 counts
+        let cache = |seed| numbers(&[1, 1024, 1, 8], CandleType::BF16, seed, cpu);
+        let (table, lengths) = (Tensor::new(&[[0u32]], cpu)?, Tensor::new(&[1024u32], cpu)?);
+        let inputs = vec![numbers(&[1, 2, 8], CandleType::BF16, 1, cpu)?, cache(2)?, cache(3)?, table, lengths];
+        let timed = one(kernel, &Case::new("1024 keys", inputs, &[]), false, 1, cpu)?;
+        assert!(timed.plain.is_some() && timed.in_f32, "{:?}", timed.differs);
+        Ok(())
+    }
 }

@@ -4,21 +4,19 @@
 use crate::{
     Outcome, allocator,
     bench::{self, Size, line, line::Line, peer::Peer, plot},
-    device,
+    choice::{Choice, choose},
+    device, out,
     report::Report,
     table::Live,
 };
 use candle_core::Device;
 use std::{
-    io::{IsTerminal, Write},
+    fs::OpenOptions,
+    io::IsTerminal,
     path::{Path, PathBuf},
     time::Duration,
 };
-use zmlx::{
-    catalog::ENTRIES,
-    entry::Entry,
-    portable::{PORTABLES, Portable},
-};
+use zmlx::{catalog::ENTRIES, entry::Entry, portable::PORTABLES};
 use zmlx_ir::DType;
 
 /// Time the catalog beside candle (and PyTorch)
@@ -93,12 +91,17 @@ const FIRST: [&str; 12] = [
     "cross_entropy",
 ];
 
-fn shape(text: &str) -> Result<(usize, usize), String> {
+/// Most elements of a shape: more than any memory holds is an error here and no allocation that fails later.
+const MOST: usize = 1 << 34;
+
+pub fn shape(text: &str) -> Result<(usize, usize), String> {
     let wrong = || format!("expected ROWSxCOLS, got `{text}`");
     let (r, c) = text.split_once('x').ok_or_else(wrong)?;
-    match (r.parse(), c.parse()) {
-        (Ok(r), Ok(c)) if r > 0 && c > 0 => Ok((r, c)),
-        _ => Err(wrong()),
+    let (r, c) = (r.parse::<usize>().map_err(|_| wrong())?, c.parse::<usize>().map_err(|_| wrong())?);
+    match r.checked_mul(c) {
+        Some(0) => Err(wrong()),
+        Some(1..=MOST) => Ok((r, c)),
+        _ => Err(format!("expected at most {} G elements, got `{text}`", MOST >> 30)),
     }
 }
 
@@ -111,8 +114,8 @@ fn count(text: &str) -> Result<usize, String> {
         _ => 1,
     };
     let digits = if unit == 1 { text } else { &text[..text.len() - 1] };
-    let number = digits.parse::<usize>().ok().and_then(|n| n.checked_mul(unit)).filter(|n| *n > 0);
-    number.ok_or_else(|| format!("expected a number, or one with k, M or G, got `{text}`"))
+    let number = digits.parse::<usize>().ok().and_then(|n| n.checked_mul(unit)).filter(|n| (1..=MOST).contains(n));
+    number.ok_or_else(|| format!("expected a number up to {} G, or one with k, M or G, got `{text}`", MOST >> 30))
 }
 
 impl Args {
@@ -133,16 +136,15 @@ pub fn run(args: &Args) -> Outcome {
         plot::write(&read(from)?, plot)?;
         return Ok(true);
     }
-    let wanted = |name: &str| match &args.filter[..] {
-        [] => args.all || FIRST.contains(&name),
-        filters if args.exact => filters.iter().any(|f| f == name),
-        filters => filters.iter().any(|f| name.contains(f.as_str())),
-    };
-    let entries: Vec<&Entry> = ENTRIES.iter().copied().filter(|e| wanted(e.name)).collect();
-    let by_hand: Vec<&Portable> = PORTABLES.iter().copied().filter(|p| wanted(p.name)).collect();
-    if entries.is_empty() && by_hand.is_empty() {
-        let filter = args.filter.join(" --filter ");
-        return Err(format!("bench: --filter {filter}, expected part of a kernel's name, got none").into());
+    let Choice { mut entries, mut by_hand } = choose("bench", &args.filter, args.exact)?;
+    if args.filter.is_empty() && !args.all {
+        entries.retain(|e| FIRST.contains(&e.name));
+        by_hand.retain(|p| FIRST.contains(&p.name));
+    }
+    if let Some(plot) = &args.plot {
+        // an hour of measuring is not for nothing
+        let opened = OpenOptions::new().create(true).append(true).open(plot);
+        opened.map_err(|e| format!("bench: --plot {}: {e}", plot.display()))?;
     }
     let device = &device::open(args.device.as_deref())?;
     let limit = Duration::try_from_secs_f64(args.peer_limit)
@@ -172,11 +174,11 @@ pub fn run(args: &Args) -> Outcome {
     }
     if !args.json {
         if args.filter.is_empty() && !args.all {
-            println!(
+            out::line(format_args!(
                 "\n{} of {} kernels; `--all` measures the others too.",
                 entries.len(),
                 ENTRIES.len() + PORTABLES.len()
-            );
+            ));
         }
         legend(facts.map(|f| f.versions).as_deref(), device);
     }
@@ -214,17 +216,17 @@ impl Run<'_> {
             let own = if backward { &bench::GRADIENT[..] } else { &bench::FORWARD };
             let others: Vec<String> = own.iter().map(|n| n.to_string()).chain(self.theirs.iter().cloned()).collect();
             let table = (!args.json).then(|| {
-                println!("\n{dtype} {rows}×{cols}, {pass}");
+                out::line(format_args!("\n{dtype} {rows}×{cols}, {pass}"));
                 Live::start(&line::columns(pass, &others))
             });
             if let Some(table) = &table {
                 table.row(&copy.cells(&[]));
             }
             for entry in entries {
-                self.progress(&format!("{} {dtype} {rows}×{cols} …", entry.name))?;
+                self.progress(&format!("{} {dtype} {rows}×{cols} …", entry.name));
                 let size = Size { rows, cols, dtype, backward, rounds: args.rounds };
                 let measured = bench::measure(entry, size, device, self.peer.as_mut());
-                self.progress("")?;
+                self.progress("");
                 let line = match measured {
                     Ok(line) => Line { copy_gbps, ..line },
                     Err(e) => Line { wrong: Some(e.to_string()), copy_gbps, ..Line::named(entry.name, dtype, size) },
@@ -232,8 +234,10 @@ impl Run<'_> {
                 self.failed += usize::from(line.wrong.is_some());
                 if let Some(table) = &table {
                     table.row(&line.cells(&others));
-                    line.wrong.iter().for_each(|why| println!("    not timed: {why}"));
-                    line.differs.iter().for_each(|(name, why)| println!("    {name} was not timed: {why}"));
+                    line.wrong.iter().for_each(|why| out::line(format_args!("    not timed: {why}")));
+                    line.differs
+                        .iter()
+                        .for_each(|(name, why)| out::line(format_args!("    {name} was not timed: {why}")));
                 }
                 self.report.row(line.object(device::name(device)))?;
                 self.lines.push(line);
@@ -243,12 +247,10 @@ impl Run<'_> {
     }
 
     /// Says on a terminal what is measured; nothing clears it.
-    fn progress(&self, what: &str) -> std::io::Result<()> {
+    fn progress(&self, what: &str) {
         if !self.args.json && std::io::stderr().is_terminal() {
-            eprint!("\r\x1b[K{what}");
-            std::io::stderr().flush()?;
+            out::note(format_args!("\r\x1b[K{what}"));
         }
-        Ok(())
     }
 }
 
@@ -261,12 +263,13 @@ fn read(path: &Path) -> Result<Vec<Line>, String> {
 
 /// What the tables mean.
 fn legend(versions: Option<&str>, device: &Device) {
-    println!(
-        "\nms: median of interleaved rounds. GB/s: bytes that must move at least, by zmlx's time; of copy: as a part of"
+    out::line(
+        "
+ms: median of interleaved rounds. GB/s: bytes that must move at least, by zmlx's time; of copy: as a part of
+the GB/s of a copy of the same size. vjp: the gradient alone.
+Other columns: their time as a multiple of zmlx's; above 1× zmlx is faster. Same output, checked first.",
     );
-    println!("the GB/s of a copy of the same size. vjp: the gradient alone.");
-    println!("Other columns: their time as a multiple of zmlx's; above 1× zmlx is faster. Same output, checked first.");
-    println!(
+    out::line(format_args!(
         "On {}, all of it in one process with one allocator ({}){}",
         device::name(device),
         if matches!(device, Device::Cpu) { allocator::NAME } else { "candle's" },
@@ -274,7 +277,7 @@ fn legend(versions: Option<&str>, device: &Device) {
             Some(v) => format!("; the peer in its own, with its own: {v}."),
             None => ".".into(),
         }
-    );
+    ));
 }
 
 #[cfg(test)]
@@ -289,9 +292,13 @@ mod tests {
     }
 
     #[test]
-    fn a_count_may_have_a_unit() {
+    fn sizes_are_read_with_their_units_and_bounds() {
         assert_eq!((count("64M"), count("16k"), count("7")), (Ok(64 << 20), Ok(16 << 10), Ok(7)));
-        for wrong in ["", "M", "0", "-1", "64T", "99999999999G"] {
+        assert_eq!((shape("4x8"), shape("1x17179869184")), (Ok((4, 8)), Ok((1, MOST))));
+        for wrong in ["", "x", "4", "4x0", "-1x4", "4x8x2", "131073x131072", "99999999999x99999999999"] {
+            assert!(shape(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["", "M", "0", "-1", "17G", "64T", "99999999999G"] {
             assert!(count(wrong).is_err(), "{wrong}");
         }
     }

@@ -1,6 +1,6 @@
 //! `zmlx doctor`: what this machine and this build have.
 
-use crate::{Outcome, machine, table};
+use crate::{Outcome, machine, out, table};
 use serde_json::json;
 use zmlx_runtime::{cache::Cache, tune::Tuned};
 
@@ -26,7 +26,7 @@ pub fn run(args: &Args) -> Outcome {
     facts.push(("tuned".into(), tuned()));
     if args.json {
         let map: serde_json::Map<_, _> = facts.iter().map(|(k, v)| (k.replace(' ', "_"), json!(v))).collect();
-        println!("{}", serde_json::to_string_pretty(&map)?);
+        out::line(serde_json::to_string_pretty(&map)?);
     } else {
         let rows: Vec<_> = facts.into_iter().map(|(k, v)| vec![k, v]).collect();
         table::print(&["what", "found"], &rows);

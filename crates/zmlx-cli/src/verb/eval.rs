@@ -1,21 +1,22 @@
 //! `zmlx eval`: any formula on NumPy files, forward and backward.
 
 use crate::{
-    Outcome, device,
-    named::{Named, parse, parse_uniform},
+    Outcome, device, meant,
+    named::{Named, parse, parse_uniform, twice},
+    npy, out,
 };
 use candle_core::{Device, Tensor};
 use std::path::{Path, PathBuf};
-use zmlx::{Op, rowwise};
-use zmlx_ir::{Extent, Scalar};
+use zmlx::rowwise;
+use zmlx_ir::{DType, Extent, Scalar};
 
 /// Evaluate a formula on NumPy files
 #[derive(clap::Args)]
 pub struct Args {
-    /// The formula, e.g. 'silu(gate) * up'
+    /// The formula, e.g. 'silu(gate) * up', or the name of a kernel of the catalog
     #[arg(allow_hyphen_values = true)]
     formula: String,
-    /// An input: NAME=FILE.npy, or NAME:row=FILE.npy for one value a row
+    /// An input: NAME=FILE.npy; NAME:row=FILE.npy for one value a row; NAME:bf16=FILE.npy converted to a dtype
     #[arg(long = "in", value_name = "NAME=FILE", value_parser = parse)]
     inputs: Vec<Named>,
     /// A launch argument: NAME=NUMBER (NAME:i64=NUMBER for an integer)
@@ -47,14 +48,33 @@ pub fn run(args: &Args) -> Outcome {
         )
         .into());
     }
-    let mut op: Op = rowwise(args.formula.as_str())?.name("eval");
-    for (name, value) in &args.uniforms {
+    let declared = args.inputs.iter().map(|i| &i.name[..]).chain(args.uniforms.iter().map(|u| &u.0[..]));
+    twice("eval", "--in or --uniform", declared.clone())?;
+    twice("eval", "--wrt", args.wrt.iter().map(|w| &w[..]))?;
+    let files: Vec<_> = args.out.iter().chain(&args.grad).map(|f| f.to_string_lossy()).collect();
+    twice("eval", "--out or --grad", files.iter().map(|f| &f[..]))?;
+    let entry = meant::entry("eval", &args.formula, declared)?;
+    let mut op = match entry {
+        Some(entry) => {
+            let uniforms = meant::uniforms(entry, &args.uniforms);
+            entry.op()?.with_all(uniforms.iter().map(|(name, value)| (&name[..], *value)))
+        }
+        None => rowwise(args.formula.as_str())?.name("eval"),
+    };
+    for (name, value) in args.uniforms.iter().filter(|_| entry.is_none()) {
         op = op.uniform(name, *value);
     }
     for input in &args.inputs {
         op = match input.extent {
             Some(Extent::ROW) => op.row(&input.name),
             Some(Extent::COL) => op.col(&input.name),
+            Some(Extent::UNIFORM) => {
+                let name = &input.name;
+                return Err(format!(
+                    "eval: --in {name}, expected elem, row or col (--uniform {name}=NUMBER gives a number), got uniform"
+                )
+                .into());
+            }
             _ => op,
         };
     }
@@ -74,10 +94,15 @@ pub fn run(args: &Args) -> Outcome {
     let mut tensors = vec![];
     for name in &names {
         let given = args.inputs.iter().find(|i| i.name == *name);
-        let Some(file) = given.and_then(|g| g.value.as_deref()) else {
+        let Some((given, file)) = given.and_then(|g| Some((g, g.value.as_deref()?))) else {
             return Err(format!("eval: input `{name}` of the formula, expected --in {name}=FILE.npy or --uniform {name}=NUMBER, got neither").into());
         };
-        tensors.push(read(Path::new(file), &device)?);
+        let tensor = read(Path::new(file), &device)?;
+        tensors.push(match given.dtype {
+            Some(DType::Bool) => tensor.ne(0f64)?,
+            Some(dtype) => tensor.to_dtype(dtype.name().parse()?)?,
+            None => tensor,
+        });
     }
     let inputs: Vec<&Tensor> = tensors.iter().collect();
     let outputs = op.call_all(&inputs[..])?;
@@ -87,7 +112,7 @@ pub fn run(args: &Args) -> Outcome {
         );
     }
     // Gradients before anything is written: a mistake leaves nothing half done.
-    let mut results: Vec<(&PathBuf, Tensor)> = args.out.iter().zip(outputs.iter().cloned()).collect();
+    let mut results: Vec<(PathBuf, Tensor)> = args.out.iter().cloned().zip(outputs.iter().cloned()).collect();
     if !args.grad.is_empty() {
         let mut cotangents = vec![match &args.grad_out {
             Some(file) => read(file, &device)?.to_dtype(outputs[0].dtype())?,
@@ -99,35 +124,16 @@ pub fn run(args: &Args) -> Outcome {
         let cotangents: Vec<&Tensor> = cotangents.iter().collect();
         let wrt: Vec<&str> = args.wrt.iter().map(String::as_str).collect();
         let grads = op.vjp_of(&inputs[..], &cotangents[..], &wrt)?;
-        results.extend(args.grad.iter().zip(grads));
+        results.extend(args.grad.iter().cloned().zip(grads));
     }
+    npy::write(&results)?;
     for (file, tensor) in results {
-        write(file, &tensor)?;
-        println!("{}: {:?} {}", file.display(), tensor.dims(), tensor.dtype().as_str());
+        let as_f32 = if npy::dtype(&tensor) == tensor.dtype() { "" } else { ", written as f32" };
+        out::line(format_args!("{}: {:?} {}{as_f32}", file.display(), tensor.dims(), tensor.dtype().as_str()));
     }
     Ok(true)
 }
 
 fn read(file: &Path, device: &Device) -> Result<Tensor, String> {
-    let tensor = Tensor::read_npy(file).map_err(|e| format!("{}: {e}", file.display()))?;
-    tensor.to_device(device).map_err(|e| e.to_string())
-}
-
-/// Writes beside the file and renames, so that a full disk leaves no half file. NumPy has no bf16: it becomes f32.
-fn write(file: &Path, tensor: &Tensor) -> Result<(), String> {
-    let tell = |e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
-    let tensor = if tensor.dtype() == candle_core::DType::BF16 {
-        tensor.to_dtype(candle_core::DType::F32).map_err(|e| tell(&e))?
-    } else {
-        tensor.clone()
-    };
-    let mut name = file.as_os_str().to_owned();
-    name.push(".part");
-    let part = PathBuf::from(name);
-    let written = tensor.to_device(&Device::Cpu).and_then(|t| t.contiguous()?.write_npy(&part)).map_err(|e| tell(&e));
-    let moved = written.and_then(|()| std::fs::rename(&part, file).map_err(|e| tell(&e)));
-    if moved.is_err() {
-        let _ = std::fs::remove_file(&part);
-    }
-    moved
+    npy::read(file)?.to_device(device).map_err(|e| format!("{}: {e}", file.display()))
 }

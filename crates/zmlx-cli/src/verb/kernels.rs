@@ -1,11 +1,14 @@
 //! `zmlx kernels`: the catalog.
 
-use crate::{Outcome, table};
+use crate::{
+    Outcome,
+    choice::{Choice, choose},
+    out, table,
+};
 use serde_json::json;
 use zmlx::{
-    catalog::ENTRIES,
     entry::{Arg, ArgShape, Entry, Gradient},
-    portable::{PORTABLES, Portable},
+    portable::Portable,
 };
 
 /// List the catalog
@@ -20,16 +23,10 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Outcome {
-    let entries: Vec<&Entry> =
-        ENTRIES.iter().copied().filter(|e| args.filter.as_ref().is_none_or(|f| e.name.contains(f.as_str()))).collect();
-    let by_hand: Vec<&Portable> = PORTABLES
-        .iter()
-        .copied()
-        .filter(|p| args.filter.as_ref().is_none_or(|f| p.name.contains(f.as_str())))
-        .collect();
+    let Choice { entries, by_hand } = choose("kernels", &args.filter, false)?;
     if args.json {
         let list: Vec<_> = entries.iter().map(|e| object(e)).chain(by_hand.iter().map(|p| object_by_hand(p))).collect();
-        println!("{}", serde_json::to_string_pretty(&list)?);
+        out::line(serde_json::to_string_pretty(&list)?);
         return Ok(true);
     }
     let mut rows: Vec<Vec<String>> = entries
@@ -43,7 +40,7 @@ pub fn run(args: &Args) -> Outcome {
     rows.sort();
     // what is longest comes last, where a narrow terminal may break it
     table::print(&["kernel", "gradient", "computes", "arguments"], &rows);
-    println!("\n{} kernels. Formulas: zmlx kernels --json. Check them: zmlx verify.", rows.len());
+    out::line(format_args!("\n{} kernels. Formulas: zmlx kernels --json. Check them: zmlx verify.", rows.len()));
     Ok(true)
 }
 

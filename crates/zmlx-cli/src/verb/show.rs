@@ -1,10 +1,10 @@
 //! `zmlx show`: what the compiler made of a formula.
 
 use crate::{
-    Outcome,
-    named::{Named, parse, parse_uniform},
+    Outcome, meant,
+    named::{Named, parse, parse_uniform, twice},
+    out,
 };
-use std::io::Write;
 use zmlx_ir::{
     DType, Extent, Formula, Program, Scalar, Signature,
     grad::vjp,
@@ -17,7 +17,7 @@ use zmlx_runtime::backend::{c_like, cpu, cuda::dialect::CUDA, metal::dialect::ME
 /// Show what the compiler makes of a formula
 #[derive(clap::Args)]
 pub struct Args {
-    /// The formula, e.g. 'silu(gate) * up'
+    /// The formula, e.g. 'silu(gate) * up', or the name of a kernel of the catalog
     #[arg(allow_hyphen_values = true)]
     formula: String,
     /// An input's type and extent: NAME, NAME:f16, NAME:f32:col (default: f32, one value an element)
@@ -42,7 +42,21 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Outcome {
-    let mut formula = Formula::parse(&args.formula)?;
+    for given in &args.inputs {
+        if let Some(file) = &given.value {
+            return Err(
+                format!("show: --in {}, expected a dtype and an extent, got the file {file}", given.name).into()
+            );
+        }
+    }
+    let declared = args.inputs.iter().map(|i| &i.name[..]).chain(args.uniforms.iter().map(|u| &u.0[..]));
+    twice("show", "--in or --uniform", declared.clone())?;
+    twice("show", "--grad", args.grad.iter().map(|g| &g[..]))?;
+    let entry = meant::entry("show", &args.formula, declared)?;
+    let mut formula = match entry {
+        Some(entry) => entry.declared()?,
+        None => Formula::parse(&args.formula)?,
+    };
     let known: Vec<String> = formula.names.iter().map(|n| n.name.clone()).collect();
     let declared = args.inputs.iter().map(|i| &i.name).chain(args.uniforms.iter().map(|u| &u.0)).chain(&args.grad);
     for name in declared {
@@ -54,23 +68,25 @@ pub fn run(args: &Args) -> Outcome {
             .into());
         }
     }
+    let uniforms = entry.map_or_else(|| args.uniforms.clone(), |e| meant::uniforms(e, &args.uniforms));
     for name in &mut formula.names {
-        name.uniform = args.uniforms.iter().find(|u| u.0 == name.name).map(|u| u.1);
+        name.uniform = uniforms.iter().find(|u| u.0 == name.name).map(|u| u.1).or(name.uniform);
     }
     if args.target == "formula" {
-        println!("{formula}");
+        out::line(&formula);
         return Ok(true);
     }
     let tensors: Vec<&str> = formula.names.iter().filter(|n| n.uniform.is_none()).map(|n| n.name.as_str()).collect();
     let mut inputs = vec![];
     for name in &tensors {
         let given = args.inputs.iter().find(|i| i.name == *name);
-        let (dtype, extent) = default_type(&formula, name);
+        let arg = entry.and_then(|e| e.args.iter().find(|a| a.name == *name));
+        let (dtype, extent) = arg.map_or_else(|| default_type(&formula, name), |a| (a.dtype(DType::F32), a.extent()));
         let dtype = given.and_then(|g| g.dtype).unwrap_or(dtype);
         let extent = given.and_then(|g| g.extent).unwrap_or(extent);
         inputs.push((dtype, extent));
     }
-    let mut program = formula.bind("formula", &Signature { inputs })?;
+    let mut program = formula.bind(entry.map_or("formula", |e| e.name), &Signature { inputs })?;
     if !args.grad.is_empty() {
         let mut wrt = vec![];
         for name in &args.grad {
@@ -95,8 +111,7 @@ pub fn run(args: &Args) -> Outcome {
             }
         }
     };
-    // not `print!`, which panics when `head` has read enough
-    std::io::stdout().write_all(text.trim_start_matches('\n').as_bytes())?;
+    out::whole(text.trim_start_matches('\n'));
     Ok(true)
 }
 

@@ -1,15 +1,16 @@
 //! `zmlx tune`: which way of running each kernel is fastest on this GPU, measured once and kept for every later process.
 
-use crate::{Outcome, bench::inputs::Seeded, device, table};
+use crate::{
+    Outcome,
+    bench::inputs::Seeded,
+    choice::{Choice, choose},
+    device, out, table,
+    verb::bench::shape,
+};
 use candle_core::{DType as CandleType, Device, Tensor};
 use serde_json::json;
-use std::{
-    io::{IsTerminal, Write},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{io::IsTerminal, path::PathBuf, time::Duration};
 use zmlx::{
-    catalog::ENTRIES,
     entry::{Entry, Gradient},
     tune::{self, Measured, Report},
 };
@@ -58,12 +59,6 @@ pub struct Args {
 
 const MEASURING: [&str; 6] = ["filter", "shape", "dtype", "forward", "gradient", "device"];
 
-fn shape(text: &str) -> Result<(usize, usize), String> {
-    let wrong = || format!("expected ROWSxCOLS, got `{text}`");
-    let (r, c) = text.split_once('x').ok_or_else(wrong)?;
-    Ok((r.parse().map_err(|_| wrong())?, c.parse().map_err(|_| wrong())?))
-}
-
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok());
     seconds.ok_or_else(|| format!("expected a number of seconds, got `{text}`"))
@@ -78,23 +73,23 @@ struct Line {
 
 pub fn run(args: &Args) -> Outcome {
     if let Some(path) = &args.import {
-        println!("{} buckets imported from {}", tune::import(path)?, path.display());
+        out::line(format_args!("{} buckets imported from {}", tune::import(path)?, path.display()));
     }
     if let Some(path) = &args.export {
-        println!("{} buckets exported to {}", tune::export(path, args.winners)?, path.display());
+        out::line(format_args!("{} buckets exported to {}", tune::export(path, args.winners)?, path.display()));
     }
     if args.import.is_some() || args.export.is_some() {
         return Ok(true);
     }
-    let wanted = |e: &&Entry| args.filter.is_empty() || args.filter.iter().any(|f| e.name.contains(f.as_str()));
-    let entries: Vec<&Entry> = ENTRIES.iter().copied().filter(wanted).collect();
+    let Choice { entries, .. } = choose("tune", &args.filter, false)?;
     if entries.is_empty() {
         let filter = args.filter.join(" --filter ");
-        return Err(format!("tune: --filter {filter}, expected part of a kernel's name, got none").into());
+        let got = "only some that are written by hand, which run in one way";
+        return Err(format!("tune: --filter {filter}, expected kernels made of a formula, got {got}").into());
     }
     let device = device::open(args.device.as_deref())?;
     if matches!(device, Device::Cpu) {
-        println!("{}", if args.json { "[]" } else { "The CPU has nothing to tune: it runs every kernel in one way." });
+        out::line(if args.json { "[]" } else { "The CPU has nothing to tune: it runs every kernel in one way." });
         return Ok(true);
     }
     let shapes = if args.shape.is_empty() { vec![(4096, 4096), (16384, 1024)] } else { args.shape.clone() };
@@ -108,18 +103,17 @@ pub fn run(args: &Args) -> Outcome {
         for &dtype in &dtypes {
             for entry in &entries {
                 if progress {
-                    eprint!("\r\x1b[K{} {} {}×{} …", entry.name, dtype.as_str(), shape.0, shape.1);
-                    std::io::stderr().flush()?;
+                    out::note(format_args!("\r\x1b[K{} {} {}×{} …", entry.name, dtype.as_str(), shape.0, shape.1));
                 }
                 lines.extend(tune(entry, shape, dtype, &device, args)?);
             }
         }
     }
     if progress {
-        eprint!("\r\x1b[K");
+        out::note("\r\x1b[K");
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&lines.iter().map(object).collect::<Vec<_>>())?);
+        out::line(serde_json::to_string_pretty(&lines.iter().map(object).collect::<Vec<_>>())?);
     } else {
         print(&lines);
     }
@@ -192,16 +186,17 @@ fn print(lines: &[Line]) {
     table::print(&header, &lines.iter().map(row).collect::<Vec<_>>());
     for l in lines {
         for (config, why) in &l.report.outcome.wrong {
-            println!("{} {} {}: {config} gives other outputs: {why}", l.report.kernel, l.pass, l.dtype);
+            out::line(format_args!("{} {} {}: {config} gives other outputs: {why}", l.report.kernel, l.pass, l.dtype));
         }
     }
-    println!(
-        "\nstrategy threads of a block/of a row, elements of a chunk x chunks. µs: median of runs, L2 flushed before each."
+    out::line(
+        "
+strategy threads of a block/of a row, elements of a chunk x chunks. µs: median of runs, L2 flushed before each.
+Larger sizes are run as rows × columns after axes are merged, so an elementwise kernel has one row.",
     );
-    println!("Larger sizes are run as rows × columns after axes are merged, so an elementwise kernel has one row.");
     match lines.iter().find_map(|l| l.report.unsaved.as_ref()) {
-        Some(why) => println!("Not kept on disk: {why}"),
-        None => println!("Kept on disk: plain calls use it from now on."),
+        Some(why) => out::line(format_args!("Not kept on disk: {why}")),
+        None => out::line("Kept on disk: plain calls use it from now on."),
     }
 }
 

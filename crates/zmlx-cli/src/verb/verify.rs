@@ -2,18 +2,16 @@
 //! as soon as it is known.
 
 use crate::{
-    Outcome, device,
+    Outcome,
+    choice::{Choice, choose},
+    device, out,
     report::Report as File,
     table::{self, Live},
 };
 use candle_core::Device;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use zmlx::{
-    catalog::ENTRIES,
-    harness::{self, HugeReport, Report, Sizes},
-    portable::{PORTABLES, Portable},
-};
+use zmlx::harness::{self, HugeReport, Report, Sizes};
 use zmlx_ir::DType;
 
 /// Check the catalog against the f64 oracle and plain candle
@@ -46,32 +44,25 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Outcome {
+    let choice = choose("verify", &args.filter, false)?;
     let device = device::open(args.device.as_deref())?;
     let mut file = File::open("verify", args.report.as_deref(), &device, args.json)?;
     zmlx::testing::poison_outputs(true);
-    let outcome = if args.huge { huge(args, &device, &mut file) } else { catalog(args, &device, &mut file) };
+    let outcome = if args.huge { huge(args, &device, &mut file) } else { catalog(args, choice, &device, &mut file) };
     zmlx::testing::poison_outputs(false);
     file.tell();
     outcome
 }
 
-fn catalog(args: &Args, device: &Device, file: &mut File) -> Outcome {
+fn catalog(args: &Args, choice: Choice, device: &Device, file: &mut File) -> Outcome {
+    let Choice { entries, by_hand } = choice;
     let mut jobs = vec![];
-    for entry in ENTRIES.iter().filter(|e| args.filter.as_ref().is_none_or(|f| e.name.contains(f.as_str()))) {
+    for entry in entries {
         for dtype in [DType::F32, DType::F16, DType::BF16, DType::F64] {
             if args.dtype.as_ref().is_none_or(|d| d == dtype.name()) {
-                jobs.push((*entry, dtype));
+                jobs.push((entry, dtype));
             }
         }
-    }
-    let by_hand: Vec<&Portable> = PORTABLES
-        .iter()
-        .copied()
-        .filter(|p| args.filter.as_ref().is_none_or(|f| p.name.contains(f.as_str())))
-        .collect();
-    if jobs.is_empty() && by_hand.is_empty() {
-        let filter = args.filter.as_deref().unwrap_or("");
-        return Err(format!("verify: --filter {filter}, expected part of a kernel's name, got none").into());
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = args.threads.unwrap_or(if matches!(device, Device::Cpu) { 1 } else { cores });
@@ -87,14 +78,14 @@ fn catalog(args: &Args, device: &Device, file: &mut File) -> Outcome {
         failed += usize::from(!r.ok());
         if let Some(table) = &table {
             table.row(&cells(&r));
-            r.failures.iter().for_each(|f| println!("    {f}"));
+            r.failures.iter().for_each(|f| out::line(format_args!("    {f}")));
         }
         if let Err(e) = file.row(object(&r, device)) {
             broken = Some(e);
         }
     };
     harness::verify_all(&jobs, device, sizes, threads, &mut each);
-    for kernel in by_hand {
+    for kernel in &by_hand {
         for dtype in [DType::F32, DType::F16, DType::BF16, DType::F64] {
             if args.dtype.as_ref().is_some_and(|d| d != dtype.name()) {
                 continue;
@@ -109,18 +100,28 @@ fn catalog(args: &Args, device: &Device, file: &mut File) -> Outcome {
     if let Some(e) = broken {
         return Err(e);
     }
+    if told == 0 {
+        let names: Vec<&str> = by_hand.iter().map(|p| p.name).collect();
+        let dtype = args.dtype.as_deref().unwrap_or("any");
+        return Err(
+            format!("verify: --dtype {dtype}, expected one that {} takes, got another", names.join(" or ")).into()
+        );
+    }
     if !args.json {
-        println!(
-            "\nvalue, gradient: largest error as a fraction of the bound that the f64 oracle carries (1 is the limit)."
-        );
-        println!(
-            "Every call ran twice and gave the same bits{}.",
-            match device {
-                Device::Cpu => "",
-                _ => "; memory of results held NaN before",
-            }
-        );
-        println!("on {}: {} passed, {failed} failed", device::name(device), told - failed);
+        let mut bounds = vec![];
+        if !jobs.is_empty() {
+            bounds.push("of a kernel made of a formula, what the f64 oracle carries");
+        }
+        if !by_hand.is_empty() {
+            bounds.push("of one written by hand, the roundings that may add up, beside plain candle ops in f64");
+        }
+        let bounds = bounds.join(";\n");
+        out::line(format_args!(
+            "\nvalue, gradient: largest error as a fraction of its bound (1 is the limit):\n{bounds}."
+        ));
+        let poisoned = if device.is_cpu() { "" } else { "; memory of results held NaN before" };
+        out::line(format_args!("Every call ran twice and gave the same bits{poisoned}."));
+        out::line(format_args!("on {}: {} passed, {failed} failed", device::name(device), told - failed));
     }
     Ok(failed == 0)
 }
@@ -161,7 +162,7 @@ fn huge(args: &Args, device: &Device, file: &mut File) -> Outcome {
         };
         if let Some(table) = &table {
             table.row(&[r.name, "bf16", pass, &r.elements.to_string(), outcome].map(String::from));
-            r.skipped.iter().chain(r.failures.iter().take(8)).for_each(|line| println!("    {line}"));
+            r.skipped.iter().chain(r.failures.iter().take(8)).for_each(|line| out::line(format_args!("    {line}")));
         }
         let row = json!({
             "verb": "verify", "huge": true, "name": r.name, "dtype": "bf16", "device": device::name(device), "pass": pass,
@@ -175,10 +176,10 @@ fn huge(args: &Args, device: &Device, file: &mut File) -> Outcome {
         return Err(e);
     }
     if !args.json {
-        println!(
-            "\nEach block of rows beside the same block run alone, which was compared with plain candle ops in f32."
+        out::line(
+            "\nEach block of rows beside the same block run alone, which was compared with plain candle ops in f32.",
         );
-        println!("on {}: {failed} failed, {skipped} skipped", device::name(device));
+        out::line(format_args!("on {}: {failed} failed, {skipped} skipped", device::name(device)));
     }
     Ok(failed == 0)
 }

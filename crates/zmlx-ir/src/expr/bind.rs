@@ -449,13 +449,12 @@ fn tables(program: &mut Program, table: &super::Name) -> Result<()> {
     let (name, by) = (&table.name, table.by.as_deref().unwrap_or_default());
     let slot = |name: &str| program.inputs.iter().position(|i| i.name == name);
     let Some(at) = slot(by) else {
-        let what = format!("{}: rows of '{name}', expected an input that finds them, got '{by}'", program.name);
-        return Err(FormulaError::new(what));
+        return Err(FormulaError::new(format!("rows of '{name}', expected an input that finds them, got '{by}'")));
     };
     let Input { dtype, extent, .. } = program.inputs[at];
     if dtype.is_float() || extent != Extent::ROW {
-        let (op, extent) = (&program.name, extent.name());
-        let what = format!("{op}: {by} finds rows of '{name}', expected one integer a row, got {dtype} {extent}");
+        let got = format!("{dtype} {}", extent.name());
+        let what = format!("{by} finds rows of '{name}', expected one integer a row, got {got}");
         return Err(FormulaError::new(what));
     }
     if let Some(k) = slot(name) {

@@ -96,7 +96,7 @@ impl fmt::Display for FormulaError {
 impl std::error::Error for FormulaError {}
 
 /// The known word nearest to this one, if a slip or two away.
-fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = (word.len() / 3).clamp(1, 2);
     if word.len() > WINDOW {
         return None;

@@ -16,7 +16,7 @@ mod trace;
 mod value;
 
 pub use bind::Signature;
-pub use error::FormulaError;
+pub use error::{FormulaError, nearest};
 pub use functions::{Function, functions};
 pub use trace::{Expr, fail, interleave, stack, trace};
 

@@ -78,6 +78,10 @@ impl Default for AdamW {
 
 /// New parameters and moments after step `step` (the first is 1).
 pub fn adamw_step(p: &Tensor, g: &Tensor, m: &Tensor, v: &Tensor, opts: &AdamW, step: u32) -> Result<[Tensor; 3]> {
+    ENTRY.alike(&[p, g, m, v])?;
+    if step == 0 {
+        return Err(crate::Error::argument(ENTRY.name, "step", "1 or more: the first is 1", step));
+    }
     let bias = |beta: f64| 1.0 - beta.powf(f64::from(step));
     let (b1, b2) = (opts.beta1, opts.beta2);
     let (keep, rate, root) = (1.0 - opts.lr * opts.weight_decay, opts.lr / bias(b1), bias(b2).sqrt().recip());

@@ -66,6 +66,7 @@ impl Default for Lion {
 
 /// New parameters and momentum.
 pub fn lion_step(p: &Tensor, g: &Tensor, m: &Tensor, opts: &Lion) -> Result<[Tensor; 2]> {
+    ENTRY.alike(&[p, g, m])?;
     let (b1, b2) = (opts.beta1, opts.beta2);
     let u = [b1, 1.0 - b1, b2, 1.0 - b2, 1.0 - opts.lr * opts.weight_decay, opts.lr].map(Scalar::from);
     let all = ENTRY.run(&[p, g, m], &u)?;

@@ -9,7 +9,7 @@
 //! Source: arXiv:1910.07467, equation 4. eps is inside the root, in units of x².
 
 use crate::{
-    Result,
+    Error, Result,
     entry::{Arg, Entry, Gradient},
 };
 use candle_core::Tensor;
@@ -40,5 +40,13 @@ pub fn rms_norm(x: &Tensor, w: &Tensor, eps: f64) -> Result<Tensor> {
 
 /// RMSNorm of x·wᵀ with weight `gamma`: candle's matrix product, then this kernel. `x` is `[.., K]`, `w` `[N, K]`.
 pub fn linear_rms_norm(x: &Tensor, w: &Tensor, gamma: &Tensor, eps: f64) -> Result<Tensor> {
+    if w.dims().first().is_some_and(|n| gamma.dims() != [*n]) {
+        return Err(Error::shape(
+            "linear_rms_norm",
+            "gamma",
+            format!("[{}] of w {:?}", w.dims()[0], w.dims()),
+            gamma.dims(),
+        ));
+    }
     rms_norm(&super::bias_silu::linear(x, w)?, gamma, eps)
 }

@@ -119,10 +119,14 @@ fn update(
         false => Err(Error::shape(op, name, format!("{dims:?}"), t.dims())),
     };
     fits("v", v, k.dims())?;
+    fits("q", q, &[batch, q.dims().get(1).copied().unwrap_or(0), cols])?;
     fits("offset", offset, &[batch])?;
     fits("pages", pages, &[batch, pages.dims().get(1).copied().unwrap_or(0)])?;
     for (name, cache) in [("k_cache", caches[0]), ("v_cache", caches[1])] {
         fits(name, cache, &[many, size, heads, cols])?;
+        if !cache.dtype().is_float() {
+            return Err(Error::argument(op, format!("{name}: dtype"), "a float", cache.dtype().as_str()));
+        }
         if !cache.is_contiguous() {
             return Err(Error::argument(op, name, "a contiguous tensor", "one that is not"));
         }
@@ -199,6 +203,19 @@ mod tests {
         for v in [&x, &cosines] {
             assert!(off(g.get(v).expect("a gradient"), want.get(v).expect("a gradient"))? < 1e-4);
         }
+        // one position for all, as when one sequence is decoded
+        for shape in [&[2usize, 3, 1, 8][..], &[1, 3, 1, 8], &[1, 1, 1, 8], &[8]] {
+            let x = Tensor::randn(0f32, 1f32, shape, &Device::Cpu)?;
+            let (c, s) = (cos.get(5)?, sin.get(5)?);
+            let ids = Tensor::new(&[5u32], &Device::Cpu)?;
+            let ids = if shape.len() == 1 { ids.squeeze(0)? } else { ids };
+            let cosines = Var::from_tensor(&cos)?;
+            let y = rope_positions(&x, &cosines, &sin, &ids)?;
+            assert!(off(&y, &rope(&x, &c, &s)?)? < 1e-6, "{shape:?}");
+            let g = y.sum_all()?.backward()?.get(&cosines).expect("a gradient").sum(1)?.to_vec1::<f32>()?;
+            let want = x.sum_all()?.to_scalar::<f32>()?;
+            assert!((g[5] - want).abs() < 1e-4 && g[..5] == [0.0; 5], "{shape:?}: {g:?}, {want}");
+        }
         Ok(())
     }
 
@@ -242,6 +259,16 @@ mod tests {
         let error = told(rope_and_cache_update([&q, &k, &v], [&cos, &sin], [&k_cache, &kp], &offset));
         assert_eq!(error, "rope_and_cache_update: v_cache has shape [4, 2, 2, 4], expected [2, 8, 2, 4]");
         assert_eq!(off(&k_cache, &before)?, 0.0);
+        let one = |t: &Tensor| t.narrow(0, 0, 1);
+        let error = told(rope_and_cache_update([&one(&q)?, &k, &v], [&cos, &sin], [&k_cache, &v_cache], &offset));
+        assert_eq!(error, "rope_and_cache_update: q has shape [1, 3, 4], expected [2, 3, 4]");
+        let whole = k_cache.to_dtype(DType::I64)?;
+        let error = told(rope_and_cache_update([&q, &k, &v], [&cos, &sin], [&whole, &v_cache], &offset));
+        assert_eq!(error, "rope_and_cache_update: k_cache: dtype, expected a float, got i64");
+        // a sequence alone
+        let (kc, vc) = (one(&k_cache)?.contiguous()?, one(&v_cache)?.contiguous()?);
+        let alone = rope_and_cache_update([&one(&q)?, &one(&k)?, &one(&v)?], [&cos, &sin], [&kc, &vc], &one(&offset)?)?;
+        assert!(off(&alone, &one(&turned)?)? == 0.0);
         // as a GPU finds places: the largest u32 is none
         let found = slots(4, 2)?.call(&[&pages, &offset])?.to_vec1::<u32>()?;
         assert_eq!(found, [7, 2]);

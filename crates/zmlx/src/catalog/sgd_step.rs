@@ -70,6 +70,7 @@ impl Default for Sgd {
 
 /// New parameters and velocity. (PyTorch's first velocity is the undamped gradient: give it as `m` with momentum 1 to start so.)
 pub fn sgd_step(p: &Tensor, g: &Tensor, m: &Tensor, opts: &Sgd) -> Result<[Tensor; 2]> {
+    ENTRY.alike(&[p, g, m])?;
     let (now, later) = if opts.nesterov { (1.0, opts.momentum) } else { (0.0, 1.0) };
     let u = [opts.weight_decay, opts.momentum, 1.0 - opts.dampening, opts.lr, now, later].map(Scalar::from);
     let all = ENTRY.run(&[p, g, m], &u)?;

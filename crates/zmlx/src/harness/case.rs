@@ -1,7 +1,7 @@
 //! One case of an entry: a shape, a layout in memory, a dtype and a device. Inputs are drawn, the kernel and its gradient run
 //! twice into poisoned memory, and what comes is compared.
 
-use super::{Report, arg_dtype};
+use super::Report;
 use crate::{
     Result, bridge,
     entry::{Arg, ArgShape, Entry, TABLE_ROWS, Values},
@@ -71,7 +71,7 @@ fn give(
 ) -> Result<Given> {
     let dims = arg_shape(arg, shape);
     let (n, cols) = (dims.iter().product::<usize>(), *shape.last().unwrap_or(&1));
-    let cd = bridge::candle_dtype(arg_dtype(arg, dtype));
+    let cd = bridge::candle_dtype(arg.dtype(dtype));
     let mut values: Vec<f64> = (0..n).map(|_| arg.values.draw(cols, &mut || random.unit())).collect();
     if memory == Memory::Broadcast && arg.shape == ArgShape::Full && cols > 0 {
         for i in cols..n {
@@ -220,7 +220,7 @@ pub fn check(
         Some(places) => places.iter().flat_map(|p| &g.values[p * cols..(p + 1) * cols]).copied().collect(),
     };
     let read = given.iter().zip(&places).map(read);
-    let mut inputs: Vec<Data> = entry.args.iter().zip(read).map(|(a, v)| data(&v, arg_dtype(a, dtype))).collect();
+    let mut inputs: Vec<Data> = entry.args.iter().zip(read).map(|(a, v)| data(&v, a.dtype(dtype))).collect();
     if entry.args.iter().any(|a| a.values == Values::Column) && cols == 0 {
         return Ok(()); // there is no column to point at
     }

@@ -13,7 +13,7 @@ pub use sampled::sampled;
 
 use crate::{
     Result,
-    entry::{Arg, ArgShape, Entry, Gradient, Values},
+    entry::{Entry, Gradient},
 };
 use candle_core::Device;
 use case::{Case, Memory, Random};
@@ -24,7 +24,7 @@ use std::{
         mpsc,
     },
 };
-use zmlx_ir::{DType, Extent, Program, Signature, grad::vjp};
+use zmlx_ir::{DType, Program, Signature, grad::vjp};
 
 /// Shapes `[.., C]` that every entry is checked on: one element, odd, long, short rows, empty either way, rank 4.
 const SHAPES: &[&[usize]] = &[
@@ -91,39 +91,14 @@ impl Report {
     }
 }
 
-/// The dtype an argument has when floats are `dtype`.
-fn arg_dtype(arg: &Arg, dtype: DType) -> DType {
-    match arg.values {
-        Values::Mask | Values::Byte => DType::U8,
-        Values::Column | Values::Place => DType::U32,
-        Values::Turns => DType::I64,
-        _ => dtype,
-    }
-}
-
-fn extent(arg: &Arg) -> Extent {
-    match arg.shape {
-        ArgShape::Full | ArgShape::Table(_) => Extent::ELEM,
-        ArgShape::Col => Extent::COL,
-        ArgShape::Row => Extent::ROW,
-    }
-}
-
 /// The Program of an entry whose float arguments have this dtype, and that of its gradient by all of them, if it has one.
 /// The gradient's inputs are the arguments and then a cotangent for each result.
 ///
 /// # Errors
 /// A formula that is wrong or cannot be differentiated: a fault of the entry.
 pub fn programs(entry: &Entry, dtype: DType) -> Result<(Program, Option<Program>)> {
-    let mut formula = entry.parsed()?;
-    for name in &mut formula.names {
-        name.by = entry.args.iter().find(|a| a.name == name.name).and_then(|a| match a.shape {
-            ArgShape::Table(by) => Some(by.into()),
-            _ => None,
-        });
-        name.uniform = entry.uniforms.iter().find(|u| u.0 == name.name).map(|u| u.1);
-    }
-    let inputs = entry.args.iter().map(|a| (arg_dtype(a, dtype), extent(a))).collect();
+    let formula = entry.declared()?;
+    let inputs = entry.args.iter().map(|a| (a.dtype(dtype), a.extent())).collect();
     let program = formula.bind(entry.name, &Signature { inputs })?;
     let wrt: Vec<usize> = (0..entry.args.len()).filter(|k| entry.args[*k].is_float()).collect();
     let backward = match entry.gradient {

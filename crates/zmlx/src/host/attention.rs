@@ -2,6 +2,7 @@
 
 use super::in_parts;
 use crate::bridge::matmul;
+use std::borrow::Cow;
 use zmlx_runtime::backend::cpu::{
     math,
     simd::{Fma, Loop, dispatch},
@@ -118,15 +119,21 @@ fn scores<T: Real>(
     for (i, row) in out.chunks_mut(keys).enumerate() {
         let i = q.1 + i;
         if let (Some(mask), Some(dims)) = (mask, s.mask) {
-            let at = |x: usize, k: usize| if dims[k] == 1 { 0 } else { x };
-            let base = ((at(b, 0) * dims[1] + at(h, 1)) * dims[2] + at(i, 2)) * dims[3];
-            row.iter_mut().enumerate().for_each(|(j, v)| *v += mask[base + at(k.1 + j, 3)]);
+            let place = in_mask(dims, [b, h, i]);
+            row.iter_mut().enumerate().for_each(|(j, v)| *v += mask[place(k.1 + j)]);
         }
         let seen = s.seen(i);
         let (first, last) = (seen.start.saturating_sub(k.1).min(keys), seen.end.saturating_sub(k.1).min(keys));
         row[..first].fill(T::LEAST);
         row[last.max(first)..].fill(T::LEAST);
     }
+}
+
+/// Where a mask of these sizes has the keys of a query.
+fn in_mask(dims: [usize; 4], [b, h, i]: [usize; 3]) -> impl Fn(usize) -> usize {
+    let at = move |x: usize, k: usize| if dims[k] == 1 { 0 } else { x };
+    let base = ((at(b, 0) * dims[1] + at(h, 1)) * dims[2] + at(i, 2)) * dims[3];
+    move |j| base + at(j, 3)
 }
 
 /// Tiles of keys that one of these queries sees.
@@ -199,7 +206,15 @@ pub struct Back<'a, T> {
     pub cotangent: &'a [T],
 }
 
-/// Gradients by q, k and v; scores are made again. A task a head of k and v, so sums have one order.
+/// These rows of `d` columns, some of them zero.
+fn without<'a, T: Real>(all: &'a [T], rows: &[usize], d: usize) -> Cow<'a, [T]> {
+    let mut all = Cow::Borrowed(all);
+    rows.iter().for_each(|r| all.to_mut()[r * d..][..d].fill(T::ZERO));
+    all
+}
+
+/// Gradients by q, k and v; scores are made again. A task a head of k and v, so sums have one order. A row whose `lse` is NaN gives
+/// NaN to its query and to the keys that it sees, and takes no part in the products: there its NaN would meet the zeros of others.
 pub fn backward<T: Real>(s: &Shape, t: &Back<'_, T>) -> [Vec<T>; 3] {
     let (d, group) = (s.d, s.h / s.kv);
     let (of_q, of_k) = (group * s.q * d, s.n * d);
@@ -215,6 +230,10 @@ pub fn backward<T: Real>(s: &Shape, t: &Back<'_, T>) -> [Vec<T>; 3] {
                 let rows = QUERIES.min(s.q - first);
                 let row = (b * s.h + h) * s.q + first;
                 let (q, cotangent) = (&t.q[row * d..][..rows * d], &t.cotangent[row * d..][..rows * d]);
+                let is_nan = |r: &usize| t.lse[row + r].partial_cmp(&T::ZERO).is_none();
+                let lost: Vec<usize> = (0..rows).filter(is_nan).collect();
+                let (q, cotangent) = (without(q, &lost, d), without(cotangent, &lost, d));
+                let (q, cotangent) = (&q[..], &cotangent[..]);
                 let dq = &mut dq[(g * s.q + first) * d..][..rows * d];
                 for (from, to) in tiles(s, first, rows) {
                     let keys = to - from;
@@ -222,7 +241,7 @@ pub fn backward<T: Real>(s: &Shape, t: &Back<'_, T>) -> [Vec<T>; 3] {
                     scores(s, [b, h], (q, first), (k, from), t.mask, &mut p);
                     for (r, p) in p[..rows * keys].chunks_mut(keys).enumerate() {
                         match t.lse[row + r] {
-                            lse if lse == T::LEAST => p.fill(T::ZERO),
+                            lse if lse == T::LEAST || lost.contains(&r) => p.fill(T::ZERO),
                             lse => drop(dispatch(Exp(p, lse))),
                         }
                     }
@@ -238,7 +257,7 @@ pub fn backward<T: Real>(s: &Shape, t: &Back<'_, T>) -> [Vec<T>; 3] {
                     );
                     matmul([rows, keys, d], (dp, [keys, 1]), (cotangent, [d, 1]), (v, [1, d]), None, one);
                     for (r, (p, dp)) in p.chunks_mut(keys).zip(dp.chunks(keys)).enumerate() {
-                        let delta = t.delta[row + r];
+                        let delta = if lost.contains(&r) { T::ZERO } else { t.delta[row + r] };
                         p.iter_mut().zip(dp).for_each(|(p, dp)| *p *= *dp - delta);
                     }
                     let by = [T::ZERO, T::of(s.scale)];
@@ -251,6 +270,17 @@ pub fn backward<T: Real>(s: &Shape, t: &Back<'_, T>) -> [Vec<T>; 3] {
                         Some(T::ONE),
                         by,
                     );
+                    for r in &lost {
+                        let (i, nan) = (first + r, t.lse[row + r]);
+                        let seen = s.seen(i);
+                        let place = s.mask.zip(t.mask).map(|(dims, mask)| (in_mask(dims, [b, h, i]), mask));
+                        let shown = |j: &usize| place.as_ref().is_none_or(|(at, mask)| mask[at(*j)] != T::LEAST);
+                        for j in (seen.start.max(from)..seen.end.min(to)).filter(shown) {
+                            dk[j * d..][..d].fill(nan);
+                            dv[j * d..][..d].fill(nan);
+                        }
+                        dq[r * d..][..d].fill(nan);
+                    }
                 }
             }
         }

@@ -3,7 +3,8 @@
 //! q is [b, h, q, d], k and v [b, kv, n, d] with h a multiple of kv; results are y like q and lse [b, h, q] in f32 (f64 for f64).
 //! Causal and windows count from the ends: query i is at place i + n − q. A mask of u8 (0: unseen) or of floats that are added is
 //! broadcast to [b, h, q, n]. A row that sees nothing gives 0. Any length: no more scores than a tile are held, forward and
-//! backward. On GPUs d is at most 256 and no matrix unit is used.
+//! backward. On GPUs d is at most 256 and no matrix unit is used. A row that meets NaN is NaN, and so are the gradients of the keys
+//! that it sees; on a GPU also those of keys up to a tile of 32 beyond.
 //! Cost: 2·b·h·q·n·d multiplications and additions, half of them if causal; 5 such products backward.
 //! Source: arXiv:2307.08691, algorithms 1 and 2.
 
@@ -40,9 +41,9 @@ const FORWARD: &str = "
     alignas(16) shared_array(f32, qs, WARPS * ROWS * DIM);
     alignas(16) shared_array(f32, tile, 32 * (PART + 4));
     const i64 d = args.q_dims[3], nq = args.q_dims[2], heads = args.q_dims[1], kv = args.k_dims[1], n = args.k_dims[2];
-    const i64 b = block_index_y / heads, h = block_index_y - b * heads;
-    const i64 head = b * heads + h, pair = b * kv + h / (heads / kv), off = n - nq;
-    const i64 first = (i64)block_index * (WARPS * ROWS), mine = first + warp * ROWS;
+    const i64 tiles = (nq + WARPS * ROWS - 1) / (WARPS * ROWS), head = block_index / tiles;
+    const i64 b = head / heads, h = head - b * heads, pair = b * kv + h / (heads / kv), off = n - nq;
+    const i64 first = (block_index - head * tiles) * (WARPS * ROWS), mine = first + warp * ROWS;
     for (i32 i = thread_index; i < WARPS * ROWS * wide_dim; i += block_threads) {
         const i32 r = i / wide_dim, c = i % wide_dim;
         qs[i] = first + r < nq && c < d ? wide(q[(head * nq + first + r) * d + c]) * args.scale : 0.0f;
@@ -154,12 +155,13 @@ const BACKWARD: &str = "
     alignas(16) shared_array(f32, tile, 32 * (PART + 4));
     const i64 d = args.q_dims[3], nq = args.q_dims[2], heads = args.q_dims[1], kv = args.k_dims[1], n = args.k_dims[2];
     const i64 group = heads / kv, per = TURNED ? kv : heads, many = TURNED ? n : nq, others = TURNED ? nq : n;
-    const i64 b = block_index_y / per, h0 = block_index_y - b * per;
-    const i64 off = n - nq, first = (i64)block_index * (WARPS * ROWS), mine = first + warp * ROWS;
+    const i64 tiles = (many + WARPS * ROWS - 1) / (WARPS * ROWS), which = block_index / tiles;
+    const i64 b = which / per, h0 = which - b * per;
+    const i64 off = n - nq, first = (block_index - which * tiles) * (WARPS * ROWS), mine = first + warp * ROWS;
     const i64 past = first + WARPS * ROWS < many ? first + WARPS * ROWS : many;
     for (i32 i = thread_index; i < WARPS * ROWS * wide_dim; i += block_threads) {
         const i32 r = i / wide_dim, c = i % wide_dim;
-        const i64 at = ((i64)block_index_y * many + first + r) * d + c;
+        const i64 at = (which * many + first + r) * d + c;
         const bool there = first + r < many && c < d;
         as[i] = there ? wide(A_IN[at]) : 0.0f;
         bs[i] = there ? wide(B_IN[at]) : 0.0f;
@@ -284,7 +286,7 @@ const BACKWARD: &str = "
         #pragma unroll
         for (i32 o = 0; o < own; o++) {
             if (mine + r < many && o * 32 + lane < d) {
-                const i64 at = ((i64)block_index_y * many + mine + r) * d + o * 32 + lane;
+                const i64 at = (which * many + mine + r) * d + o * 32 + lane;
                 STORE
             }
         }
@@ -380,7 +382,10 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Options<'_>) -> R
         dims => Err(Error::shape(NAME, name, "[b, h, n, d]", dims)),
     };
     let ([b, h, nq, d], [_, kv, n, _]) = (four("q", q)?, four("k", k)?);
-    if k.dims() != [b, kv, n, d] || kv == 0 || h % kv != 0 || d == 0 {
+    if d == 0 {
+        return Err(Error::shape(NAME, "q", "[b, h, n, d] with a column at least", q.dims()));
+    }
+    if k.dims() != [b, kv, n, d] || kv == 0 || h % kv != 0 {
         return Err(Error::shape(NAME, "k", format!("[{b}, a divisor of {h}, n, {d}]"), k.dims()));
     }
     if v.dims() != k.dims() {
@@ -435,13 +440,11 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Options<'_>) -> R
         d,
         scale,
         causal: options.causal,
-        window: options.window.unwrap_or(0),
+        // no more than there are: the numbers of a kernel have a sign
+        window: options.window.map_or(0, |w| w.min(n + nq + 1)),
         mask: mask.as_ref().map(|m| four("mask", m)).transpose()?,
     };
     let mask = mask.map_or_else(|| Tensor::zeros((1, 1, 1, 1), wide, q.device()), Ok)?;
-    if b * h * nq == 0 {
-        return Ok([q.zeros_like()?, Tensor::zeros((b, h, nq), wide, q.device())?]);
-    }
     let numbered = move |which| set(kernel(which, d), &s);
     let kernel = numbered(Which::Forward)
         .results(move |t| vec![(t[0].shape().clone(), dtype), (Shape::from((b, h, nq)), wide)])
@@ -487,7 +490,8 @@ fn set(kernel: &RawKernel, s: &host::Shape) -> RawKernel {
 
 fn grid(which: Which, d: usize, rows: usize, heads: usize) -> Grid {
     let warps = warps(which, d);
-    Grid { blocks: [rows.div_ceil(warps * ROWS) as u32, heads as u32, 1], threads: 32 * warps as u32 }
+    // along one axis, since others end at 65,535
+    Grid::new(rows.div_ceil(warps * ROWS) * heads, 32 * warps as u32)
 }
 
 fn values<T: WithDType>(t: &Tensor) -> candle_core::Result<Vec<T>> {
@@ -603,3 +607,13 @@ pub static ENTRY: Portable = Portable {
     run: |t, settings| Ok(attention(&t[0], &t[1], &t[2], &options(t, settings))?.into()),
     reference,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_heads_than_a_grid_has_along_its_second_axis() {
+        assert_eq!(grid(Which::Forward, 64, 33, 70_000), Grid { blocks: [140_000, 1, 1], threads: 128 });
+    }
+}

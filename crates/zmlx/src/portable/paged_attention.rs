@@ -132,12 +132,14 @@ fn of_parts(dim: usize) -> RawKernel {
         .portable(&BODY.replace("DIM", &dim.to_string()))
 }
 
-/// One query a sequence over pages of keys and values; `scale` is 1/√d unless given. A page outside the cache is an error on the
-/// CPU; on a GPU the results of its sequence are NaN. A length beyond the pages of its sequence counts as all keys of these.
-/// Nothing is tracked.
+/// One query a sequence over pages of keys and values; `scale` is 1/√d unless given. Nothing is tracked.
+///
+/// A GPU does not look at the table and the lengths before it runs: there the results of a sequence with a page outside the cache
+/// are NaN, and a length beyond the pages of its sequence counts as all keys of these.
 ///
 /// # Errors
-/// Shapes or dtypes that do not belong together; f64; heads of more than 256.
+/// Shapes or dtypes that do not belong together; f64; heads of more than 256; on the CPU a page outside the cache, or a length beyond
+/// the pages of its sequence.
 pub fn paged_attention(
     q: &Tensor,
     keys: &Tensor,
@@ -146,9 +148,20 @@ pub fn paged_attention(
     lengths: &Tensor,
     scale: Option<f64>,
 ) -> Result<Tensor> {
+    of_pages(NAME, [q, keys, values], table, lengths, scale)
+}
+
+/// The same, `name` being what was called.
+fn of_pages(
+    name: &'static str,
+    [q, keys, values]: [&Tensor; 3],
+    table: &Tensor,
+    lengths: &Tensor,
+    scale: Option<f64>,
+) -> Result<Tensor> {
     let (&[b, h, d], &[pages, size, kv, _]) = (q.dims(), keys.dims()) else {
         let got = format!("{:?}, {:?}", q.dims(), keys.dims());
-        return Err(Error::argument(NAME, "q, keys", "[b, h, d], [pages, size, kv, d]", got));
+        return Err(Error::argument(name, "q, keys", "[b, h, d], [pages, size, kv, d]", got));
     };
     if keys.dims() != [pages, size, kv, d]
         || values.dims() != keys.dims()
@@ -158,14 +171,14 @@ pub fn paged_attention(
         || d == 0
         || d > WIDEST
     {
-        let expected = format!("[pages, size, a divisor of {h}, {d}], a page at least, {d} up to {WIDEST}");
-        return Err(Error::argument(NAME, "keys, values", expected, format!("{:?}, {:?}", keys.dims(), values.dims())));
+        let expected = format!("[pages, size, a divisor of {h}, {d}], a page at least, rows of 1 to {WIDEST}");
+        return Err(Error::argument(name, "keys, values", expected, format!("{:?}, {:?}", keys.dims(), values.dims())));
     }
     let (dtype, u32s) = (q.dtype(), table.dtype() == DType::U32 && lengths.dtype() == DType::U32);
     if !dtype.is_float() || dtype == DType::F64 || keys.dtype() != dtype || values.dtype() != dtype || !u32s {
         let got: Vec<&str> = [q, keys, values, table, lengths].map(|t| t.dtype().as_str()).to_vec();
         let expected = "f32, f16 or bf16 of q, keys and values, and u32 of table and lengths";
-        return Err(Error::argument(NAME, "dtypes", expected, got.join(" ")));
+        return Err(Error::argument(name, "dtypes", expected, got.join(" ")));
     }
     if table.rank() != 2 || table.dims()[0] != b || lengths.dims() != [b] {
         return Err(Error::argument(
@@ -189,7 +202,7 @@ pub fn paged_attention(
         .grid_of(move |_| Grid { blocks: [(b * h) as u32, parts as u32, 1], threads: 32 * WARPS as u32 })
         // all keys are one part; the others have none
         .cpu(move |t| {
-            let (y, lse) = on_cpu(t, scale)?;
+            let (y, lse) = on_cpu(name, t, scale)?;
             let (y, lse) = (y.unsqueeze(2)?, lse.unsqueeze(2)?);
             let none = Tensor::full(f32::NEG_INFINITY, (b, h, parts - 1), y.device())?;
             Ok(vec![y.pad_with_zeros(2, 0, parts - 1)?, if parts > 1 { Tensor::cat(&[lse, none], 2)? } else { lse }])
@@ -241,28 +254,34 @@ pub fn decode_attention(
         Some(l) => l.unsqueeze(1)?.broadcast_as((b, kv))?.contiguous()?.flatten_all()?,
         None => Tensor::full(n as u32, b * kv, q.device())?,
     };
-    let y = paged_attention(&q.reshape((b * kv, h / kv, d))?, &pages(k)?, &pages(v)?, &table, &lengths, scale)?;
+    let q = q.reshape((b * kv, h / kv, d))?;
+    let y = of_pages("decode_attention", [&q, &pages(k)?, &pages(v)?], &table, &lengths, scale)?;
     Ok(y.reshape((b, h, d))?)
 }
 
 /// Results and sums of exponentials in f32.
-fn on_cpu(t: &[Tensor], scale: f64) -> candle_core::Result<(Tensor, Tensor)> {
+fn on_cpu(name: &str, t: &[Tensor], scale: f64) -> candle_core::Result<(Tensor, Tensor)> {
     let (b, h, d) = t[0].dims3()?;
     let (pages, size, kv, _) = t[1].dims4()?;
     let floats = |t: &Tensor| t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
     let (q, k, v) = (floats(&t[0])?, floats(&t[1])?, floats(&t[2])?);
     let (table, lengths) = (t[3].to_vec2::<u32>()?, t[4].to_vec1::<u32>()?);
     for (row, length) in table.iter().zip(&lengths) {
-        let used = (*length as usize).div_ceil(size.max(1)).min(row.len());
+        if *length as usize > row.len() * size {
+            let expected = format!("up to {} ({} pages of {size})", row.len() * size, row.len());
+            return Err(Error::argument(name, "lengths", expected, length).into());
+        }
+        let used = (*length as usize).div_ceil(size.max(1));
         if row[..used].iter().any(|p| *p as usize >= pages) {
-            candle_core::bail!("{NAME}: table, expected pages below {pages}, got {:?}", &row[..used]);
+            let expected = format!("pages below {pages}");
+            return Err(Error::argument(name, "table", expected, format!("{:?}", &row[..used])).into());
         }
     }
     let mut out = vec![0f32; b * h * (d + 1)];
     in_parts(&mut out, d + 1, |head, out| {
         let (seq, pair) = (head / h, head % h / (h / kv));
         let q = &q[head * d..][..d];
-        let n = (lengths[seq] as usize).min(table[seq].len() * size);
+        let n = lengths[seq] as usize;
         let at = |j: usize| ((table[seq][j / size] as usize * size + j % size) * kv + pair) * d;
         let score = |j: usize| q.iter().zip(&k[at(j)..][..d]).map(|(a, b)| a * b).sum::<f32>() * scale as f32;
         let scores: Vec<f32> = (0..n).map(score).collect();

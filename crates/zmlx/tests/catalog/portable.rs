@@ -174,6 +174,61 @@ fn rows_of_nan_stay_nan_and_others_are_as_before() {
 }
 
 #[test]
+fn a_row_of_nan_gives_nan_to_the_keys_that_it_sees() {
+    use candle_core::{DType::F32, Var};
+    use zmlx::portable::attention::{Options, attention};
+    let cpu = &candle_core::Device::Cpu;
+    let x = Tensor::ones((1, 1, 2, 8), F32, cpu).expect("ones");
+    // the first query sees all keys but the last, or the first 100 by a mask
+    let q = Tensor::cat(
+        &[&(x.narrow(2, 0, 1).expect("a row") * f64::NAN).expect("NaN"), &x.narrow(2, 1, 1).expect("a row")],
+        2,
+    );
+    let q = Var::from_tensor(&q.expect("two rows")).expect("a variable");
+    let bytes: Vec<u8> = (0..600).map(|i| u8::from(!(100..300).contains(&i))).collect();
+    let mask = Tensor::from_vec(bytes, (1, 1, 2, 300), cpu).expect("a mask");
+    for (causal, mask, seen) in [(true, None, 299), (false, Some(&mask), 100)] {
+        let by = |q: &Tensor| -> candle_core::Result<Vec<Tensor>> {
+            let (k, v) = (Var::ones((1, 1, 300, 8), F32, cpu)?, Var::ones((1, 1, 300, 8), F32, cpu)?);
+            let [y, lse] = attention(q, &k, &v, &Options { causal, mask, ..Options::default() })?;
+            let g = (y.sum_all()? + lse.sum_all()?)?.backward()?;
+            [&k, &v]
+                .map(|t| g.get(t).cloned().ok_or_else(|| candle_core::Error::Msg("no gradient".into())))
+                .into_iter()
+                .collect()
+        };
+        for gradient in by(&q).expect("gradients") {
+            let rows = gradient.flatten(0, 2).and_then(|g| g.to_vec2::<f32>()).expect("floats");
+            let (lost, kept) = rows.split_at(seen);
+            assert!(lost.iter().flatten().all(|v| v.is_nan()), "{lost:?}");
+            assert!(kept.iter().flatten().all(|v| v.is_finite()), "{kept:?}");
+        }
+    }
+}
+
+#[test]
+fn attention_of_no_queries_has_gradients_of_zero() {
+    use candle_core::{DType::F32, Var};
+    use zmlx::portable::attention::{Options, attention};
+    let cpu = &candle_core::Device::Cpu;
+    for [b, h, kv, q, n] in [[2, 2, 1, 0, 5], [2, 2, 1, 0, 0], [0, 2, 2, 3, 4], [1, 0, 1, 3, 4], [1, 2, 1, 3, 0]] {
+        everywhere(|| {
+            let var = |h, n| Var::ones((b, h, n, 8), F32, cpu);
+            let (q, k, v) = (var(h, q)?, var(kv, n)?, var(kv, n)?);
+            let [y, _] = attention(&q, &k, &v, &Options::default())?;
+            assert_eq!(y.dims(), q.dims());
+            let g = y.sum_all()?.backward()?;
+            for t in [&q, &k, &v] {
+                let g = g.get(t).expect("a gradient");
+                assert_eq!(g.dims(), t.dims());
+                assert_eq!(g.abs()?.sum_all()?.to_scalar::<f32>()?, 0.0, "{b} {h} {kv} {n}");
+            }
+            Ok(vec![])
+        });
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_told_and_nothing_gives_nothing() {
     use candle_core::DType::{F8E4M3, F32, I64, U32};
     use zmlx::portable::{
@@ -184,7 +239,10 @@ fn what_does_not_fit_is_told_and_nothing_gives_nothing() {
     };
     let cpu = &candle_core::Device::Cpu;
     let ones = |dims: &[usize], dtype| Tensor::ones(dims, dtype, cpu).expect("ones");
-    let told = |r: zmlx::Result<Tensor>, message: &str| assert_eq!(r.expect_err(message).to_string(), message);
+    // the first line: candle adds where it was, if it is asked to
+    let told = |r: zmlx::Result<Tensor>, message: &str| {
+        assert_eq!(r.expect_err(message).to_string().lines().next(), Some(message));
+    };
     let (q, k) = (ones(&[1, 2, 3, 8], F32), ones(&[1, 1, 5, 8], F32));
     let none = Options { window: Some(0), ..Options::default() };
     told(attention(&q, &k, &k, &none).map(|y| y[0].clone()), "attention: window, expected a key at least, got 0");
@@ -193,6 +251,11 @@ fn what_does_not_fit_is_told_and_nothing_gives_nothing() {
         paged_attention(&q, &cache, &cache, &pages, &ones(&[2], U32), None),
         "paged_attention: dtypes, expected f32, f16 or bf16 of q, keys and values, and u32 of table and lengths, \
          got f32 f32 f32 i64 u32",
+    );
+    let (pages, lengths) = (ones(&[2, 2], U32), Tensor::new(&[8u32, 9], cpu).expect("lengths"));
+    told(
+        paged_attention(&q, &cache, &cache, &pages, &lengths, None),
+        "paged_attention: lengths, expected up to 8 (2 pages of 4), got 9",
     );
     let k = ones(&[2, 1, 5, 8], F32);
     told(

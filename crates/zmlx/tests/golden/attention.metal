@@ -159,9 +159,9 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     alignas(16) shared_array(f32, qs, 4 * 8 * 32);
     alignas(16) shared_array(f32, tile, 32 * (32 + 4));
     const i64 d = args.q_dims[3], nq = args.q_dims[2], heads = args.q_dims[1], kv = args.k_dims[1], n = args.k_dims[2];
-    const i64 b = block_index_y / heads, h = block_index_y - b * heads;
-    const i64 head = b * heads + h, pair = b * kv + h / (heads / kv), off = n - nq;
-    const i64 first = (i64)block_index * (4 * 8), mine = first + warp * 8;
+    const i64 tiles = (nq + 4 * 8 - 1) / (4 * 8), head = block_index / tiles;
+    const i64 b = head / heads, h = head - b * heads, pair = b * kv + h / (heads / kv), off = n - nq;
+    const i64 first = (block_index - head * tiles) * (4 * 8), mine = first + warp * 8;
     for (i32 i = thread_index; i < 4 * 8 * wide_dim; i += block_threads) {
         const i32 r = i / wide_dim, c = i % wide_dim;
         qs[i] = first + r < nq && c < d ? wide(q[(head * nq + first + r) * d + c]) * args.scale : 0.0f;
@@ -437,12 +437,13 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     alignas(16) shared_array(f32, tile, 32 * (32 + 4));
     const i64 d = args.q_dims[3], nq = args.q_dims[2], heads = args.q_dims[1], kv = args.k_dims[1], n = args.k_dims[2];
     const i64 group = heads / kv, per = 0 ? kv : heads, many = 0 ? n : nq, others = 0 ? nq : n;
-    const i64 b = block_index_y / per, h0 = block_index_y - b * per;
-    const i64 off = n - nq, first = (i64)block_index * (2 * 8), mine = first + warp * 8;
+    const i64 tiles = (many + 2 * 8 - 1) / (2 * 8), which = block_index / tiles;
+    const i64 b = which / per, h0 = which - b * per;
+    const i64 off = n - nq, first = (block_index - which * tiles) * (2 * 8), mine = first + warp * 8;
     const i64 past = first + 2 * 8 < many ? first + 2 * 8 : many;
     for (i32 i = thread_index; i < 2 * 8 * wide_dim; i += block_threads) {
         const i32 r = i / wide_dim, c = i % wide_dim;
-        const i64 at = ((i64)block_index_y * many + first + r) * d + c;
+        const i64 at = (which * many + first + r) * d + c;
         const bool there = first + r < many && c < d;
         as[i] = there ? wide(q[at]) : 0.0f;
         bs[i] = there ? wide(g_in[at]) : 0.0f;
@@ -567,7 +568,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
         #pragma unroll
         for (i32 o = 0; o < own; o++) {
             if (mine + r < many && o * 32 + lane < d) {
-                const i64 at = ((i64)block_index_y * many + mine + r) * d + o * 32 + lane;
+                const i64 at = (which * many + mine + r) * d + o * 32 + lane;
                 dq[at] = narrow<dq_t>(acc[r][o]);
             }
         }
@@ -750,12 +751,13 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     alignas(16) shared_array(f32, tile, 32 * (32 + 4));
     const i64 d = args.q_dims[3], nq = args.q_dims[2], heads = args.q_dims[1], kv = args.k_dims[1], n = args.k_dims[2];
     const i64 group = heads / kv, per = 1 ? kv : heads, many = 1 ? n : nq, others = 1 ? nq : n;
-    const i64 b = block_index_y / per, h0 = block_index_y - b * per;
-    const i64 off = n - nq, first = (i64)block_index * (2 * 8), mine = first + warp * 8;
+    const i64 tiles = (many + 2 * 8 - 1) / (2 * 8), which = block_index / tiles;
+    const i64 b = which / per, h0 = which - b * per;
+    const i64 off = n - nq, first = (block_index - which * tiles) * (2 * 8), mine = first + warp * 8;
     const i64 past = first + 2 * 8 < many ? first + 2 * 8 : many;
     for (i32 i = thread_index; i < 2 * 8 * wide_dim; i += block_threads) {
         const i32 r = i / wide_dim, c = i % wide_dim;
-        const i64 at = ((i64)block_index_y * many + first + r) * d + c;
+        const i64 at = (which * many + first + r) * d + c;
         const bool there = first + r < many && c < d;
         as[i] = there ? wide(k[at]) : 0.0f;
         bs[i] = there ? wide(v_in[at]) : 0.0f;
@@ -880,7 +882,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
         #pragma unroll
         for (i32 o = 0; o < own; o++) {
             if (mine + r < many && o * 32 + lane < d) {
-                const i64 at = ((i64)block_index_y * many + mine + r) * d + o * 32 + lane;
+                const i64 at = (which * many + mine + r) * d + o * 32 + lane;
                 dk[at] = narrow<dk_t>(acc[r][o]);
                 dv[at] = narrow<dv_t>(acc2[1 ? r : 0][o]);
             }
@@ -1050,9 +1052,9 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     alignas(16) shared_array(f32, qs, 4 * 8 * 64);
     alignas(16) shared_array(f32, tile, 32 * (64 + 4));
     const i64 d = args.q_dims[3], nq = args.q_dims[2], heads = args.q_dims[1], kv = args.k_dims[1], n = args.k_dims[2];
-    const i64 b = block_index_y / heads, h = block_index_y - b * heads;
-    const i64 head = b * heads + h, pair = b * kv + h / (heads / kv), off = n - nq;
-    const i64 first = (i64)block_index * (4 * 8), mine = first + warp * 8;
+    const i64 tiles = (nq + 4 * 8 - 1) / (4 * 8), head = block_index / tiles;
+    const i64 b = head / heads, h = head - b * heads, pair = b * kv + h / (heads / kv), off = n - nq;
+    const i64 first = (block_index - head * tiles) * (4 * 8), mine = first + warp * 8;
     for (i32 i = thread_index; i < 4 * 8 * wide_dim; i += block_threads) {
         const i32 r = i / wide_dim, c = i % wide_dim;
         qs[i] = first + r < nq && c < d ? wide(q[(head * nq + first + r) * d + c]) * args.scale : 0.0f;
@@ -1328,12 +1330,13 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     alignas(16) shared_array(f32, tile, 32 * (64 + 4));
     const i64 d = args.q_dims[3], nq = args.q_dims[2], heads = args.q_dims[1], kv = args.k_dims[1], n = args.k_dims[2];
     const i64 group = heads / kv, per = 0 ? kv : heads, many = 0 ? n : nq, others = 0 ? nq : n;
-    const i64 b = block_index_y / per, h0 = block_index_y - b * per;
-    const i64 off = n - nq, first = (i64)block_index * (2 * 8), mine = first + warp * 8;
+    const i64 tiles = (many + 2 * 8 - 1) / (2 * 8), which = block_index / tiles;
+    const i64 b = which / per, h0 = which - b * per;
+    const i64 off = n - nq, first = (block_index - which * tiles) * (2 * 8), mine = first + warp * 8;
     const i64 past = first + 2 * 8 < many ? first + 2 * 8 : many;
     for (i32 i = thread_index; i < 2 * 8 * wide_dim; i += block_threads) {
         const i32 r = i / wide_dim, c = i % wide_dim;
-        const i64 at = ((i64)block_index_y * many + first + r) * d + c;
+        const i64 at = (which * many + first + r) * d + c;
         const bool there = first + r < many && c < d;
         as[i] = there ? wide(q[at]) : 0.0f;
         bs[i] = there ? wide(g_in[at]) : 0.0f;
@@ -1458,7 +1461,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
         #pragma unroll
         for (i32 o = 0; o < own; o++) {
             if (mine + r < many && o * 32 + lane < d) {
-                const i64 at = ((i64)block_index_y * many + mine + r) * d + o * 32 + lane;
+                const i64 at = (which * many + mine + r) * d + o * 32 + lane;
                 dq[at] = narrow<dq_t>(acc[r][o]);
             }
         }
@@ -1641,12 +1644,13 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     alignas(16) shared_array(f32, tile, 32 * (64 + 4));
     const i64 d = args.q_dims[3], nq = args.q_dims[2], heads = args.q_dims[1], kv = args.k_dims[1], n = args.k_dims[2];
     const i64 group = heads / kv, per = 1 ? kv : heads, many = 1 ? n : nq, others = 1 ? nq : n;
-    const i64 b = block_index_y / per, h0 = block_index_y - b * per;
-    const i64 off = n - nq, first = (i64)block_index * (2 * 8), mine = first + warp * 8;
+    const i64 tiles = (many + 2 * 8 - 1) / (2 * 8), which = block_index / tiles;
+    const i64 b = which / per, h0 = which - b * per;
+    const i64 off = n - nq, first = (block_index - which * tiles) * (2 * 8), mine = first + warp * 8;
     const i64 past = first + 2 * 8 < many ? first + 2 * 8 : many;
     for (i32 i = thread_index; i < 2 * 8 * wide_dim; i += block_threads) {
         const i32 r = i / wide_dim, c = i % wide_dim;
-        const i64 at = ((i64)block_index_y * many + first + r) * d + c;
+        const i64 at = (which * many + first + r) * d + c;
         const bool there = first + r < many && c < d;
         as[i] = there ? wide(k[at]) : 0.0f;
         bs[i] = there ? wide(v_in[at]) : 0.0f;
@@ -1771,7 +1775,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
         #pragma unroll
         for (i32 o = 0; o < own; o++) {
             if (mine + r < many && o * 32 + lane < d) {
-                const i64 at = ((i64)block_index_y * many + mine + r) * d + o * 32 + lane;
+                const i64 at = (which * many + mine + r) * d + o * 32 + lane;
                 dk[at] = narrow<dk_t>(acc[r][o]);
                 dv[at] = narrow<dv_t>(acc2[1 ? r : 0][o]);
             }
@@ -1941,9 +1945,9 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     alignas(16) shared_array(f32, qs, 2 * 8 * 160);
     alignas(16) shared_array(f32, tile, 32 * (32 + 4));
     const i64 d = args.q_dims[3], nq = args.q_dims[2], heads = args.q_dims[1], kv = args.k_dims[1], n = args.k_dims[2];
-    const i64 b = block_index_y / heads, h = block_index_y - b * heads;
-    const i64 head = b * heads + h, pair = b * kv + h / (heads / kv), off = n - nq;
-    const i64 first = (i64)block_index * (2 * 8), mine = first + warp * 8;
+    const i64 tiles = (nq + 2 * 8 - 1) / (2 * 8), head = block_index / tiles;
+    const i64 b = head / heads, h = head - b * heads, pair = b * kv + h / (heads / kv), off = n - nq;
+    const i64 first = (block_index - head * tiles) * (2 * 8), mine = first + warp * 8;
     for (i32 i = thread_index; i < 2 * 8 * wide_dim; i += block_threads) {
         const i32 r = i / wide_dim, c = i % wide_dim;
         qs[i] = first + r < nq && c < d ? wide(q[(head * nq + first + r) * d + c]) * args.scale : 0.0f;
@@ -2219,12 +2223,13 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     alignas(16) shared_array(f32, tile, 32 * (32 + 4));
     const i64 d = args.q_dims[3], nq = args.q_dims[2], heads = args.q_dims[1], kv = args.k_dims[1], n = args.k_dims[2];
     const i64 group = heads / kv, per = 0 ? kv : heads, many = 0 ? n : nq, others = 0 ? nq : n;
-    const i64 b = block_index_y / per, h0 = block_index_y - b * per;
-    const i64 off = n - nq, first = (i64)block_index * (1 * 8), mine = first + warp * 8;
+    const i64 tiles = (many + 1 * 8 - 1) / (1 * 8), which = block_index / tiles;
+    const i64 b = which / per, h0 = which - b * per;
+    const i64 off = n - nq, first = (block_index - which * tiles) * (1 * 8), mine = first + warp * 8;
     const i64 past = first + 1 * 8 < many ? first + 1 * 8 : many;
     for (i32 i = thread_index; i < 1 * 8 * wide_dim; i += block_threads) {
         const i32 r = i / wide_dim, c = i % wide_dim;
-        const i64 at = ((i64)block_index_y * many + first + r) * d + c;
+        const i64 at = (which * many + first + r) * d + c;
         const bool there = first + r < many && c < d;
         as[i] = there ? wide(q[at]) : 0.0f;
         bs[i] = there ? wide(g_in[at]) : 0.0f;
@@ -2349,7 +2354,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
         #pragma unroll
         for (i32 o = 0; o < own; o++) {
             if (mine + r < many && o * 32 + lane < d) {
-                const i64 at = ((i64)block_index_y * many + mine + r) * d + o * 32 + lane;
+                const i64 at = (which * many + mine + r) * d + o * 32 + lane;
                 dq[at] = narrow<dq_t>(acc[r][o]);
             }
         }
@@ -2532,12 +2537,13 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     alignas(16) shared_array(f32, tile, 32 * (32 + 4));
     const i64 d = args.q_dims[3], nq = args.q_dims[2], heads = args.q_dims[1], kv = args.k_dims[1], n = args.k_dims[2];
     const i64 group = heads / kv, per = 1 ? kv : heads, many = 1 ? n : nq, others = 1 ? nq : n;
-    const i64 b = block_index_y / per, h0 = block_index_y - b * per;
-    const i64 off = n - nq, first = (i64)block_index * (1 * 8), mine = first + warp * 8;
+    const i64 tiles = (many + 1 * 8 - 1) / (1 * 8), which = block_index / tiles;
+    const i64 b = which / per, h0 = which - b * per;
+    const i64 off = n - nq, first = (block_index - which * tiles) * (1 * 8), mine = first + warp * 8;
     const i64 past = first + 1 * 8 < many ? first + 1 * 8 : many;
     for (i32 i = thread_index; i < 1 * 8 * wide_dim; i += block_threads) {
         const i32 r = i / wide_dim, c = i % wide_dim;
-        const i64 at = ((i64)block_index_y * many + first + r) * d + c;
+        const i64 at = (which * many + first + r) * d + c;
         const bool there = first + r < many && c < d;
         as[i] = there ? wide(k[at]) : 0.0f;
         bs[i] = there ? wide(v_in[at]) : 0.0f;
@@ -2662,7 +2668,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
         #pragma unroll
         for (i32 o = 0; o < own; o++) {
             if (mine + r < many && o * 32 + lane < d) {
-                const i64 at = ((i64)block_index_y * many + mine + r) * d + o * 32 + lane;
+                const i64 at = (which * many + mine + r) * d + o * 32 + lane;
                 dk[at] = narrow<dk_t>(acc[r][o]);
                 dv[at] = narrow<dv_t>(acc2[1 ? r : 0][o]);
             }
