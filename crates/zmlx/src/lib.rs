@@ -24,6 +24,7 @@ pub mod bench;
 pub mod catalog;
 pub mod entry;
 pub mod harness;
+pub mod optim;
 #[doc(hidden)]
 pub mod order;
 pub mod portable;
