@@ -1,10 +1,9 @@
 //! Muon: momentum in one pass, its orthogonalization by matrix products, the update and the decay in one more.
 
 use super::{Slot, check, slots};
-use crate::{Error, Op, bridge, rowwise};
+use crate::{Error, bridge, fused::Fused};
 use candle_core::{DType, Result, Tensor, Var, backprop::GradStore};
 use candle_nn::Optimizer;
-use std::sync::OnceLock;
 
 const NAME: &str = "Muon";
 
@@ -46,32 +45,15 @@ fn checked(params: &ParamsMuon) -> crate::Result<()> {
     check(NAME, &[("momentum", params.momentum)], &[("lr", params.lr), ("weight_decay", params.weight_decay)])
 }
 
-/// Operations of one formula each, built at their first use.
-struct Formula(&'static str, OnceLock<Op>);
-
-impl Formula {
-    const fn new(text: &'static str) -> Formula {
-        Formula(text, OnceLock::new())
-    }
-
-    fn op(&self, uniforms: &[(&str, f64)]) -> crate::Result<Op> {
-        let op = Op::once(&self.1, || {
-            let op = rowwise(self.0)?.name(NAME).no_grad();
-            uniforms.iter().fold(op, |op, (name, v)| op.uniform(name, *v)).build()
-        })?;
-        Ok(op.with_all(uniforms.iter().map(|(name, v)| (*name, (*v).into()))))
-    }
-}
-
 // the momentum stands first: results have its dtype
-static MOMENTUM: Formula =
-    Formula::new("let m = momentum * m0 + rest * g; out m1 = m; out update = now * g + later * m");
-static SQUARES: Formula = Formula::new("sum(x * x)");
-static UNIT: Formula = Formula::new("x / (sqrt(squares) + 1e-7)");
+static MOMENTUM: Fused =
+    Fused::new(NAME, "let m = momentum * m0 + rest * g; out m1 = m; out update = now * g + later * m");
+static SQUARES: Fused = Fused::new(NAME, "sum(x * x)");
+static UNIT: Fused = Fused::new(NAME, "x / (sqrt(squares) + 1e-7)");
 // the coefficients of the published code: the slope at 0 is as large as it may be
-static QUINTIC: Formula = Formula::new("-4.7750 * a + 2.0315 * aa");
-static TURN: Formula = Formula::new("3.4445 * x + bx");
-static UPDATE: Formula = Formula::new("keep * p - step * o");
+static QUINTIC: Fused = Fused::new(NAME, "-4.7750 * a + 2.0315 * aa");
+static TURN: Fused = Fused::new(NAME, "3.4445 * x + bx");
+static UPDATE: Fused = Fused::new(NAME, "keep * p - step * o");
 
 /// A matrix with the same singular vectors, whose singular values lie around 1 (between about 0.7 and 1.2 after 5 turns).
 fn orthogonalized(x: &Tensor, steps: usize, dtype: DType) -> crate::Result<Tensor> {
