@@ -93,6 +93,22 @@ fn the_weights_gradient_is_summed_in_f32() -> Result<()> {
 }
 
 #[test]
+fn a_scaled_loss_keeps_small_gradients_in_f16() -> Result<()> {
+    // a row's share of the gradient, 1e-8, is below what f16 holds; that of the scaled loss is not
+    let n = 4096;
+    let h = Var::from_tensor(&(Tensor::ones((n, 2), DType::F16, &Device::Cpu)? * 1e-2)?)?;
+    let w = Tensor::new(&[[1e-4f32, -1e-4], [0.0, 0.0], [0.0, 0.0]], &Device::Cpu)?;
+    let w = Var::from_tensor(&w.to_dtype(DType::F16)?)?;
+    let t = Tensor::zeros(n, DType::U32, &Device::Cpu)?;
+    let loss = linear_cross_entropy(&h, &w, &t, &LinearCrossEntropy::default())?;
+    let g = (loss * 65536.0)?.backward()?;
+    let g = g.get(&h).expect("a gradient").to_dtype(DType::F32)?.get(0)?.to_vec1::<f32>()?;
+    let expected = 65536.0 / n as f32 * (1e-4 * (1.0 / 3.0 - 1.0));
+    assert!((g[0] / expected - 1.0).abs() < 0.01 && (g[1] / -expected - 1.0).abs() < 0.01, "{g:?} for {expected}");
+    Ok(())
+}
+
+#[test]
 fn one_of_hidden_and_weight_may_be_tracked_and_neither() -> Result<()> {
     let (h, w) = (tensor(&[2, 3, 8], 1)?.to_dtype(DType::F32)?, tensor(&[5, 8], 2)?.to_dtype(DType::F32)?);
     let t = Tensor::new(&[[0u32, 4, 2], [3, 1, 0]], &Device::Cpu)?;
@@ -135,6 +151,7 @@ fn no_rows_and_rows_that_are_all_ignored() -> Result<()> {
     let options = LinearCrossEntropy::default();
     let loss = linear_cross_entropy(&h, &w, &t, &options)?;
     assert!(loss.to_scalar::<f32>()?.is_nan());
+    assert_eq!(loss.backward()?.get(&w).expect("a gradient").abs()?.sum_all()?.to_scalar::<f32>()?, 0.0);
     let loss = linear_cross_entropy(&h, &w, &t, &LinearCrossEntropy { reduction: Reduction::Sum, ..options })?;
     assert_eq!(loss.to_scalar::<f32>()?, 0.0);
     let g = loss.backward()?;

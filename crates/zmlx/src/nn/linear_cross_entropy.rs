@@ -6,6 +6,7 @@
 use crate::{
     Error, bridge,
     catalog::cross_entropy_options::{CrossEntropy, ENTRY, cross_entropy_options},
+    fused::Fused,
     stats,
 };
 use candle_core::{D, DType, Result, Tensor};
@@ -73,27 +74,34 @@ pub fn linear_cross_entropy(
         wanted: [hidden.track_op(), weight.track_op()],
         options: *options,
     };
-    let shares = shares(&job.targets, options)?;
-    let early = options.reduction != Reduction::None && !tracked.is_empty();
-    let Made { losses, gradients } = job.run(early.then_some(&shares))?;
-    let loss = reduced(losses, &shares, options)?;
+    // with a cotangent of 1 a row, and scaled in the backward pass: so they are not too small for f16
+    let ones = match options.reduction {
+        Reduction::None => None,
+        Reduction::Mean | Reduction::Sum => Some(Tensor::ones(job.targets.dims(), DType::F32, hidden.device())?),
+    };
+    let Made { losses, gradients } = job.run(ones.as_ref().filter(|_| !tracked.is_empty()))?;
+    let (loss, scale) = reduced(&losses, targets, options)?;
     if tracked.is_empty() {
-        return if options.reduction == Reduction::None { loss.reshape(targets.shape()) } else { Ok(loss) };
+        return Ok(loss);
     }
     // the shapes and dtypes of what is tracked
     let like: Vec<Tensor> = tracked.iter().map(|t| t.detach()).collect();
     let backward = move |cotangents: &[Option<Tensor>]| {
         let g = cotangents[0].as_ref().ok_or_else(|| Error::internal("a cotangent is missing"))?;
-        let made = match early {
-            true => gradients.iter().map(|m| m.broadcast_mul(&g.to_dtype(m.dtype())?)).collect::<Result<Vec<_>>>()?,
-            false => job.run(Some(&g.flatten_all()?))?.gradients,
+        let made = match &ones {
+            None => job.run(Some(&g.flatten_all()?))?.gradients,
+            Some(_) => {
+                let scale = (g * &scale)?;
+                gradients.iter().map(|made| SCALED.op(&[])?.call(&[made, &scale])).collect::<crate::Result<_>>()?
+            }
         };
-        Ok(made.iter().zip(&like).map(|(g, t)| g.reshape(t.shape())).collect::<Result<_>>()?)
+        let shaped = |(made, t): (&Tensor, &Tensor)| made.reshape(t.shape())?.to_dtype(t.dtype());
+        Ok(made.iter().zip(&like).map(shaped).collect::<Result<_>>()?)
     };
-    let shape = if options.reduction == Reduction::None { targets.shape() } else { loss.shape() };
-    let finished = bridge::copied(&loss.reshape(shape)?)?;
-    Ok(bridge::record(NAME.into(), vec![finished], &tracked, Box::new(backward))?.swap_remove(0))
+    Ok(bridge::record(NAME.into(), vec![bridge::copied(&loss)?], &tracked, Box::new(backward))?.swap_remove(0))
 }
+
+static SCALED: Fused = Fused::new(NAME, "x * scale");
 
 fn check(hidden: &Tensor, weight: &Tensor, targets: &Tensor, options: &LinearCrossEntropy) -> crate::Result<()> {
     let Some((d, rows)) = hidden.dims().split_last() else {
@@ -121,17 +129,19 @@ fn check(hidden: &Tensor, weight: &Tensor, targets: &Tensor, options: &LinearCro
     }
 }
 
-/// The part that each row's loss has in the reduced one.
-fn shares(targets: &Tensor, options: &LinearCrossEntropy) -> Result<Tensor> {
-    let counted = targets.to_dtype(DType::I64)?.ne(options.loss.ignore_index)?.to_dtype(DType::F32)?;
+/// The reduced losses, and by how much a row's gradient is scaled in them.
+fn reduced(losses: &Tensor, targets: &Tensor, options: &LinearCrossEntropy) -> Result<(Tensor, Tensor)> {
+    let one = Tensor::ones((), DType::F32, losses.device())?;
     match options.reduction {
-        Reduction::Mean => counted.broadcast_div(&counted.sum_all()?),
-        Reduction::Sum | Reduction::None => counted.ones_like(),
+        Reduction::None => Ok((losses.reshape(targets.shape())?, one)),
+        Reduction::Sum => Ok((losses.sum_all()?, one)),
+        Reduction::Mean => {
+            let counted = targets.to_dtype(DType::I64)?.ne(options.loss.ignore_index)?;
+            let count = counted.to_dtype(DType::F32)?.sum_all()?;
+            // where no row counts the loss is NaN, and the gradient 0
+            Ok(((losses.sum_all()? / &count)?, count.maximum(&one)?.recip()?))
+        }
     }
-}
-
-fn reduced(losses: Tensor, shares: &Tensor, options: &LinearCrossEntropy) -> Result<Tensor> {
-    if options.reduction == Reduction::None { Ok(losses) } else { (losses * shares)?.sum_all() }
 }
 
 /// In plain candle ops.
@@ -139,13 +149,12 @@ fn plain(hidden: &Tensor, weight: &Tensor, targets: &Tensor, options: &LinearCro
     stats::count_fallback();
     let rows = hidden.reshape(((), hidden.dim(D::Minus1)?))?;
     let logits = rows.matmul(&weight.to_dtype(hidden.dtype())?.t()?)?.to_dtype(DType::F32)?;
-    let flat = targets.flatten_all()?;
-    let losses = cross_entropy_options(&logits, &flat, &options.loss)?;
-    let loss = reduced(losses, &shares(&flat, options)?, options)?;
-    if options.reduction == Reduction::None { loss.reshape(targets.shape()) } else { Ok(loss) }
+    let losses = cross_entropy_options(&logits, &targets.flatten_all()?, &options.loss)?;
+    Ok(reduced(&losses, targets, options)?.0)
 }
 
-/// Losses of the rows, and the gradients that are wanted, in the dtypes of what they belong to.
+/// Losses of the rows, and the gradients that are wanted: in the dtypes of what they belong to, but that of an f16 weight, which could
+/// overflow before it is scaled, in f32.
 struct Made {
     losses: Tensor,
     gradients: Vec<Tensor>,
@@ -171,7 +180,7 @@ impl Job {
             DType::F16 | DType::BF16 if device.is_cpu() => DType::F32,
             dtype => dtype,
         };
-        let weight = self.weight.to_dtype(dtype)?;
+        let weight = self.weight.to_dtype(dtype)?.contiguous()?;
         let chunk = self.options.rows.unwrap_or((d / 2).max(LEAST_ROWS));
         let [of_hidden, of_weight] = self.wanted.map(|wanted| wanted && cotangents.is_some());
         let (mut losses, mut by_hidden, mut by_weight) = (vec![], vec![], None::<Tensor>);
@@ -207,7 +216,8 @@ impl Job {
         }
         if of_weight {
             let sum = by_weight.map_or_else(|| self.weight.zeros_like(), Ok)?;
-            gradients.push(sum.to_dtype(self.weight.dtype())?);
+            let dtype = if self.weight.dtype() == DType::F16 { DType::F32 } else { self.weight.dtype() };
+            gradients.push(sum.to_dtype(dtype)?);
         }
         Ok(Made { losses: whole(&losses, &[n], DType::F32)?, gradients })
     }
