@@ -12,7 +12,7 @@ use crate::{
     specialise::{Bound, Compiled, Forward, Key},
     stats,
 };
-use candle_core::Tensor;
+use candle_core::{Shape, Storage, Tensor};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use zmlx_ir::{Extent, Program, program::Stored};
@@ -24,7 +24,7 @@ impl Op {
     /// Runs it; puts the results on candle's tape if an input is tracked.
     pub(crate) fn run(&self, inputs: &[&Tensor]) -> Result<Few<Tensor>> {
         let mut tensors = Few::new();
-        if self.run_alike(inputs, &mut tensors)? {
+        if self.run_alike(inputs, |storage, shape| tensors.push(bridge::tensor(storage, shape)))? {
             return Ok(tensors);
         }
         if self.body.axis == -1 && !self.body.keepdim {
@@ -37,9 +37,22 @@ impl Op {
         back.map(|(t, o)| self.move_result(t, o, axis)).collect()
     }
 
+    /// Runs it on tensors that candle does not track, along the last axis: the memory of its results.
+    pub(crate) fn run_untracked(&self, inputs: &[&Tensor]) -> Result<Few<Raw>> {
+        let mut raws = Few::new();
+        if !self.run_alike(inputs, |storage, shape| raws.push((storage, shape.clone())))? {
+            raws = self.with_parts(inputs, |all| {
+                let (geometry, key) = self.layout(all, &[])?;
+                self.launch(self.body.specials().forward(&key)?.compiled()?, &geometry, all)
+            })?;
+            self.body.usage.count();
+        }
+        Ok(raws)
+    }
+
     /// The common call at little cost: a pointwise formula that was compiled before, on contiguous tensors of one shape
     /// that candle does not track. False where anything is otherwise.
-    fn run_alike(&self, inputs: &[&Tensor], tensors: &mut Few<Tensor>) -> Result<bool> {
+    fn run_alike(&self, inputs: &[&Tensor], mut take: impl FnMut(Storage, &Shape)) -> Result<bool> {
         let b = &*self.body;
         let Some(first) = inputs.first() else { return Ok(false) };
         if b.rows || b.axis != -1 || b.keepdim || b.has_mistake() || inputs.len() != b.inputs.len() {
@@ -61,7 +74,7 @@ impl Op {
         stats::count_launch(count * compiled.element_bytes);
         b.usage.count();
         for storage in results {
-            tensors.push(bridge::tensor(storage, first.shape()));
+            take(storage, first.shape());
         }
         Ok(true)
     }

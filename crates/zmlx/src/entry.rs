@@ -177,11 +177,12 @@ impl Entry {
 
     /// The operation, built at its first use.
     pub fn op(&self) -> Result<&Op> {
-        Op::once(&self.cell, || self.built())
+        Op::once(&self.cell, || self.built(self.parsed()?))
     }
 
-    fn built(&self) -> Result<Op> {
-        let mut op = rowwise(self.parsed()?)?.name(self.name);
+    /// The operation of a formula with these names.
+    pub(crate) fn built(&self, formula: Formula) -> Result<Op> {
+        let mut op = rowwise(formula)?.name(self.name);
         for (name, value) in self.uniforms {
             op = op.uniform(name, *value);
         }
@@ -208,8 +209,7 @@ impl Entry {
             return if self.uniforms.is_empty() {
                 op.call_all(inputs)
             } else {
-                let named = self.uniforms.iter().zip(uniforms).map(|((name, _), v)| (*name, *v));
-                op.with_all(named).call_all(inputs)
+                self.with(op, uniforms).call_all(inputs)
             };
         }
         stats::count_fallback();
@@ -249,6 +249,11 @@ impl Entry {
             }
             None => Ok(()),
         }
+    }
+
+    /// The operation with these launch arguments, in the order of `uniforms`.
+    pub(crate) fn with(&self, op: &Op, uniforms: &[Scalar]) -> Op {
+        op.with_all(self.uniforms.iter().zip(uniforms).map(|((name, _), v)| (*name, *v)))
     }
 
     /// Runs a kernel of one result.

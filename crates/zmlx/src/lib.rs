@@ -5,6 +5,7 @@ mod build;
 mod call;
 mod error;
 mod float_ext;
+mod fused;
 mod geometry;
 mod gradient;
 mod host;
@@ -24,6 +25,9 @@ pub mod bench;
 pub mod catalog;
 pub mod entry;
 pub mod harness;
+pub mod nn;
+pub mod ops;
+pub mod optim;
 #[doc(hidden)]
 pub mod order;
 pub mod portable;

@@ -184,9 +184,9 @@ fn tables_and_parts_that_do_not_fit_are_errors() -> Result<()> {
 #[test]
 fn catalog_functions_name_the_argument_that_does_not_fit() -> Result<()> {
     use zmlx::catalog::{
-        adamw_step::{AdamW, adamw_step},
+        adamw_step::adamw_step,
         cross_entropy::cross_entropy,
-        lion_step::{Lion, lion_step},
+        lion_step::{ParamsLion, lion_step},
         rms_norm::{linear_rms_norm, rms_norm},
     };
     let (x, w) = (zeros(&[4, 6]), zeros(&[6]));
@@ -205,10 +205,10 @@ fn catalog_functions_name_the_argument_that_does_not_fit() -> Result<()> {
         "cross_entropy(x f32, t f32): an index must be an integer; convert it with 'i64(…)'\n  \
          out loss: f32 = logsumexp(x) - x[t]\n                                 ^^^^",
     );
-    let adamw = |g: &Tensor, step| adamw_step(&x, g, &x, &x, &AdamW::default(), step);
+    let adamw = |g: &Tensor, step| adamw_step(&x, g, &x, &x, &Default::default(), step);
     says(adamw(&w, 1), "adamw_step: g has shape [6], expected [4, 6], that of p");
     says(adamw(&x, 0), "adamw_step: step, expected 1 or more: the first is 1, got 0");
-    says(lion_step(&w, &w, &x, &Lion::default()), "lion_step: m0 has shape [4, 6], expected [6], that of p");
+    says(lion_step(&w, &w, &x, &ParamsLion::default()), "lion_step: m0 has shape [4, 6], expected [6], that of p");
     Ok(())
 }
 

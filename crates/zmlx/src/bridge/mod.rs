@@ -6,10 +6,12 @@ mod cuda;
 mod device;
 #[cfg(all(feature = "metal", target_os = "macos"))]
 mod metal;
+mod overwrite;
 mod raw;
 mod tape;
 
 pub use device::{Call, Kernels, check, keep_freed_memory, runs_on};
+pub use overwrite::overwrite;
 pub use raw::{RawCall, RawKernels, RawKey, target_of};
 pub use tape::{Backward, Raw, record};
 

@@ -6,14 +6,17 @@
 //! | g    | as p  | a float          | gradient                |
 //! | m, v | as p  | a float          | first and second moment |
 //! | out  | as p  | as p, m, v       | new p, m, v             |
+//! Of 16-bit parameters the state may be f32, and stays so.
 //! Cost: 7·N elements moved.
 //! Source: arXiv:1711.05101, algorithm 2; steps count from 1.
 
 use crate::{
     Result,
     entry::{Arg, Entry, Gradient, Values, float},
+    optim::Step,
 };
 use candle_core::Tensor;
+use candle_nn::ParamsAdamW;
 use std::sync::OnceLock;
 use zmlx_ir::Scalar;
 
@@ -55,37 +58,29 @@ pub static ENTRY: Entry = Entry {
     cell: OnceLock::new(),
 };
 
-/// What an AdamW step is made with.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamW {
-    /// Learning rate.
-    pub lr: f64,
-    /// Decay of the first moment.
-    pub beta1: f64,
-    /// Decay of the second moment.
-    pub beta2: f64,
-    /// Added to the root of the second moment.
-    pub eps: f64,
-    /// Decoupled weight decay.
-    pub weight_decay: f64,
-}
+/// The kernel, for parameters and moments of any dtypes.
+pub(crate) static STEP: Step = Step::new(&ENTRY);
 
-impl Default for AdamW {
-    fn default() -> AdamW {
-        AdamW { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 }
-    }
-}
-
-/// New parameters and moments after step `step` (the first is 1).
-pub fn adamw_step(p: &Tensor, g: &Tensor, m: &Tensor, v: &Tensor, opts: &AdamW, step: u32) -> Result<[Tensor; 3]> {
-    ENTRY.alike(&[p, g, m, v])?;
-    if step == 0 {
-        return Err(crate::Error::argument(ENTRY.name, "step", "1 or more: the first is 1", step));
-    }
+/// Its launch arguments at step `step`.
+pub(crate) fn uniforms(opts: &ParamsAdamW, step: u32) -> [Scalar; 8] {
     let bias = |beta: f64| 1.0 - beta.powf(f64::from(step));
     let (b1, b2) = (opts.beta1, opts.beta2);
     let (keep, rate, root) = (1.0 - opts.lr * opts.weight_decay, opts.lr / bias(b1), bias(b2).sqrt().recip());
-    let u = [b1, 1.0 - b1, b2, 1.0 - b2, opts.eps, keep, rate, root].map(Scalar::from);
-    let all = ENTRY.run(&[p, g, m, v], &u)?;
+    [b1, 1.0 - b1, b2, 1.0 - b2, opts.eps, keep, rate, root].map(Scalar::from)
+}
+
+/// New parameters and moments after step `step` (the first is 1).
+pub fn adamw_step(
+    p: &Tensor,
+    g: &Tensor,
+    m: &Tensor,
+    v: &Tensor,
+    opts: &ParamsAdamW,
+    step: u32,
+) -> Result<[Tensor; 3]> {
+    if step == 0 {
+        return Err(crate::Error::argument(ENTRY.name, "step", "1 or more: the first is 1", step));
+    }
+    let all = STEP.call(&[p, g, m, v], &uniforms(opts, step))?;
     all.try_into().map_err(|_| crate::Error::internal("adamw_step has three results"))
 }

@@ -12,7 +12,7 @@ use crate::{
     Result,
     entry::{Arg, ArgShape, Entry, Gradient, Values, float},
 };
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 use std::sync::OnceLock;
 use zmlx_ir::Scalar;
 
@@ -32,7 +32,8 @@ pub static ENTRY: Entry = Entry {
         let (smoothing, z) = (float(u[1]), float(u[2]));
         let m = t[0].max_keepdim(D::Minus1)?;
         let lse = (t[0].broadcast_sub(&m)?.exp()?.sum_keepdim(D::Minus1)?.log()? + m)?;
-        let ignored = t[1].unsqueeze(D::Minus1)?.eq(float(u[0]))?;
+        // in i64: an unsigned type would take a negative class for 0
+        let ignored = t[1].unsqueeze(D::Minus1)?.to_dtype(DType::I64)?.eq(float(u[0]))?;
         let safe = ignored.where_cond(&t[1].unsqueeze(D::Minus1)?.zeros_like()?, &t[1].unsqueeze(D::Minus1)?)?;
         let at = t[0].gather(&safe, D::Minus1)?;
         let smooth = ((&at - t[0].mean_keepdim(D::Minus1)?)? * smoothing)?;
@@ -65,4 +66,20 @@ impl Default for CrossEntropy {
 pub fn cross_entropy_options(x: &Tensor, t: &Tensor, options: &CrossEntropy) -> Result<Tensor> {
     let CrossEntropy { ignore_index, label_smoothing, z_loss } = *options;
     ENTRY.run1(&[x, t], &[ignore_index.into(), label_smoothing.into(), z_loss.into()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn plain_ops_keep_class_0_where_a_negative_one_is_ignored() -> Result<()> {
+        let x = Tensor::randn(0f32, 1f32, (3, 4), &Device::Cpu)?;
+        let t = Tensor::new(&[0u32, 3, 0], &Device::Cpu)?;
+        let fused = cross_entropy_options(&x, &t, &CrossEntropy::default())?;
+        let plain = (ENTRY.fallback)(&[x, t], &[Scalar::Int(-100), 0.0.into(), 0.0.into()])?.swap_remove(0);
+        assert!((fused - plain)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-5);
+        Ok(())
+    }
 }

@@ -6,12 +6,14 @@
 //! | g    | as p  | a float          | gradient   |
 //! | m    | as p  | a float          | momentum   |
 //! | out  | as p  | as p, m          | new p, m   |
+//! Of 16-bit parameters the state may be f32, and stays so.
 //! Cost: 5·N elements moved.
 //! Source: arXiv:2302.06675, algorithm 2.
 
 use crate::{
     Result,
     entry::{Arg, Entry, Gradient, float},
+    optim::Step,
 };
 use candle_core::Tensor;
 use std::sync::OnceLock;
@@ -47,7 +49,7 @@ pub static ENTRY: Entry = Entry {
 
 /// What a Lion step is made with.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Lion {
+pub struct ParamsLion {
     /// Learning rate.
     pub lr: f64,
     /// Weight of the momentum in the step.
@@ -58,17 +60,23 @@ pub struct Lion {
     pub weight_decay: f64,
 }
 
-impl Default for Lion {
-    fn default() -> Lion {
-        Lion { lr: 1e-4, beta1: 0.9, beta2: 0.99, weight_decay: 0.0 }
+impl Default for ParamsLion {
+    fn default() -> ParamsLion {
+        ParamsLion { lr: 1e-4, beta1: 0.9, beta2: 0.99, weight_decay: 0.0 }
     }
 }
 
-/// New parameters and momentum.
-pub fn lion_step(p: &Tensor, g: &Tensor, m: &Tensor, opts: &Lion) -> Result<[Tensor; 2]> {
-    ENTRY.alike(&[p, g, m])?;
+/// The kernel, for parameters and momentum of any dtypes.
+pub(crate) static STEP: Step = Step::new(&ENTRY);
+
+/// Its launch arguments.
+pub(crate) fn uniforms(opts: &ParamsLion) -> [Scalar; 6] {
     let (b1, b2) = (opts.beta1, opts.beta2);
-    let u = [b1, 1.0 - b1, b2, 1.0 - b2, 1.0 - opts.lr * opts.weight_decay, opts.lr].map(Scalar::from);
-    let all = ENTRY.run(&[p, g, m], &u)?;
+    [b1, 1.0 - b1, b2, 1.0 - b2, 1.0 - opts.lr * opts.weight_decay, opts.lr].map(Scalar::from)
+}
+
+/// New parameters and momentum.
+pub fn lion_step(p: &Tensor, g: &Tensor, m: &Tensor, opts: &ParamsLion) -> Result<[Tensor; 2]> {
+    let all = STEP.call(&[p, g, m], &uniforms(opts))?;
     all.try_into().map_err(|_| crate::Error::internal("lion_step has two results"))
 }

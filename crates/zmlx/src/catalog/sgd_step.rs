@@ -6,12 +6,14 @@
 //! | g    | as p  | a float          | gradient   |
 //! | m    | as p  | a float          | velocity   |
 //! | out  | as p  | as p, m          | new p, m   |
+//! Of 16-bit parameters the state may be f32, and stays so.
 //! Cost: 5·N elements moved.
 //! Source: PyTorch's SGD: m = momentum·m + (1 − dampening)·(g + wd·p), p = p − lr·m; Nesterov adds the gradient again.
 
 use crate::{
     Result,
     entry::{Arg, Entry, Gradient, float},
+    optim::Step,
 };
 use candle_core::Tensor;
 use std::sync::OnceLock;
@@ -49,7 +51,7 @@ pub static ENTRY: Entry = Entry {
 
 /// What an SGD step is made with.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sgd {
+pub struct ParamsSgd {
     /// Learning rate.
     pub lr: f64,
     /// Decay of the velocity.
@@ -62,17 +64,23 @@ pub struct Sgd {
     pub nesterov: bool,
 }
 
-impl Default for Sgd {
-    fn default() -> Sgd {
-        Sgd { lr: 1e-3, momentum: 0.9, dampening: 0.0, weight_decay: 0.0, nesterov: false }
+impl Default for ParamsSgd {
+    fn default() -> ParamsSgd {
+        ParamsSgd { lr: 1e-3, momentum: 0.9, dampening: 0.0, weight_decay: 0.0, nesterov: false }
     }
 }
 
-/// New parameters and velocity. (PyTorch's first velocity is the undamped gradient: give it as `m` with momentum 1 to start so.)
-pub fn sgd_step(p: &Tensor, g: &Tensor, m: &Tensor, opts: &Sgd) -> Result<[Tensor; 2]> {
-    ENTRY.alike(&[p, g, m])?;
+/// The kernel, for parameters and velocity of any dtypes.
+pub(crate) static STEP: Step = Step::new(&ENTRY);
+
+/// Its launch arguments.
+pub(crate) fn uniforms(opts: &ParamsSgd) -> [Scalar; 6] {
     let (now, later) = if opts.nesterov { (1.0, opts.momentum) } else { (0.0, 1.0) };
-    let u = [opts.weight_decay, opts.momentum, 1.0 - opts.dampening, opts.lr, now, later].map(Scalar::from);
-    let all = ENTRY.run(&[p, g, m], &u)?;
+    [opts.weight_decay, opts.momentum, 1.0 - opts.dampening, opts.lr, now, later].map(Scalar::from)
+}
+
+/// New parameters and velocity. (PyTorch's first velocity is the undamped gradient: give it as `m` with momentum 1 to start so.)
+pub fn sgd_step(p: &Tensor, g: &Tensor, m: &Tensor, opts: &ParamsSgd) -> Result<[Tensor; 2]> {
+    let all = STEP.call(&[p, g, m], &uniforms(opts))?;
     all.try_into().map_err(|_| crate::Error::internal("sgd_step has two results"))
 }
