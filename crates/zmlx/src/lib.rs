@@ -5,6 +5,7 @@ mod build;
 mod call;
 mod error;
 mod float_ext;
+mod gating;
 mod geometry;
 mod gradient;
 mod host;

@@ -28,6 +28,7 @@ pub mod dequantize_silu_int8;
 pub mod dropout;
 pub mod elu;
 pub mod exp;
+pub mod expert_group_scores;
 pub mod gather_add;
 pub mod geglu;
 pub mod gelu;
@@ -76,6 +77,8 @@ pub mod swiglu_int8;
 pub mod tanh;
 pub mod top_k;
 pub mod top_k_gating;
+pub mod top_k_gating_bias;
+pub mod top_k_gating_groups;
 pub mod unpack_bits;
 pub mod var;
 
@@ -108,6 +111,7 @@ pub static ENTRIES: &[&Entry] = &[
     &dropout::ENTRY,
     &elu::ENTRY,
     &exp::ENTRY,
+    &expert_group_scores::ENTRY,
     &gather_add::ENTRY,
     &geglu::ENTRY,
     &gelu::ENTRY,
@@ -156,6 +160,8 @@ pub static ENTRIES: &[&Entry] = &[
     &tanh::ENTRY,
     &top_k::ENTRY,
     &top_k_gating::ENTRY,
+    &top_k_gating_bias::ENTRY,
+    &top_k_gating_groups::ENTRY,
     &unpack_bits::ENTRY,
     &var::ENTRY,
 ];
