@@ -23,6 +23,7 @@ pub mod dequantize_fp8_e4m3;
 pub mod dequantize_fp8_e5m2;
 pub mod dequantize_int4;
 pub mod dequantize_int8;
+pub mod dequantize_mxfp4;
 pub mod dequantize_nf4;
 pub mod dequantize_silu_int8;
 pub mod dropout;
@@ -51,6 +52,12 @@ pub mod moe_combine;
 pub mod moe_dispatch;
 pub mod mul;
 pub mod pack_bits;
+pub mod quantize_fp8_e4m3;
+pub mod quantize_fp8_e5m2;
+pub mod quantize_int4;
+pub mod quantize_int8;
+pub mod quantize_mxfp4;
+pub mod quantize_nf4;
 pub mod recurrent_step;
 pub mod relu;
 pub mod relu2;
@@ -106,6 +113,7 @@ pub static ENTRIES: &[&Entry] = &[
     &dequantize_fp8_e5m2::ENTRY,
     &dequantize_int4::ENTRY,
     &dequantize_int8::ENTRY,
+    &dequantize_mxfp4::ENTRY,
     &dequantize_nf4::ENTRY,
     &dequantize_silu_int8::ENTRY,
     &dropout::ENTRY,
@@ -134,6 +142,12 @@ pub static ENTRIES: &[&Entry] = &[
     &moe_dispatch::ENTRY,
     &mul::ENTRY,
     &pack_bits::ENTRY,
+    &quantize_fp8_e4m3::ENTRY,
+    &quantize_fp8_e5m2::ENTRY,
+    &quantize_int4::ENTRY,
+    &quantize_int8::ENTRY,
+    &quantize_mxfp4::ENTRY,
+    &quantize_nf4::ENTRY,
     &recurrent_step::ENTRY,
     &relu::ENTRY,
     &relu2::ENTRY,
