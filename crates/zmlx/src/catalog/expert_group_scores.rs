@@ -6,7 +6,9 @@
 //! | b    | [G, E/G]     | any float        | biases of the choice of experts   |
 //! | y    | [.., G]      | f32              |                                   |
 //! Cost: N elements moved.
-//! Source: arXiv:2412.19437, section 2.1.2. [`Gating`](super::top_k_gating::Gating) launches it, and its variants, before the gate.
+//! Source: arXiv:2412.19437, section 2.1.2.
+//!
+//! [`Gating`](super::top_k_gating::Gating) launches it, and its variants, before the gate.
 
 use crate::{
     entry::{Arg, Entry, Gradient},

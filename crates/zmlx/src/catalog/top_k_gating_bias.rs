@@ -7,7 +7,9 @@
 //! | weights | [.., k] | f32              | sigmoids of the chosen, divided by their sum, times `scale`        |
 //! | experts | [.., k] | u32              | those of the largest sigmoid(x) + b, of equals the lower; tests have k 8 |
 //! Cost: N elements moved.
-//! Source: arXiv:2408.15664, and arXiv:2412.19437. [`Gating`](super::top_k_gating::Gating) launches it, and its variants.
+//! Source: arXiv:2408.15664, and arXiv:2412.19437.
+//!
+//! [`Gating`](super::top_k_gating::Gating) launches it, and its variants.
 
 use crate::{
     entry::{Arg, Entry, Gradient, float},

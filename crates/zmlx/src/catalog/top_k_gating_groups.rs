@@ -8,7 +8,9 @@
 //! | weights | [.., k] | f32              | as in `top_k_gating_bias`                                              |
 //! | experts | [.., k] | u32              | of the groups that are reached; of equals the lower; tests have k 8    |
 //! Cost: N elements moved.
-//! Source: arXiv:2412.19437, section 2.1.2. [`Gating`](super::top_k_gating::Gating) launches it, and its variants, after
+//! Source: arXiv:2412.19437, section 2.1.2.
+//!
+//! [`Gating`](super::top_k_gating::Gating) launches it, and its variants, after
 //! `expert_group_scores`; scores of groups are one tensor [.., groups] there.
 
 use crate::{

@@ -2,7 +2,7 @@
 //! also across words; of each group a scale and a bias: w = scale · code + bias.
 
 use super::in_parts;
-use crate::{Error, Result, bridge};
+use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 use zmlx_runtime::{
     Slice,
@@ -165,13 +165,14 @@ impl Round for ToBf16 {
     }
 }
 
-struct Row<'a, R> {
-    round: std::marker::PhantomData<R>,
-    words: &'a [u32],
-    scales: &'a [f32],
-    biases: &'a [f32],
-    p: Packing,
-    out: &'a mut [f32],
+/// A row of codes, to be dequantised.
+pub(super) struct Row<'a, R> {
+    pub round: std::marker::PhantomData<R>,
+    pub words: &'a [u32],
+    pub scales: &'a [f32],
+    pub biases: &'a [f32],
+    pub p: Packing,
+    pub out: &'a mut [f32],
 }
 
 impl<R: Round> Loop for Row<'_, R> {
@@ -225,222 +226,6 @@ pub fn dequantize<R: Round>(words: &[u32], scales: &Slice<'_>, biases: &Slice<'_
         }
     });
     out
-}
-
-/// Words that the loops read at once: those of a group, up to 16.
-fn lanes(p: Packing) -> usize {
-    (p.group * p.bits / 32).min(16)
-}
-
-/// A row of floats as the loops read it.
-struct Spread {
-    /// For each so many words, the elements of the first code of each, then of the second …
-    x: Vec<f32>,
-    /// The sum of each group.
-    sums: Vec<f32>,
-}
-
-impl Spread {
-    fn of(x: &[f32], p: Packing) -> Spread {
-        let (per, lanes) = (32 / p.bits, lanes(p));
-        let mut out = Vec::with_capacity(x.len());
-        for block in x.chunks(per * lanes) {
-            for j in 0..per {
-                out.extend((0..lanes).map(|l| block[l * per + j]));
-            }
-        }
-        Spread { x: out, sums: x.chunks(p.group).map(|g| g.iter().sum()).collect() }
-    }
-}
-
-struct Dot<'a, const BITS: usize, const LANES: usize> {
-    words: &'a [u32],
-    scales: &'a [f32],
-    biases: &'a [f32],
-    x: &'a Spread,
-    group: usize,
-}
-
-impl<const BITS: usize, const LANES: usize> Loop for Dot<'_, BITS, LANES> {
-    type Output = f32;
-    #[inline(always)]
-    fn run<F: Fma>(self) -> f32 {
-        let per = 32 / BITS;
-        let mask = (1u32 << BITS) - 1;
-        let mut total = [0f32; LANES];
-        let mut rest = 0f32;
-        let words = self.words.chunks_exact(self.group / per);
-        for (g, (words, x)) in words.zip(self.x.x.chunks_exact(self.group)).enumerate() {
-            // two chains of additions
-            let mut sums = [[0f32; LANES]; 2];
-            for (words, x) in words.chunks_exact(LANES).zip(x.chunks_exact(LANES * per)) {
-                for j in 0..per {
-                    for l in 0..LANES {
-                        let q = ((words[l] >> (j * BITS)) & mask) as i32 as f32;
-                        sums[j % 2][l] = F::f32(q, x[j * LANES + l], sums[j % 2][l]);
-                    }
-                }
-            }
-            for l in 0..LANES {
-                total[l] = F::f32(self.scales[g], sums[0][l] + sums[1][l], total[l]);
-            }
-            rest = F::f32(self.biases[g], self.x.sums[g], rest);
-        }
-        total.iter().sum::<f32>() + rest
-    }
-}
-
-/// Rows of codes of 4 or 8 bits.
-pub struct Matrix<'a> {
-    pub words: &'a [u32],
-    pub scales: Slice<'a>,
-    pub biases: Slice<'a>,
-    /// How a row is packed.
-    pub p: Packing,
-}
-
-/// Scales and biases of a row.
-struct Factors {
-    scales: Vec<f32>,
-    biases: Vec<f32>,
-}
-
-impl Matrix<'_> {
-    fn factors(&self) -> Factors {
-        Factors { scales: vec![0.0; self.p.groups()], biases: vec![0.0; self.p.groups()] }
-    }
-    /// The factors of this row.
-    fn at(&self, row: usize, f: &mut Factors) {
-        let groups = self.p.groups();
-        widen(&self.scales, row * groups, &mut f.scales);
-        widen(&self.biases, row * groups, &mut f.biases);
-    }
-    /// A row, whose factors are known, times x.
-    fn dot(&self, row: usize, f: &Factors, x: &Spread) -> f32 {
-        let (n, group) = (self.p.words(), self.p.group);
-        let words = &self.words[row * n..][..n];
-        let (scales, biases) = (&f.scales[..], &f.biases[..]);
-        match (self.p.bits, lanes(self.p)) {
-            (4, 4) => dispatch(Dot::<4, 4> { words, scales, biases, x, group }),
-            (4, 8) => dispatch(Dot::<4, 8> { words, scales, biases, x, group }),
-            (4, _) => dispatch(Dot::<4, 16> { words, scales, biases, x, group }),
-            (_, 8) => dispatch(Dot::<8, 8> { words, scales, biases, x, group }),
-            _ => dispatch(Dot::<8, 16> { words, scales, biases, x, group }),
-        }
-    }
-    /// Results that a task makes: each costs a row.
-    fn task(&self) -> usize {
-        (1usize << 16).div_ceil(self.p.cols.max(1))
-    }
-}
-
-/// y = x·wᵀ; x is m × cols, y is m × rows.
-pub fn matvec(x: &[f32], w: &Matrix<'_>) -> Vec<f32> {
-    let p = w.p;
-    let m = x.len() / p.cols.max(1);
-    let spreads: Vec<_> = x.chunks(p.cols.max(1)).map(|x| Spread::of(x, p)).collect();
-    // the result by rows of w first, so that each task has a part of its own
-    let rows = w.task();
-    let mut y = vec![0f32; p.rows * m];
-    in_parts(&mut y, rows * m, |part, y| {
-        let mut f = w.factors();
-        for (k, y) in y.chunks_mut(m).enumerate() {
-            let row = part * rows + k;
-            w.at(row, &mut f);
-            for (y, x) in y.iter_mut().zip(&spreads) {
-                *y = w.dot(row, &f, x);
-            }
-        }
-    });
-    turned(&y, p.rows, m)
-}
-
-/// The transpose of rows × cols.
-fn turned(y: &[f32], rows: usize, cols: usize) -> Vec<f32> {
-    let mut out = vec![0f32; y.len()];
-    for first in (0..rows).step_by(16) {
-        for c in 0..cols {
-            for r in first..rows.min(first + 16) {
-                out[c * rows + r] = y[r * cols + c];
-            }
-        }
-    }
-    out
-}
-
-/// y = x·wᵀ for many rows of x: some rows of w at a time are made floats, and multiplied with all of x.
-pub fn matmul(x: &[f32], w: &Matrix<'_>) -> Vec<f32> {
-    /// They stay in the second level of the caches.
-    const TILE: usize = 1 << 18;
-    let p = w.p;
-    let m = x.len() / p.cols.max(1);
-    let rows = (TILE / p.cols.max(1)).clamp(8, 128);
-    let mut y = vec![0f32; p.rows * m];
-    in_parts(&mut y, rows * m, |part, y| {
-        let mut f = w.factors();
-        let mut tile = vec![0f32; y.len() / m * p.cols];
-        for (k, out) in tile.chunks_mut(p.cols).enumerate() {
-            let row = part * rows + k;
-            w.at(row, &mut f);
-            let words = &w.words[row * p.words()..][..p.words()];
-            let round = std::marker::PhantomData::<ToF32>;
-            dispatch(Row { round, words, scales: &f.scales, biases: &f.biases, p, out });
-        }
-        let size = [y.len() / m, m, p.cols];
-        bridge::matmul(size, (y, [m, 1]), (&tile, [p.cols, 1]), (x, [1, p.cols]), None, [0.0, 1.0]);
-    });
-    turned(&y, p.rows, m)
-}
-
-/// silu(gate·x) · (up·x) of the experts of each token, whose matrices have n rows each: a row of the result an expert.
-pub fn gate_up_swiglu(x: &[f32], gate: &Matrix<'_>, up: &Matrix<'_>, experts: &[u32], n: usize) -> Vec<f32> {
-    let p = gate.p;
-    let spreads: Vec<_> = x.chunks(p.cols).map(|x| Spread::of(x, p)).collect();
-    let many = experts.len() / spreads.len().max(1);
-    let mut h = vec![0f32; experts.len() * n];
-    let task = gate.task();
-    in_parts(&mut h, task, |part, h| {
-        let mut f = gate.factors();
-        for (i, h) in h.iter_mut().enumerate() {
-            let at = part * task + i;
-            let (slot, row) = (at / n, at % n);
-            let (x, row) = (&spreads[slot / many], experts[slot] as usize * n + row);
-            let [a, b] = [gate, up].map(|w| {
-                w.at(row, &mut f);
-                w.dot(row, &f, x)
-            });
-            *h = a / (1.0 + (-a).exp()) * b;
-        }
-    });
-    h
-}
-
-/// Σ weight · (down·h) over the experts of each token; the result is tokens × n.
-pub fn down_combine(
-    h: &[f32],
-    down: &Matrix<'_>,
-    experts: &[u32],
-    weights: &[f32],
-    [tokens, n]: [usize; 2],
-) -> Vec<f32> {
-    let p = down.p;
-    let spreads: Vec<_> = h.chunks(p.cols).map(|h| Spread::of(h, p)).collect();
-    let many = experts.len() / tokens.max(1);
-    let mut y = vec![0f32; tokens * n];
-    let task = down.task().div_ceil(many.max(1));
-    in_parts(&mut y, task, |part, y| {
-        let mut f = down.factors();
-        for (i, y) in y.iter_mut().enumerate() {
-            let at = part * task + i;
-            let (token, row) = (at / n, at % n);
-            for slot in token * many..(token + 1) * many {
-                let row = experts[slot] as usize * n + row;
-                down.at(row, &mut f);
-                *y += weights[slot] * down.dot(row, &f, &spreads[slot]);
-            }
-        }
-    });
-    y
 }
 
 #[cfg(test)]

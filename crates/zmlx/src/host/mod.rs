@@ -2,6 +2,7 @@
 
 pub mod affine;
 pub mod attention;
+pub mod products;
 
 use crate::bridge::CandlePool;
 use std::sync::{Mutex, PoisonError};

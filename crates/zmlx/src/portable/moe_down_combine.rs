@@ -4,7 +4,9 @@
 //! bits, with scales and biases [E, D, F/group]; y is [T, D] in the dtype of h. Sums are in f32, experts in their order. A warp of a
 //! GPU makes four columns of y. The gradient is by h and the weights, a token at a time through dequantised experts.
 //! Cost: the codes of k experts read for each token.
-//! Source: the definition. [`moe_gate_up_swiglu`](super::moe_gate_up_swiglu) makes h.
+//! Source: the definition.
+//!
+//! [`moe_gate_up_swiglu`](super::moe_gate_up_swiglu) makes h.
 
 use super::{
     Case, Portable, dequantize_affine,
@@ -16,7 +18,10 @@ use super::{
 use crate::{
     Error, Grid, RawKernel, Result, bridge,
     entry::Gradient,
-    host::affine::{self, Matrix, Packing},
+    host::{
+        affine::{self, Packing},
+        products::{self, Matrix},
+    },
 };
 use candle_core::{D, DType, Device, Shape, Tensor};
 use std::sync::LazyLock;
@@ -114,7 +119,7 @@ pub fn moe_down_combine(
                 let guards = bridge::Guards::lock(&[&t[1], &t[2], &t[3]]);
                 let Slice::U32(words) = bridge::host(&guards, 0, &t[1])? else { candle_core::bail!("words are u32") };
                 let (scales, biases) = (bridge::host(&guards, 1, &t[2])?, bridge::host(&guards, 2, &t[3])?);
-                affine::down_combine(&h, &Matrix { words, scales, biases, p }, &experts, &weights, [tokens, n])
+                products::down_combine(&h, &Matrix { words, scales, biases, p }, &experts, &weights, [tokens, n])
             };
             Ok(vec![Tensor::from_vec(y, (tokens, n), t[0].device())?.to_dtype(dtype)?])
         })

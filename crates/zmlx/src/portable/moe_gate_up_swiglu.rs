@@ -5,7 +5,9 @@
 //! together; each expert of a token reads its weights anew, so this is for few tokens. The gradient is by x, a token at a time
 //! through dequantised experts.
 //! Cost: the codes of k experts read for each token.
-//! Source: the definition. [`moe_down_combine`](super::moe_down_combine) takes h on.
+//! Source: the definition.
+//!
+//! [`moe_down_combine`](super::moe_down_combine) takes h on.
 
 use super::{
     Case, Portable,
@@ -15,7 +17,10 @@ use super::{
 use crate::{
     Error, Grid, RawKernel, Result, bridge,
     entry::Gradient,
-    host::affine::{self, Matrix, Packing},
+    host::{
+        affine::{self, Packing},
+        products::{self, Matrix},
+    },
 };
 use candle_core::{D, DType, Device, Shape, Tensor};
 use std::sync::LazyLock;
@@ -212,7 +217,7 @@ pub fn moe_gate_up_swiglu(
                     let Slice::U32(words) = slice(0)? else { candle_core::bail!("words are u32") };
                     Ok(Matrix { words, scales: slice(1)?, biases: slice(2)?, p })
                 };
-                affine::gate_up_swiglu(&x, &matrix(0)?, &matrix(3)?, &experts, n)
+                products::gate_up_swiglu(&x, &matrix(0)?, &matrix(3)?, &experts, n)
             };
             Ok(vec![Tensor::from_vec(y, (tokens, k, n), t[0].device())?.to_dtype(dtype)?])
         })

@@ -15,7 +15,10 @@ use super::{
 use crate::{
     Error, Grid, RawKernel, Result, bridge,
     entry::Gradient,
-    host::affine::{self, Matrix, Packing},
+    host::{
+        affine::Packing,
+        products::{self, Matrix},
+    },
     raw::runs_text,
 };
 use candle_core::{D, DType, Device, Shape, Tensor};
@@ -163,7 +166,7 @@ pub fn quantized_matvec(x: &Tensor, w: &Tensor, scales: &Tensor, biases: &Tensor
                 let Slice::U32(words) = bridge::host(&guards, 0, &t[1])? else { candle_core::bail!("words are u32") };
                 let (scales, biases) = (bridge::host(&guards, 1, &t[2])?, bridge::host(&guards, 2, &t[3])?);
                 let w = Matrix { words, scales, biases, p };
-                if m > FEW { affine::matmul(&x, &w) } else { affine::matvec(&x, &w) }
+                if m > FEW { products::matmul(&x, &w) } else { products::matvec(&x, &w) }
             };
             Ok(vec![Tensor::from_vec(y, (m, n), t[0].device())?.to_dtype(dtype)?])
         })
