@@ -34,7 +34,7 @@ struct Groups {
 /// | Qwen2-MoE, OLMoE          | `Gating::new(k).renormalise(norm_topk_prob)`, which is false there                       |
 /// | DeepSeek-V2               | `….renormalise(false).groups_by_largest(n_group, topk_group).scale(routed_scaling_factor)` |
 /// | DeepSeek-V3, GLM-4.5, 4.7 | `Gating::new(k).scoring(Scoring::Sigmoid).bias(&b).groups(n_group, topk_group).renormalise(norm_topk_prob).scale(routed_scaling_factor)` |
-/// | LFM2-MoE                  | the same without groups                                                                  |
+/// | LFM2-MoE                  | the same without groups; there the sum has 10⁻⁶ added                                    |
 /// | ERNIE 4.5                 | `Gating::new(k).bias(&b)`                                                                |
 ///
 /// Of equal scores the lower index is chosen; there are always exactly k experts, the best first.
@@ -95,7 +95,7 @@ impl Gating {
     /// of the logits; with a bias or groups they are f32.
     ///
     /// # Errors
-    /// No such k, groups that do not divide the experts or have fewer than k, a bias that is not [E].
+    /// No such k, groups that do not divide the experts or have fewer than k, a bias that is not `[E]`.
     pub fn route(&self, logits: &Tensor) -> Result<(Tensor, Tensor)> {
         let experts = logits.dims().last().copied().unwrap_or(0);
         let most = experts.min(MOST);
@@ -126,9 +126,11 @@ impl Gating {
             scaled: self.scale != 1.0,
         };
         let mut results = if bridge::runs_on(x.device()) {
-            let op = rule.op()?.with_all(rule.scaled.then_some(("scale", self.scale.into())));
             let inputs: Vec<&Tensor> = std::iter::once(x).chain(&self.bias).chain(&scores).collect();
-            op.call_all(&inputs[..])?
+            match rule.op()? {
+                op if rule.scaled => op.with("scale", self.scale).call_all(&inputs[..])?,
+                op => op.call_all(&inputs[..])?,
+            }
         } else {
             stats::count_fallback();
             rule.plain(x, self.bias.as_ref(), scores.as_ref(), self.scale)?

@@ -2,6 +2,7 @@
 
 pub mod affine;
 pub mod attention;
+pub mod experts;
 pub mod products;
 
 use crate::bridge::CandlePool;

@@ -1,4 +1,4 @@
-//! Rows of affine codes of 4 or 8 bits times rows of floats, also of rows that experts of tokens find.
+//! Rows of affine codes of 4 or 8 bits times rows of floats: as dot products in the codes, or a tile of floats at a time.
 
 use super::{
     affine::{Packing, Row, ToF32},
@@ -23,7 +23,7 @@ fn lanes(p: Packing) -> usize {
 const TOGETHER: usize = 4;
 
 /// A row of floats as the loops read it.
-struct Spread {
+pub struct Spread {
     /// For each so many words, the elements of the first code of each, then of the second …
     x: Vec<f32>,
     /// The sum of each group.
@@ -31,7 +31,8 @@ struct Spread {
 }
 
 impl Spread {
-    fn of(x: &[f32], p: Packing) -> Spread {
+    /// Of these floats.
+    pub fn of(x: &[f32], p: Packing) -> Spread {
         let (per, lanes) = (32 / p.bits, lanes(p));
         let mut out = Vec::with_capacity(x.len());
         for block in x.chunks(per * lanes) {
@@ -100,7 +101,7 @@ pub struct Matrix<'a> {
 }
 
 /// Room for scales and biases of a row.
-struct Room {
+pub struct Room {
     scales: Vec<f32>,
     biases: Vec<f32>,
 }
@@ -118,11 +119,12 @@ fn of_row<'a>(all: &Slice<'a>, row: usize, room: &'a mut [f32]) -> &'a [f32] {
 }
 
 impl Matrix<'_> {
-    fn room(&self) -> Room {
+    /// For its rows.
+    pub fn room(&self) -> Room {
         Room { scales: vec![0.0; self.p.groups()], biases: vec![0.0; self.p.groups()] }
     }
     /// A row times some rows of x.
-    fn dot<const M: usize>(&self, row: usize, room: &mut Room, x: [&Spread; M]) -> [f32; M] {
+    pub fn dot<const M: usize>(&self, row: usize, room: &mut Room, x: [&Spread; M]) -> [f32; M] {
         let n = self.p.words();
         let words = &self.words[row * n..][..n];
         let scales = of_row(&self.scales, row, &mut room.scales);
@@ -134,8 +136,22 @@ impl Matrix<'_> {
             _ => dispatch(Dot::<8, 8, M> { words, scales, biases, x, group }),
         }
     }
+    /// Makes floats of the rows from this one on.
+    pub fn floats(&self, first: usize, out: &mut [f32]) {
+        let (p, n, mut room) = (self.p, self.p.words(), self.room());
+        for (k, out) in out.chunks_mut(p.cols).enumerate() {
+            let words = &self.words[(first + k) * n..][..n];
+            let scales = of_row(&self.scales, first + k, &mut room.scales);
+            let biases = of_row(&self.biases, first + k, &mut room.biases);
+            dispatch(Row { round: std::marker::PhantomData::<ToF32>, words, scales, biases, p, out });
+        }
+    }
+    /// Rows of which floats are made at a time: they stay in the second level of the caches.
+    pub fn tile(&self) -> usize {
+        ((1usize << 18) / self.p.cols.max(1)).clamp(8, 128)
+    }
     /// Results that a task makes: each costs a row.
-    fn task(&self) -> usize {
+    pub fn task(&self) -> usize {
         (1usize << 16).div_ceil(self.p.cols.max(1))
     }
 }
@@ -164,7 +180,7 @@ pub fn matvec(x: &[f32], w: &Matrix<'_>) -> Vec<f32> {
 }
 
 /// The transpose of rows × cols.
-fn turned(y: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+pub fn turned(y: &[f32], rows: usize, cols: usize) -> Vec<f32> {
     let mut out = vec![0f32; y.len()];
     for first in (0..rows).step_by(16) {
         for c in 0..cols {
@@ -178,71 +194,20 @@ fn turned(y: &[f32], rows: usize, cols: usize) -> Vec<f32> {
 
 /// y = x·wᵀ for many rows of x: some rows of w at a time are made floats, and multiplied with all of x.
 pub fn matmul(x: &[f32], w: &Matrix<'_>) -> Vec<f32> {
-    /// They stay in the second level of the caches.
-    const TILE: usize = 1 << 18;
     let p = w.p;
     let m = x.len() / p.cols.max(1);
-    let rows = (TILE / p.cols.max(1)).clamp(8, 128);
+    let rows = w.tile();
     let mut y = vec![0f32; p.rows * m];
     in_parts(&mut y, rows * m, |part, y| {
-        let mut room = w.room();
-        let mut tile = vec![0f32; y.len() / m * p.cols];
-        for (k, out) in tile.chunks_mut(p.cols).enumerate() {
-            let row = part * rows + k;
-            let words = &w.words[row * p.words()..][..p.words()];
-            let scales = of_row(&w.scales, row, &mut room.scales);
-            let biases = of_row(&w.biases, row, &mut room.biases);
-            dispatch(Row { round: std::marker::PhantomData::<ToF32>, words, scales, biases, p, out });
-        }
-        let size = [y.len() / m, m, p.cols];
-        bridge::matmul(size, (y, [m, 1]), (&tile, [p.cols, 1]), (x, [1, p.cols]), None, [0.0, 1.0]);
+        let mut floats = vec![0f32; y.len() / m * p.cols];
+        w.floats(part * rows, &mut floats);
+        times(&floats, x, p.cols, (y, m));
     });
     turned(&y, p.rows, m)
 }
 
-/// silu(gate·x) · (up·x) of the experts of each token, whose matrices have n rows each: a row of the result an expert.
-pub fn gate_up_swiglu(x: &[f32], gate: &Matrix<'_>, up: &Matrix<'_>, experts: &[u32], n: usize) -> Vec<f32> {
-    let p = gate.p;
-    let spreads: Vec<_> = x.chunks(p.cols).map(|x| Spread::of(x, p)).collect();
-    let many = experts.len() / spreads.len().max(1);
-    let mut h = vec![0f32; experts.len() * n];
-    let task = gate.task();
-    in_parts(&mut h, task, |part, h| {
-        let mut room = gate.room();
-        for (i, h) in h.iter_mut().enumerate() {
-            let at = part * task + i;
-            let (slot, row) = (at / n, at % n);
-            let (x, row) = (&spreads[slot / many], experts[slot] as usize * n + row);
-            let [a, b] = [gate, up].map(|w| w.dot(row, &mut room, [x])[0]);
-            *h = a / (1.0 + (-a).exp()) * b;
-        }
-    });
-    h
-}
-
-/// Σ weight · (down·h) over the experts of each token; the result is tokens × n.
-pub fn down_combine(
-    h: &[f32],
-    down: &Matrix<'_>,
-    experts: &[u32],
-    weights: &[f32],
-    [tokens, n]: [usize; 2],
-) -> Vec<f32> {
-    let p = down.p;
-    let spreads: Vec<_> = h.chunks(p.cols).map(|h| Spread::of(h, p)).collect();
-    let many = experts.len() / tokens.max(1);
-    let mut y = vec![0f32; tokens * n];
-    let task = down.task().div_ceil(many.max(1));
-    in_parts(&mut y, task, |part, y| {
-        let mut room = down.room();
-        for (i, y) in y.iter_mut().enumerate() {
-            let at = part * task + i;
-            let (token, row) = (at / n, at % n);
-            for slot in token * many..(token + 1) * many {
-                let row = experts[slot] as usize * n + row;
-                *y += weights[slot] * down.dot(row, &mut room, [&spreads[slot]])[0];
-            }
-        }
-    });
-    y
+/// out = w·xᵀ of rows of floats; `pitch` between the rows of out.
+pub fn times(w: &[f32], x: &[f32], cols: usize, (out, pitch): (&mut [f32], usize)) {
+    let size = [w.len() / cols, x.len() / cols, cols];
+    bridge::matmul(size, (out, [pitch, 1]), (w, [cols, 1]), (x, [1, cols]), None, [0.0, 1.0]);
 }

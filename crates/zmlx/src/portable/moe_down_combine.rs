@@ -19,8 +19,9 @@ use crate::{
     Error, Grid, RawKernel, Result, bridge,
     entry::Gradient,
     host::{
+        self,
         affine::{self, Packing},
-        products::{self, Matrix},
+        products::Matrix,
     },
 };
 use candle_core::{D, DType, Device, Shape, Tensor};
@@ -119,7 +120,7 @@ pub fn moe_down_combine(
                 let guards = bridge::Guards::lock(&[&t[1], &t[2], &t[3]]);
                 let Slice::U32(words) = bridge::host(&guards, 0, &t[1])? else { candle_core::bail!("words are u32") };
                 let (scales, biases) = (bridge::host(&guards, 1, &t[2])?, bridge::host(&guards, 2, &t[3])?);
-                products::down_combine(&h, &Matrix { words, scales, biases, p }, &experts, &weights, [tokens, n])
+                host::experts::down_combine(&h, &Matrix { words, scales, biases, p }, &experts, &weights, [tokens, n])
             };
             Ok(vec![Tensor::from_vec(y, (tokens, n), t[0].device())?.to_dtype(dtype)?])
         })
@@ -168,6 +169,8 @@ fn cases(dtype: DType) -> candle_core::Result<Vec<Case>> {
         (8, 64, [2, 3, 4], 17, 576),
         (8, 32, [1, 1, 1], 3, 32),
         (4, 64, [0, 2, 2], 4, 64),
+        // many tokens an expert
+        (4, 64, [29, 2, 3], 21, 128),
     ] {
         let [tokens, k, count] = of;
         let inputs = inputs(of, Packing { rows, cols, group, bits }, dtype, &Device::Cpu)?;

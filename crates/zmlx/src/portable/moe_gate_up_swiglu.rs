@@ -2,8 +2,8 @@
 //!
 //! x is [T, D], experts [T, k] of u32; gate and up are words [E, F, D·bits/32] in MLX's packing, each with scales and biases
 //! [E, F, D/group]; h is [T, k, F] in the dtype of x. Sums are in f32. A warp of a GPU makes two columns of h, of both matrices
-//! together; each expert of a token reads its weights anew, so this is for few tokens. The gradient is by x, a token at a time
-//! through dequantised experts.
+//! together; each expert of a token reads its weights anew, so this is for few tokens there. A CPU dequantises some rows of an expert at
+//! a time where it has many tokens. The gradient is by x, a token at a time through dequantised experts.
 //! Cost: the codes of k experts read for each token.
 //! Source: the definition.
 //!
@@ -18,8 +18,9 @@ use crate::{
     Error, Grid, RawKernel, Result, bridge,
     entry::Gradient,
     host::{
+        self,
         affine::{self, Packing},
-        products::{self, Matrix},
+        products::Matrix,
     },
 };
 use candle_core::{D, DType, Device, Shape, Tensor};
@@ -217,7 +218,7 @@ pub fn moe_gate_up_swiglu(
                     let Slice::U32(words) = slice(0)? else { candle_core::bail!("words are u32") };
                     Ok(Matrix { words, scales: slice(1)?, biases: slice(2)?, p })
                 };
-                products::gate_up_swiglu(&x, &matrix(0)?, &matrix(3)?, &experts, n)
+                host::experts::gate_up_swiglu(&x, &matrix(0)?, &matrix(3)?, &experts, n)
             };
             Ok(vec![Tensor::from_vec(y, (tokens, k, n), t[0].device())?.to_dtype(dtype)?])
         })
@@ -274,6 +275,8 @@ fn cases(dtype: DType) -> candle_core::Result<Vec<Case>> {
         (8, 64, [2, 3, 4], 17, 576),
         (8, 32, [1, 1, 1], 3, 32),
         (4, 64, [0, 2, 2], 4, 64),
+        // many tokens an expert
+        (4, 64, [29, 2, 3], 21, 128),
     ] {
         let p = Packing { rows, cols, group, bits };
         let mut inputs = vec![numbers(&[tokens, cols], dtype, 3, &Device::Cpu)?];
