@@ -77,9 +77,7 @@ pub(super) fn scaled(parts: &[Tensor], most: f64, sizes: bool) -> candle_core::R
 
 /// The nearest whole number, of two the even one, in plain ops, for fallbacks.
 pub(super) fn nearest(x: &Tensor) -> candle_core::Result<Tensor> {
-    // halves of even numbers: candle rounds halves away from zero
-    let down = (x - 0.5)?.ceil()?;
-    let up = (x + 0.5)?.floor()?;
-    let odd = ((&down / 2.0)?.floor()? * 2.0)?.ne(&down)?;
-    odd.where_cond(&up, &down)
+    // candle rounds halves away from zero
+    let tie = (x - x.floor()?)?.eq(0.5)?;
+    tie.where_cond(&((x / 2.0)?.round()? * 2.0)?, &x.round()?)
 }
