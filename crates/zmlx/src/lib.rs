@@ -6,6 +6,7 @@ mod call;
 mod error;
 mod float_ext;
 mod fused;
+mod gating;
 mod geometry;
 mod gradient;
 mod host;

@@ -51,7 +51,7 @@ pub fn dequantize_nf4(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
 }
 
 /// The values, all of them numbers of f32.
-const TABLE: [f64; 16] = [
+pub(super) const TABLE: [f64; 16] = [
     -1.0,
     -0.6961928009986877,
     -0.5250730514526367,

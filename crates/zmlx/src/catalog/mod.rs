@@ -23,11 +23,13 @@ pub mod dequantize_fp8_e4m3;
 pub mod dequantize_fp8_e5m2;
 pub mod dequantize_int4;
 pub mod dequantize_int8;
+pub mod dequantize_mxfp4;
 pub mod dequantize_nf4;
 pub mod dequantize_silu_int8;
 pub mod dropout;
 pub mod elu;
 pub mod exp;
+pub mod expert_group_scores;
 pub mod gather_add;
 pub mod geglu;
 pub mod gelu;
@@ -50,6 +52,12 @@ pub mod moe_combine;
 pub mod moe_dispatch;
 pub mod mul;
 pub mod pack_bits;
+pub mod quantize_fp8_e4m3;
+pub mod quantize_fp8_e5m2;
+pub mod quantize_int4;
+pub mod quantize_int8;
+pub mod quantize_mxfp4;
+pub mod quantize_nf4;
 pub mod recurrent_step;
 pub mod relu;
 pub mod relu2;
@@ -76,6 +84,8 @@ pub mod swiglu_int8;
 pub mod tanh;
 pub mod top_k;
 pub mod top_k_gating;
+pub mod top_k_gating_bias;
+pub mod top_k_gating_groups;
 pub mod unpack_bits;
 pub mod var;
 
@@ -103,11 +113,13 @@ pub static ENTRIES: &[&Entry] = &[
     &dequantize_fp8_e5m2::ENTRY,
     &dequantize_int4::ENTRY,
     &dequantize_int8::ENTRY,
+    &dequantize_mxfp4::ENTRY,
     &dequantize_nf4::ENTRY,
     &dequantize_silu_int8::ENTRY,
     &dropout::ENTRY,
     &elu::ENTRY,
     &exp::ENTRY,
+    &expert_group_scores::ENTRY,
     &gather_add::ENTRY,
     &geglu::ENTRY,
     &gelu::ENTRY,
@@ -130,6 +142,12 @@ pub static ENTRIES: &[&Entry] = &[
     &moe_dispatch::ENTRY,
     &mul::ENTRY,
     &pack_bits::ENTRY,
+    &quantize_fp8_e4m3::ENTRY,
+    &quantize_fp8_e5m2::ENTRY,
+    &quantize_int4::ENTRY,
+    &quantize_int8::ENTRY,
+    &quantize_mxfp4::ENTRY,
+    &quantize_nf4::ENTRY,
     &recurrent_step::ENTRY,
     &relu::ENTRY,
     &relu2::ENTRY,
@@ -156,6 +174,8 @@ pub static ENTRIES: &[&Entry] = &[
     &tanh::ENTRY,
     &top_k::ENTRY,
     &top_k_gating::ENTRY,
+    &top_k_gating_bias::ENTRY,
+    &top_k_gating_groups::ENTRY,
     &unpack_bits::ENTRY,
     &var::ENTRY,
 ];

@@ -8,7 +8,7 @@
 //! Cost: (K + 1)·N elements and the weights moved.
 //! Source: the definition. The gradients of x and weights are made in one launch.
 //!
-//! [`moe_combine_rows`] takes the experts' results as they lie after [`super::moe_dispatch`], sorted by expert, and the
+//! [`moe_combine_shared`] adds what an expert of all tokens gave. [`moe_combine_rows`] takes the experts' results as they lie after [`super::moe_dispatch`], sorted by expert, and the
 //! position of each there.
 
 use crate::{
@@ -51,20 +51,33 @@ pub static ENTRY: Entry = Entry {
 const MOST: usize = 16;
 const MOST_ROWS: usize = 10;
 
-/// An operation for each K, built at its first use.
-static OPS: [OnceLock<Op>; MOST + 1] = [const { OnceLock::new() }; MOST + 1];
-static OPS_OF_ROWS: [OnceLock<Op>; MOST_ROWS + 1] = [const { OnceLock::new() }; MOST_ROWS + 1];
-
-/// Of `k` experts a token; `rows`: each of which is found by an index.
-fn op(k: usize, rows: bool) -> Result<&'static Op> {
-    Op::once(if rows { &OPS_OF_ROWS[k] } else { &OPS[k] }, || built(k, rows))
+/// Where the experts of a token lie, and what is added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Of {
+    /// Side by side.
+    Token,
+    /// The same, beside an expert that all tokens share.
+    Shared,
+    /// Each in a row that an index finds.
+    Rows,
 }
 
-fn built(k: usize, rows: bool) -> Result<Op> {
+/// The operation for `k` experts a token, built at its first use.
+fn op(k: usize, of: Of) -> Result<&'static Op> {
+    static OPS: [[OnceLock<Op>; MOST + 1]; 3] = [const { [const { OnceLock::new() }; MOST + 1] }; 3];
+    Op::once(&OPS[of as usize][k], || built(k, of))
+}
+
+fn built(k: usize, of: Of) -> Result<Op> {
+    let rows = of == Of::Rows;
     let [x, w, p] = ["x", "w", "p"].map(|name| (0..k).map(|j| format!("{name}{j}")).collect::<Vec<String>>());
     let [x, w, p] = [&x, &w, &p].map(|names| names.iter().map(String::as_str).collect::<Vec<&str>>());
-    let text: Vec<String> = w.iter().zip(&x).map(|(w, x)| format!("{w} * {x}")).collect();
+    let mut text: Vec<String> = w.iter().zip(&x).map(|(w, x)| format!("{w} * {x}")).collect();
     let names = x.iter().chain(&w).chain(if rows { &p[..] } else { &[] }).copied();
+    let names = names.chain((of == Of::Shared).then_some("shared"));
+    if of == Of::Shared {
+        text.push("shared".into());
+    }
     let mut op = rowwise(with_names(names, &text.join(" + "))?)?.name(ENTRY.name);
     for w in &w {
         op = op.row(w);
@@ -90,20 +103,40 @@ fn experts(what: &str, t: &Tensor, most: usize) -> Result<usize> {
 
 /// The sum over the last dimension but one of `x`, the experts of a token, of each times its weight.
 pub fn moe_combine(x: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    combined(x, weights, None)
+}
+
+/// The same, and `shared` added: what an expert of all tokens gave, `[.., C]`.
+pub fn moe_combine_shared(x: &Tensor, weights: &Tensor, shared: &Tensor) -> Result<Tensor> {
+    combined(x, weights, Some(shared))
+}
+
+fn combined(x: &Tensor, weights: &Tensor, shared: Option<&Tensor>) -> Result<Tensor> {
     let k = experts("weights", weights, MOST)?;
     let dims = x.dims();
     if dims.len() < 2 || dims[..dims.len() - 1] != *weights.dims() {
         let expected = format!("{:?} and one dimension more, as weights", weights.dims());
         return Err(Error::shape(ENTRY.name, "x", expected, dims));
     }
-    let tokens = &dims[..dims.len() - 2];
+    let (tokens, cols) = (&dims[..dims.len() - 2], dims[dims.len() - 1]);
+    let result = [tokens, &[cols]].concat();
+    if let Some(shared) = shared.filter(|t| t.dims() != result) {
+        return Err(Error::shape(ENTRY.name, "shared", format!("{result:?}"), shared.dims()));
+    }
     if bridge::runs_on(x.device()) {
         // the experts of a token side by side
-        let x = x.reshape([tokens, &[k * dims[dims.len() - 1]]].concat())?;
-        return op(k, false)?.call(&[&x, weights]);
+        let x = x.reshape([tokens, &[k * cols]].concat())?;
+        return match shared {
+            Some(shared) => op(k, Of::Shared)?.call(&[&x, weights, shared]),
+            None => op(k, Of::Token)?.call(&[&x, weights]),
+        };
     }
     stats::count_fallback();
-    Ok(x.broadcast_mul(&weights.unsqueeze(D::Minus1)?)?.sum(dims.len() - 2)?)
+    let y = x.broadcast_mul(&weights.unsqueeze(D::Minus1)?)?.sum(dims.len() - 2)?;
+    Ok(match shared {
+        Some(shared) => (y + shared)?,
+        None => y,
+    })
 }
 
 /// The same of experts whose results are rows of `x`, `[V, C]`, found by `positions`, `[.., K]` as `weights` (K ≤ 10).
@@ -120,7 +153,7 @@ pub fn moe_combine_rows(x: &Tensor, positions: &Tensor, weights: &Tensor) -> Res
     if bridge::runs_on(x.device()) {
         let mut inputs = vec![x; k];
         inputs.extend([weights, positions]);
-        return op(k, true)?.call(&inputs);
+        return op(k, Of::Rows)?.call(&inputs);
     }
     stats::count_fallback();
     Ok(rows_found(x, positions)?.broadcast_mul(&weights.unsqueeze(D::Minus1)?)?.sum(positions.rank() - 1)?)
@@ -148,6 +181,23 @@ mod tests {
                 assert!(off(g.get(v).expect("a gradient"), want.get(v).expect("a gradient"))? < 1e-4, "k {k}");
             }
         }
+        Ok(())
+    }
+
+    #[test]
+    fn a_shared_expert_is_added_in_the_same_launch() -> Result<()> {
+        let [x, shared] = [&[2, 3, 4, 5][..], &[2, 3, 5]].map(|s| Tensor::randn(0f32, 1f32, s, &Device::Cpu));
+        let (x, shared) = (Var::from_tensor(&x?)?, Var::from_tensor(&shared?)?);
+        let w = Tensor::randn(0f32, 1f32, (2, 3, 4), &Device::Cpu)?;
+        let plain = (x.broadcast_mul(&w.unsqueeze(D::Minus1)?)?.sum(2)? + shared.as_tensor())?;
+        let y = moe_combine_shared(&x, &w, &shared)?;
+        assert!(off(&y, &plain)? < 1e-5);
+        let (g, want) = (y.sqr()?.sum_all()?.backward()?, plain.sqr()?.sum_all()?.backward()?);
+        for v in [&x, &shared] {
+            assert!(off(g.get(v).expect("a gradient"), want.get(v).expect("a gradient"))? < 1e-4);
+        }
+        let error = moe_combine_shared(&x, &w, &w).expect_err("a mistake").to_string();
+        assert_eq!(error, "moe_combine: shared has shape [2, 3, 4], expected [2, 3, 5]");
         Ok(())
     }
 

@@ -31,56 +31,34 @@ pub static ENTRY: Entry = Entry {
 };
 
 /// In plain candle ops.
-pub(super) fn plain(x: &Tensor, k: usize) -> candle_core::Result<Vec<Tensor>> {
+fn plain(x: &Tensor, k: usize) -> candle_core::Result<Vec<Tensor>> {
     let order = x.contiguous()?.arg_sort_last_dim(false)?;
     let first = order.narrow(D::Minus1, 0, k)?.contiguous()?;
     Ok(vec![x.contiguous()?.gather(&first, D::Minus1)?, first])
 }
 
 /// Most ranks of a row.
-pub(super) const MOST: usize = 64;
+const MOST: usize = zmlx_ir::program::RANKS as usize;
 
-/// A kernel of the `k` largest of each row, for any k.
-pub(super) struct Ranked {
-    pub name: &'static str,
-    /// What there are so many of in a row, for an error.
-    pub rows: fn(usize) -> String,
-    pub formula: fn(usize) -> String,
-    pub plain: fn(&Tensor, usize) -> candle_core::Result<Vec<Tensor>>,
-    /// An operation for each k, built at its first use.
-    pub ops: [OnceLock<Op>; MOST],
-}
-
-impl Ranked {
-    /// Its two results.
-    pub fn call(&self, x: &Tensor, k: usize) -> Result<(Tensor, Tensor)> {
-        let cols = x.dims().last().copied().unwrap_or(0);
-        let most = cols.min(MOST);
-        if k == 0 || k > most {
-            return Err(Error::argument(self.name, "k", format!("1 to {most}, for {}", (self.rows)(cols)), k));
-        }
-        let mut results = if bridge::runs_on(x.device()) {
-            Op::once(&self.ops[k - 1], || rowwise((self.formula)(k))?.name(self.name).build())?.call_all(x)?
-        } else {
-            stats::count_fallback();
-            (self.plain)(x, k)?
-        };
-        let columns = results.swap_remove(1);
-        Ok((results.swap_remove(0), columns))
-    }
-}
-
-static RANKED: Ranked = Ranked {
-    name: ENTRY.name,
-    rows: |cols| format!("rows of {cols} columns"),
-    formula: |k| format!("out values = top_k(x, {k}); out indices = argtop_k(x, {k})"),
-    plain,
-    ops: [const { OnceLock::new() }; MOST],
-};
+/// An operation for each k, built at its first use.
+static OPS: [OnceLock<Op>; MOST] = [const { OnceLock::new() }; MOST];
 
 /// The `k` largest of each row, the largest first, and their columns.
 pub fn top_k(x: &Tensor, k: usize) -> Result<(Tensor, Tensor)> {
-    RANKED.call(x, k)
+    let cols = x.dims().last().copied().unwrap_or(0);
+    let most = cols.min(MOST);
+    if k == 0 || k > most {
+        return Err(Error::argument(ENTRY.name, "k", format!("1 to {most}, for rows of {cols} columns"), k));
+    }
+    let mut results = if bridge::runs_on(x.device()) {
+        let formula = || format!("out values = top_k(x, {k}); out indices = argtop_k(x, {k})");
+        Op::once(&OPS[k - 1], || rowwise(formula())?.name(ENTRY.name).build())?.call_all(x)?
+    } else {
+        stats::count_fallback();
+        plain(x, k)?
+    };
+    let columns = results.swap_remove(1);
+    Ok((results.swap_remove(0), columns))
 }
 
 #[cfg(test)]

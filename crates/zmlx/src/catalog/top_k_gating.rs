@@ -7,13 +7,17 @@
 //! | experts | [.., k] | u32              | k ≤ E, at most 64, of equal logits the lower; tests have k 8 |
 //! Cost: N elements moved.
 //! Source: softmax(x) renormalised over its k largest, which is the softmax of these: what the others add cancels.
+//!
+//! [`Gating`] has the other rules: sigmoids, a bias of the choice, groups, weights that are not renormalised or are scaled.
 
-use super::top_k::{self, MOST, Ranked};
+pub use crate::gating::{Gating, Scoring};
+
 use crate::{
     Result,
     entry::{Arg, Entry, Gradient},
+    gating::{Rule, Score},
 };
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 use std::sync::OnceLock;
 
 /// What the catalog knows of `top_k_gating`.
@@ -33,40 +37,17 @@ pub static ENTRY: Entry = Entry {
     zmlx: &["moe.top2_gating_softmax"],
     args: &[Arg::full("x")],
     uniforms: &[],
-    fallback: |t, _| plain(&t[0], 8),
+    fallback: |t, _| RULE.plain(&t[0], None, None, 1.0),
     gradient: Gradient::Derived,
     moves: 1.0,
     cell: OnceLock::new(),
 };
 
-fn plain(x: &Tensor, k: usize) -> candle_core::Result<Vec<Tensor>> {
-    let mut found = top_k::plain(x, k)?;
-    let e = found[0].broadcast_sub(&found[0].max_keepdim(D::Minus1)?)?.exp()?;
-    found[0] = e.broadcast_div(&e.sum_keepdim(D::Minus1)?)?;
-    Ok(found)
-}
-
-/// The formula of any k.
-fn formula(k: usize) -> String {
-    let lets: String = (1..k).map(|j| format!("let e{j} = exp(top(x, {j}) - top(x, 0)); ")).collect();
-    let sum: String = (1..k).map(|j| format!(" + e{j}")).collect();
-    let weights: String = (1..k).map(|j| format!(", e{j} / s")).collect();
-    // beside no other the weight is that of the row's type
-    let s = if k == 1 { "let s = exp(top(x, 0) - top(x, 0)); ".into() } else { format!("let s = 1{sum}; ") };
-    format!("{lets}{s}out weights = stack(1 / s{weights}); out experts = argtop_k(x, {k})")
-}
-
-static RANKED: Ranked = Ranked {
-    name: ENTRY.name,
-    rows: |experts| format!("{experts} experts"),
-    formula,
-    plain,
-    ops: [const { OnceLock::new() }; MOST],
-};
+const RULE: Rule = Rule { k: 8, score: Score::Softmax, bias: false, groups: None, renormalise: true, scaled: false };
 
 /// The weights of the `k` experts with the largest logits, which sum to 1, and these experts.
 pub fn top_k_gating(logits: &Tensor, k: usize) -> Result<(Tensor, Tensor)> {
-    RANKED.call(logits, k)
+    Gating::new(k).route(logits)
 }
 
 #[cfg(test)]
@@ -77,7 +58,7 @@ mod tests {
 
     #[test]
     fn weights_are_those_of_a_renormalised_softmax_for_any_k() -> Result<()> {
-        assert_eq!(Formula::parse(&formula(8)).ok(), ENTRY.parsed().ok());
+        assert_eq!(Formula::parse(&RULE.formula()).ok(), ENTRY.parsed().ok());
         let x = Tensor::randn(0f32, 1f32, (5, 16), &Device::Cpu)?;
         let all = crate::catalog::softmax::softmax(&x)?;
         for k in [1, 2, 8, 16] {
@@ -88,6 +69,15 @@ mod tests {
             assert!(off < 1e-6, "k {k}: off by {off}");
         }
         assert!(top_k_gating(&x, 17).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn an_expert_without_others_has_all_the_weight() -> Result<()> {
+        let x = Tensor::new(&[[0f32, f32::INFINITY], [f32::NEG_INFINITY; 2], [1.0, 2.0]], &Device::Cpu)?;
+        let (weights, experts) = top_k_gating(&x, 1)?;
+        assert_eq!(weights.flatten_all()?.to_vec1::<f32>()?, [1.0; 3]);
+        assert_eq!(experts.flatten_all()?.to_vec1::<u32>()?, [1, 0, 1]);
         Ok(())
     }
 }

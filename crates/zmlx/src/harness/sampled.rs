@@ -17,7 +17,7 @@ use zmlx_ir::{
 /// Compares these rows of results (or, with cotangents, of gradients) with the oracle's. None if they are right.
 ///
 /// # Errors
-/// An entry with an argument that all rows share, whose gradient is not one of rows; whatever candle's ops return.
+/// With cotangents, an entry with an argument that all rows share, whose gradient is not one of rows; whatever candle's ops return.
 pub fn sampled(
     entry: &Entry,
     dtype: DType,
@@ -26,7 +26,8 @@ pub fn sampled(
     got: &[Tensor],
     rows: &[usize],
 ) -> Result<Option<String>> {
-    if entry.args.iter().any(|a| a.shape == ArgShape::Col) {
+    let shared = |k: usize| entry.args.get(k).is_some_and(|a| a.shape == ArgShape::Col);
+    if cotangents.is_some() && (0..entry.args.len()).any(shared) {
         return Err(Error::argument(entry.name, "rows beside the oracle", "arguments that have rows", "one without"));
     }
     let (forward, backward) = programs(entry, dtype)?;
@@ -41,7 +42,8 @@ pub fn sampled(
     let mut report = Report::new(entry, dtype);
     for &row in rows {
         let part = |t: &Tensor| -> Result<Vec<f64>> { case::flat(&t.narrow(0, row, 1)?) };
-        let mut values: Vec<Vec<f64>> = inputs.iter().map(|t| part(t)).collect::<Result<_>>()?;
+        let own = |(k, t): (usize, &&Tensor)| if shared(k) { case::flat(t) } else { part(t) };
+        let mut values: Vec<Vec<f64>> = inputs.iter().enumerate().map(own).collect::<Result<_>>()?;
         for (t, o) in cotangents.into_iter().flatten().zip(&results) {
             let row = part(t)?;
             values.extend((0..o.width).map(|k| case::beside(&row, *o, cols, k)));
@@ -73,6 +75,10 @@ mod tests {
         assert_eq!(sampled(entry, DType::F32, &[&x], Some(&[&x]), &gradients, &[0, 3])?, None);
         let off = (&got[0] + 0.1)?;
         assert!(sampled(entry, DType::F32, &[&x], None, &[off], &[3])?.is_some_and(|t| t.contains("row 3")));
+        // what all rows share is read whole
+        let (entry, b) = (find("add_bias").expect("it is in the catalog"), x.get(0)?);
+        let got = entry.run(&[&x, &b], &[])?;
+        assert_eq!(sampled(entry, DType::F32, &[&x, &b], None, &got, &[1, 2])?, None);
         Ok(())
     }
 }

@@ -165,13 +165,14 @@ impl Round for ToBf16 {
     }
 }
 
-struct Row<'a, R> {
-    round: std::marker::PhantomData<R>,
-    words: &'a [u32],
-    scales: &'a [f32],
-    biases: &'a [f32],
-    p: Packing,
-    out: &'a mut [f32],
+/// A row of codes, to be dequantised.
+pub(super) struct Row<'a, R> {
+    pub round: std::marker::PhantomData<R>,
+    pub words: &'a [u32],
+    pub scales: &'a [f32],
+    pub biases: &'a [f32],
+    pub p: Packing,
+    pub out: &'a mut [f32],
 }
 
 impl<R: Round> Loop for Row<'_, R> {
@@ -225,85 +226,6 @@ pub fn dequantize<R: Round>(words: &[u32], scales: &Slice<'_>, biases: &Slice<'_
         }
     });
     out
-}
-
-/// Lanes of the loops: the words of the smallest group of 4 bits.
-const LANES: usize = 4;
-
-/// x as the loops read it: for each LANES words, the elements of the first code of each, then of the second …; and the sum of
-/// each group.
-fn spread(x: &[f32], p: Packing) -> (Vec<f32>, Vec<f32>) {
-    let per = 32 / p.bits;
-    let mut out = Vec::with_capacity(x.len());
-    for block in x.chunks(per * LANES) {
-        for j in 0..per {
-            out.extend((0..LANES).map(|l| block[l * per + j]));
-        }
-    }
-    (out, x.chunks(p.group).map(|g| g.iter().sum()).collect())
-}
-
-struct Dot<'a, const BITS: usize> {
-    words: &'a [u32],
-    scales: &'a [f32],
-    biases: &'a [f32],
-    x: &'a [f32],
-    sums: &'a [f32],
-    group: usize,
-}
-
-impl<const BITS: usize> Loop for Dot<'_, BITS> {
-    type Output = f32;
-    #[inline(always)]
-    fn run<F: Fma>(self) -> f32 {
-        let per = 32 / BITS;
-        let mask = (1u32 << BITS) - 1;
-        let mut total = [0f32; LANES];
-        let mut rest = 0f32;
-        let words = self.words.chunks_exact(self.group / per);
-        for (g, (words, x)) in words.zip(self.x.chunks_exact(self.group)).enumerate() {
-            let mut sum = [0f32; LANES];
-            for (words, x) in words.chunks_exact(LANES).zip(x.chunks_exact(LANES * per)) {
-                for j in 0..per {
-                    for l in 0..LANES {
-                        let q = ((words[l] >> (j * BITS)) & mask) as i32 as f32;
-                        sum[l] = F::f32(q, x[j * LANES + l], sum[l]);
-                    }
-                }
-            }
-            for l in 0..LANES {
-                total[l] = F::f32(self.scales[g], sum[l], total[l]);
-            }
-            rest = F::f32(self.biases[g], self.sums[g], rest);
-        }
-        total.iter().sum::<f32>() + rest
-    }
-}
-
-/// y = x·wᵀ for codes of 4 or 8 bits; x is m × cols, y is m × rows.
-pub fn matvec(x: &[f32], words: &[u32], scales: &Slice<'_>, biases: &Slice<'_>, p: Packing) -> Vec<f32> {
-    let m = x.len() / p.cols.max(1);
-    let spreads: Vec<_> = x.chunks(p.cols.max(1)).map(|x| spread(x, p)).collect();
-    let (n, groups) = (p.words(), p.groups());
-    // the result by rows of w first, so that each task has a part of its own
-    let rows = (1usize << 16).div_ceil(p.cols.max(1));
-    let mut y = vec![0f32; p.rows * m];
-    in_parts(&mut y, rows * m, |part, y| {
-        let (mut s, mut b) = (vec![0f32; groups], vec![0f32; groups]);
-        for (k, y) in y.chunks_mut(m).enumerate() {
-            let row = part * rows + k;
-            widen(scales, row * groups, &mut s);
-            widen(biases, row * groups, &mut b);
-            let words = &words[row * n..][..n];
-            for (y, (x, sums)) in y.iter_mut().zip(&spreads) {
-                *y = match p.bits {
-                    4 => dispatch(Dot::<4> { words, scales: &s, biases: &b, x, sums, group: p.group }),
-                    _ => dispatch(Dot::<8> { words, scales: &s, biases: &b, x, sums, group: p.group }),
-                };
-            }
-        }
-    });
-    (0..m * p.rows).map(|i| y[i % p.rows * m + i / p.rows]).collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 pub mod affine;
 pub mod attention;
+pub mod experts;
+pub mod products;
 
 use crate::bridge::CandlePool;
 use std::sync::{Mutex, PoisonError};

@@ -4,6 +4,8 @@
 // index: begin
 pub mod attention;
 pub mod dequantize_affine;
+pub mod moe_down_combine;
+pub mod moe_gate_up_swiglu;
 pub mod paged_attention;
 pub mod quantize_affine;
 pub mod quantized_matvec;
@@ -12,6 +14,8 @@ pub mod quantized_matvec;
 pub static PORTABLES: &[&Portable] = &[
     &attention::ENTRY,
     &dequantize_affine::ENTRY,
+    &moe_down_combine::ENTRY,
+    &moe_gate_up_swiglu::ENTRY,
     &paged_attention::ENTRY,
     &quantize_affine::ENTRY,
     &quantized_matvec::ENTRY,

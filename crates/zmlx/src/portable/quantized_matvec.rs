@@ -1,8 +1,9 @@
 //! A few rows times a packed matrix: y = x·wᵀ, w in MLX's affine codes of 4 or 8 bits
 //!
 //! x is [.., K], w the words [N, K·bits/32] with scales and biases [N, K/group], y is [.., N] in the dtype of x. Sums are in f32. A
-//! warp of a GPU makes 4 columns of y: 16 bytes of words a lane and load, which x meets in shared memory. From 17 rows of x on, and
-//! for other bits, w is dequantised and candle multiplies. The gradient is by x.
+//! warp of a GPU makes 4 columns of y: 16 bytes of words a lane and load, which x meets in shared memory. From 17 rows of x on a GPU,
+//! and for other bits, w is dequantised and candle multiplies; a CPU dequantises some rows of w at a time, for all of x. The gradient
+//! is by x.
 //! Cost: N·K·bits/8 bytes and the scales and biases read, for up to 4 rows of x.
 //! Source: the definition.
 
@@ -14,7 +15,11 @@ use super::{
 use crate::{
     Error, Grid, RawKernel, Result, bridge,
     entry::Gradient,
-    host::affine::{self, Packing},
+    host::{
+        affine::Packing,
+        products::{self, Matrix},
+    },
+    raw::runs_text,
 };
 use candle_core::{D, DType, Device, Shape, Tensor};
 use std::sync::LazyLock;
@@ -135,7 +140,9 @@ pub fn quantized_matvec(x: &Tensor, w: &Tensor, scales: &Tensor, biases: &Tensor
     let x = x.reshape(((), p.cols))?;
     let m = x.dim(0)?;
     let dtype = x.dtype();
-    if m > FEW || m == 0 || ![4, 8].contains(&bits) {
+    // on a CPU many rows are multiplied with some rows of w at a time
+    let in_tiles = m > FEW && dtype != DType::F64 && !runs_text(x.device());
+    if (m > FEW && !in_tiles) || m == 0 || ![4, 8].contains(&bits) {
         // the other side of the product is no function of a float that is tracked
         let w = dequantize_affine(w, scales, biases, bits)?.to_dtype(dtype)?;
         return Ok(x.matmul(&w.t()?)?.reshape(dims)?);
@@ -157,7 +164,9 @@ pub fn quantized_matvec(x: &Tensor, w: &Tensor, scales: &Tensor, biases: &Tensor
             let y = {
                 let guards = bridge::Guards::lock(&[&t[1], &t[2], &t[3]]);
                 let Slice::U32(words) = bridge::host(&guards, 0, &t[1])? else { candle_core::bail!("words are u32") };
-                affine::matvec(&x, words, &bridge::host(&guards, 1, &t[2])?, &bridge::host(&guards, 2, &t[3])?, p)
+                let (scales, biases) = (bridge::host(&guards, 1, &t[2])?, bridge::host(&guards, 2, &t[3])?);
+                let w = Matrix { words, scales, biases, p };
+                if m > FEW { products::matmul(&x, &w) } else { products::matvec(&x, &w) }
             };
             Ok(vec![Tensor::from_vec(y, (m, n), t[0].device())?.to_dtype(dtype)?])
         })

@@ -229,11 +229,44 @@ fn attention_of_no_queries_has_gradients_of_zero() {
 }
 
 #[test]
+fn an_expert_that_is_not_there_is_an_error_or_nan() {
+    use zmlx::portable::{
+        moe_down_combine::moe_down_combine,
+        moe_gate_up_swiglu::{Experts, moe_gate_up_swiglu},
+    };
+    let cpu = &candle_core::Device::Cpu;
+    let run = || -> zmlx::Result<[Tensor; 2]> {
+        let words = Tensor::ones((3, 5, 4), candle_core::DType::U32, cpu)?;
+        let scales = Tensor::ones((3, 5, 1), candle_core::DType::F32, cpu)?;
+        let w = Experts { words: &words, scales: &scales, biases: &scales };
+        let (x, experts) = (Tensor::ones((2, 32), candle_core::DType::F32, cpu)?, Tensor::new(&[[0u32], [3]], cpu)?);
+        let h = moe_gate_up_swiglu(&x, w, w, &experts, 4)?.squeeze(1)?;
+        let y = moe_down_combine(&x.unsqueeze(1)?, w, &experts, &x.narrow(1, 0, 1)?, 4)?;
+        Ok([h, y])
+    };
+    let error = run().expect_err("no such expert").to_string();
+    assert!(error.contains("experts, expected below 3, got 3"), "{error}");
+    for dialect in [Dialect::Cuda, Dialect::Metal] {
+        if compiler(dialect).is_none() {
+            return println!("not run: no clang");
+        }
+        let units = Rc::new(RefCell::new(HashMap::new()));
+        let runner = Rc::new(move |l: &RawLaunch<'_>| Ok(launch(dialect, l, &units)));
+        for t in launches_run_by(runner, run).unwrap_or_else(|e| panic!("{e}")) {
+            let rows = t.to_vec2::<f32>().expect("floats");
+            assert!(rows[0].iter().all(|v| v.is_finite()) && rows[1].iter().all(|v| v.is_nan()), "{rows:?}");
+        }
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_told_and_nothing_gives_nothing() {
     use candle_core::DType::{F8E4M3, F32, I64, U32};
     use zmlx::portable::{
         attention::{Options, attention},
         dequantize_affine::dequantize_affine,
+        moe_down_combine::moe_down_combine,
+        moe_gate_up_swiglu::{Experts, moe_gate_up_swiglu},
         paged_attention::{decode_attention, paged_attention},
         quantize_affine::quantize_affine,
     };
@@ -264,6 +297,18 @@ fn what_does_not_fit_is_told_and_nothing_gives_nothing() {
     );
     let (none, keys) = (ones(&[0, 2, 8], F32), ones(&[0, 1, 5, 8], F32));
     assert_eq!(decode_attention(&none, &keys, &keys, None, None).expect("nothing").dims(), [0, 2, 8]);
+    let (words, scale) = (ones(&[3, 5, 4], U32), ones(&[3, 5, 1], F32));
+    let w = Experts { words: &words, scales: &scale, biases: &scale };
+    let gate = |x: &Tensor, w, experts: &Tensor, bits| moe_gate_up_swiglu(x, w, w, experts, bits);
+    let (x, experts) = (ones(&[2, 32], F32), ones(&[2, 2], U32));
+    told(gate(&x, w, &experts, 3), "moe_gate_up_swiglu: bits, expected 4 or 8, got 3");
+    told(gate(&ones(&[2, 64], F32), w, &experts, 4), "moe_gate_up_swiglu: x has shape [2, 64], expected [T, 32]");
+    told(gate(&x, w, &ones(&[3, 2], U32), 4), "moe_gate_up_swiglu: experts, expected [2, k] of u32, got [3, 2] of u32");
+    let (h, weights) = (ones(&[2, 1, 32], F32), ones(&[2, 2], F32));
+    told(
+        moe_down_combine(&h, w, &experts, &weights, 4),
+        "moe_down_combine: h has shape [2, 1, 32], expected [2, 2, 32], as experts",
+    );
     told(
         quantize_affine(&ones(&[2, 64], U32), 64, 4).map(|mut t| t.remove(0)),
         "quantize_affine: w: dtype, expected f16, bf16, f32 or f64, got u32",
