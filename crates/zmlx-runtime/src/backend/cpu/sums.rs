@@ -86,25 +86,39 @@ impl Sums {
     }
 
     /// Adds lanes of memory, of which neighbours are added in f32 first: half the work, and exact but for lanes that are
-    /// more than 2¹⁶ times apart.
+    /// more than 2¹⁶ times apart. (It is halves of them that are added, as two large ones would come to infinity.)
     pub fn add_halves(&mut self, x: &[bf16]) {
+        // both of a pair lie in one word
+        #[inline(always)]
+        fn add<F: Fma>(sums: &mut [f64], pairs: &[[bf16; 2]]) {
+            for (s, [a, b]) in sums.iter_mut().zip(pairs) {
+                let word = u32::from(a.to_bits()) | u32::from(b.to_bits()) << 16;
+                let half = F::f32(f32::from_bits(word << 16), 0.5, 0.5 * f32::from_bits(word & 0xffff_0000));
+                *s = F::f64(f64::from(half), 2.0, *s);
+            }
+        }
         struct M<'a>(&'a mut Sums, &'a [bf16]);
         impl Loop for M<'_> {
             type Output = ();
             #[inline(always)]
             fn run<F: Fma>(self) {
+                const PART: usize = Sums::WAYS / 4;
                 let M(sums, x) = self;
                 let (pairs, rest) = x.as_chunks::<2>();
                 let (chunks, few) = pairs.as_chunks::<{ Sums::WAYS }>();
-                // both of a pair lie in one word
-                let pair = |[a, b]: [bf16; 2]| {
-                    let word = u32::from(a.to_bits()) | u32::from(b.to_bits()) << 16;
-                    f64::from(f32::from_bits(word << 16) + f32::from_bits(word & 0xffff_0000))
-                };
-                sums.add_chunks(chunks.iter(), |x, i| pair(x[i]));
-                for (s, x) in sums.0.iter_mut().zip(few) {
-                    *s += pair(*x);
+                let mut parts: [[f64; PART]; 4] =
+                    std::array::from_fn(|p| std::array::from_fn(|i| sums.0[p * PART + i]));
+                let [a, b, c, d] = &mut parts;
+                for x in chunks {
+                    add::<F>(a, &x[..PART]);
+                    add::<F>(b, &x[PART..2 * PART]);
+                    add::<F>(c, &x[2 * PART..3 * PART]);
+                    add::<F>(d, &x[3 * PART..]);
                 }
+                for (s, part) in sums.0.as_chunks_mut().0.iter_mut().zip(parts) {
+                    *s = part;
+                }
+                add::<F>(&mut sums.0, few);
                 for x in rest {
                     sums.0[few.len() % Sums::WAYS] += f64::from(x.wide());
                 }
@@ -198,6 +212,12 @@ mod tests {
             sums.add_halves(&x);
             // no two are 2¹⁶ times apart that matter
             assert!((sums.total() - exact).abs() < 1e-3, "{len}: {} for {exact}", sums.total());
+            let most =
+                if len % 2 == 0 { [bf16::MAX, bf16::MAX, bf16::MIN, bf16::MIN] } else { [bf16::from_bits(1); 4] };
+            let edge: Vec<bf16> = most.into_iter().cycle().take(len).collect();
+            let mut sums = Sums::ZERO;
+            sums.add_halves(&edge);
+            assert_eq!(sums.total(), edge.iter().map(|x| x.to_f64()).sum::<f64>(), "{len} at the edges");
             let mut squares = Sums::ZERO;
             squares.add_products(&x, &x);
             let exact: f64 = x.iter().map(|x| x.to_f64().powi(2)).sum();
