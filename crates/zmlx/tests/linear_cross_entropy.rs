@@ -1,6 +1,9 @@
 //! The loss of a head in chunks, beside that of all logits.
 
+mod says;
+
 use candle_core::{DType, Device, Result, Tensor, Var};
+use says::says;
 use zmlx::{
     catalog::cross_entropy_options::{CrossEntropy, cross_entropy_options},
     nn::{LinearCrossEntropy, Reduction, linear_cross_entropy},
@@ -162,15 +165,6 @@ fn no_rows_and_rows_that_are_all_ignored() -> Result<()> {
     assert_eq!(loss.to_scalar::<f32>()?, 0.0);
     assert!(loss.backward()?.get(&w).is_some());
     Ok(())
-}
-
-#[track_caller]
-fn says<T>(result: Result<T>, message: &str) {
-    match result {
-        Ok(_) => panic!("expected `{message}`"),
-        // candle may write a backtrace behind it
-        Err(e) => assert_eq!(e.to_string().lines().next(), Some(message)),
-    }
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! What takes candle's place: equal values, and gradients beside candle's, which are lost, and those of candle's own
 //! compositions, which are not.
 
+mod says;
+
 use candle_core::{
     D, DType, Device, Module, Result, Tensor, Var,
     quantized::{self, GgmlDType, QTensor},
 };
 use candle_nn::{VarBuilder, VarMap, ops as candle_ops, rotary_emb};
+use says::says;
 use zmlx::{nn, ops};
 
 fn random(dims: &[usize]) -> Result<Tensor> {
@@ -297,15 +300,6 @@ fn cross_entropy_is_candles() -> Result<()> {
     let half = x.to_dtype(DType::BF16)?;
     assert_eq!(nn::loss::cross_entropy(&half, &target)?.dtype(), DType::BF16);
     Ok(())
-}
-
-#[track_caller]
-fn says<T>(result: Result<T>, message: &str) {
-    match result {
-        Ok(_) => panic!("expected `{message}`"),
-        // candle may write a backtrace behind it
-        Err(e) => assert_eq!(e.to_string().lines().next(), Some(message)),
-    }
 }
 
 #[test]

@@ -50,9 +50,7 @@ impl Optimizer for AdamW {
     fn step(&mut self, grads: &GradStore) -> Result<()> {
         checked(&self.params)?;
         for slot in &mut self.slots {
-            if let Some(g) = slot.next("AdamW", grads)? {
-                STEP.apply(slot, &g, &uniforms(&self.params, slot.steps))?;
-            }
+            slot.step("AdamW", grads, |slot, g| STEP.apply(slot, g, &uniforms(&self.params, slot.steps)))?;
         }
         Ok(())
     }

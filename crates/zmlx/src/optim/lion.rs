@@ -28,9 +28,7 @@ impl Optimizer for Lion {
     fn step(&mut self, grads: &GradStore) -> Result<()> {
         checked(&self.params)?;
         for slot in &mut self.slots {
-            if let Some(g) = slot.next("Lion", grads)? {
-                STEP.apply(slot, &g, &uniforms(&self.params))?;
-            }
+            slot.step("Lion", grads, |slot, g| STEP.apply(slot, g, &uniforms(&self.params)))?;
         }
         Ok(())
     }

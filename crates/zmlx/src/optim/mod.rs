@@ -53,14 +53,23 @@ fn slots<const N: usize>(vars: Vec<Var>) -> Result<Vec<Slot<N>>> {
 }
 
 impl<const N: usize> Slot<N> {
-    /// The gradient of its Var, if there is one; that is a step more.
-    fn next(&mut self, op: &str, grads: &GradStore) -> Result<Option<Tensor>> {
-        let Some(g) = grads.get(&self.var) else { return Ok(None) };
+    /// One step more by `update`, if there is a gradient of its Var; one that fails is not counted.
+    fn step(
+        &mut self,
+        op: &str,
+        grads: &GradStore,
+        update: impl FnOnce(&mut Self, &Tensor) -> Result<()>,
+    ) -> Result<()> {
+        let Some(g) = grads.get(&self.var) else { return Ok(()) };
         if g.shape() != self.var.shape() {
             return Err(Error::shape(op, "a gradient", format!("{:?}, that of its Var", self.var.dims()), g.dims()));
         }
         self.steps += 1;
-        Ok(Some(g.detach()))
+        let done = update(self, &g.detach());
+        if done.is_err() {
+            self.steps -= 1;
+        }
+        done
     }
 }
 

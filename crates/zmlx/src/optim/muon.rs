@@ -108,9 +108,7 @@ impl Optimizer for Muon {
     fn step(&mut self, grads: &GradStore) -> Result<()> {
         checked(&self.params)?;
         for slot in &mut self.slots {
-            if let Some(g) = slot.next(NAME, grads)? {
-                Muon::apply(slot, &g, &self.params)?;
-            }
+            slot.step(NAME, grads, |slot, g| Muon::apply(slot, g, &self.params))?;
         }
         Ok(())
     }

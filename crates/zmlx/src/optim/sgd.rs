@@ -72,18 +72,16 @@ impl Optimizer for Sgd {
             Slots::Plain(slots) => {
                 let u = [1.0 - params.lr * params.weight_decay, params.lr].map(Scalar::from);
                 for slot in slots {
-                    if let Some(g) = slot.next("Sgd", grads)? {
-                        PLAIN.apply(slot, &g, &u)?;
-                    }
+                    slot.step("Sgd", grads, |slot, g| PLAIN.apply(slot, g, &u))?;
                 }
             }
             Slots::Momentum(slots) => {
                 for slot in slots {
-                    if let Some(g) = slot.next("Sgd", grads)? {
+                    slot.step("Sgd", grads, |slot, g| {
                         // the first velocity is the gradient itself
                         let dampening = if slot.steps == 1 { 0.0 } else { params.dampening };
-                        STEP.apply(slot, &g, &uniforms(&ParamsSgd { dampening, ..params }))?;
-                    }
+                        STEP.apply(slot, g, &uniforms(&ParamsSgd { dampening, ..params }))
+                    })?;
                 }
             }
         }
