@@ -78,6 +78,13 @@ pub struct View<'a> {
     pub table: Option<Table>,
 }
 
+impl View<'_> {
+    /// Do so many columns of a row lie side by side?
+    pub(crate) fn lies_flat(&self, columns: usize) -> bool {
+        columns <= 1 || self.col_stride == 1
+    }
+}
+
 /// Everything that changes from call to call. Outputs are fresh contiguous buffers of `extent.len(rows, cols)`.
 #[derive(Clone, Copy, Debug)]
 pub struct Launch<'a> {

@@ -172,23 +172,20 @@ impl<'w> Env<'_, 'w> {
         Src::Lanes(&self.local.inputs.get::<T>(slot)[..d.lanes()])
     }
 
-    /// Do these columns of a row lie side by side in an input? If not, they are gathered.
-    pub fn lies_flat(&self, slot: u16, width: usize) -> bool {
-        width <= 1 || self.launch.inputs[slot as usize].col_stride == 1
-    }
-
     /// The memory of an input, for columns of rows one by one: its own, or what they were gathered into.
     pub fn input_memory<T: Lane + OutLane>(&self, slot: u16, width: usize) -> &[T] {
-        match T::slice(self.launch.inputs[slot as usize].data) {
-            Some(data) if self.lies_flat(slot, width) => data,
+        let view = &self.launch.inputs[slot as usize];
+        match T::slice(view.data) {
+            Some(data) if view.lies_flat(width) => data,
             _ => self.local.inputs.get::<T>(slot),
         }
     }
 
     /// Where a row begins in that memory, from column `col` on.
     pub fn input_start(&self, slot: u16, row: usize, col: usize, width: usize) -> usize {
-        let lies = memory::row_start(self.launch, slot as usize, self.first_row + row);
-        if self.lies_flat(slot, width) { lies + col * self.launch.inputs[slot as usize].col_stride } else { 0 }
+        let view = &self.launch.inputs[slot as usize];
+        let start = || memory::row_start(self.launch, slot as usize, self.first_row + row) + col * view.col_stride;
+        if view.lies_flat(width) { start() } else { 0 }
     }
 
     /// The lanes of a column register.

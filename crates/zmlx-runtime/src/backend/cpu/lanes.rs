@@ -65,8 +65,8 @@ struct Map1<'a, T, U, M>(&'a mut [U], Src<'a, T>, M);
 trait Fn1<T, U>: Copy {
     fn at<F: Fma>(self, x: T) -> U;
 }
-trait Fn2<T, U>: Copy {
-    fn at<F: Fma>(self, a: T, b: T) -> U;
+trait Fn2<A, B, U>: Copy {
+    fn at<F: Fma>(self, a: A, b: B) -> U;
 }
 
 impl<T: Copy, U: Copy, M: Fn1<T, U>> Loop for Map1<'_, T, U, M> {
@@ -85,9 +85,9 @@ impl<T: Copy, U: Copy, M: Fn1<T, U>> Loop for Map1<'_, T, U, M> {
     }
 }
 
-struct Map2<'a, T, U, M>(&'a mut [U], Src<'a, T>, Src<'a, T>, M);
+struct Map2<'a, A, B, U, M>(&'a mut [U], Src<'a, A>, Src<'a, B>, M);
 
-impl<T: Copy, U: Copy, M: Fn2<T, U>> Loop for Map2<'_, T, U, M> {
+impl<A: Copy, B: Copy, U: Copy, M: Fn2<A, B, U>> Loop for Map2<'_, A, B, U, M> {
     type Output = ();
     #[inline(always)]
     fn run<F: Fma>(self) {
@@ -168,7 +168,7 @@ macro_rules! f2 {
     ($t:ty => $u:ty, |$f:ident, $a:ident, $b:ident| $body:expr) => {{
         #[derive(Clone, Copy)]
         struct M;
-        impl Fn2<$t, $u> for M {
+        impl Fn2<$t, $t, $u> for M {
             #[inline(always)]
             fn at<$f: Fma>(self, $a: $t, $b: $t) -> $u {
                 $body
@@ -249,40 +249,19 @@ macro_rules! float_arith {
             }
 
             fn fma(out: &mut [$t], a: Src<'_, $t>, b: Src<'_, $t>, c: Src<'_, $t>) {
-                struct M<'a>(&'a mut [$t], Src<'a, $t>, Src<'a, $t>, Src<'a, $t>);
-                impl Loop for M<'_> {
-                    type Output = ();
+                #[derive(Clone, Copy)]
+                struct M;
+                impl Fn3<$t, $t> for M {
                     #[inline(always)]
-                    fn run<F: Fma>(self) {
+                    fn at(self, a: $t, b: $t, c: $t) -> $t {
                         // rounded once on every machine, as the op table says
-                        let M(out, a, b, c) = self;
-                        match (a, b, c) {
-                            (Src::Lanes(a), Src::Lanes(b), Src::Lanes(c)) => {
-                                for (((y, a), b), c) in out.iter_mut().zip(a).zip(b).zip(c) {
-                                    *y = a.mul_add(*b, *c);
-                                }
-                            }
-                            (Src::Lanes(a), Src::Splat(b), Src::Lanes(c))
-                            | (Src::Splat(b), Src::Lanes(a), Src::Lanes(c)) => {
-                                for ((y, a), c) in out.iter_mut().zip(a).zip(c) {
-                                    *y = a.mul_add(b, *c);
-                                }
-                            }
-                            (Src::Lanes(a), Src::Splat(b), Src::Splat(c))
-                            | (Src::Splat(b), Src::Lanes(a), Src::Splat(c)) => {
-                                for (y, a) in out.iter_mut().zip(a) {
-                                    *y = a.mul_add(b, c);
-                                }
-                            }
-                            _ => {
-                                for (i, y) in out.iter_mut().enumerate() {
-                                    *y = a.at(i).mul_add(b.at(i), c.at(i));
-                                }
-                            }
-                        }
+                        a.mul_add(b, c)
                     }
                 }
-                dispatch(M(out, a, b, c))
+                match (a, b) {
+                    (Src::Lanes(a), b) | (b, Src::Lanes(a)) => dispatch(Map3(out, a, b, c, M)),
+                    (a, b) => out.iter_mut().enumerate().for_each(|(i, y)| *y = a.at(i).mul_add(b.at(i), c.at(i))),
+                }
             }
 
             fn is_nan(self) -> bool {
@@ -386,27 +365,15 @@ impl Truth for f32 {
 
 /// e to the lanes of `a`, less `b`: exponentials of softmax, whose differences cost nothing beside them.
 pub fn exp_sub<A: Wide>(out: &mut [f32], a: &[A], b: Src<'_, f32>) {
-    struct M<'a, A>(&'a mut [f32], &'a [A], Src<'a, f32>);
-    impl<A: Wide> Loop for M<'_, A> {
-        type Output = ();
+    #[derive(Clone, Copy)]
+    struct M;
+    impl<A: Wide> Fn2<A, f32, f32> for M {
         #[inline(always)]
-        fn run<F: Fma>(self) {
-            let M(out, a, b) = self;
-            match b {
-                Src::Lanes(b) => {
-                    for ((y, a), b) in out.iter_mut().zip(a).zip(b) {
-                        *y = math::f32::exp::<F>(a.wide() - b);
-                    }
-                }
-                Src::Splat(b) => {
-                    for (y, a) in out.iter_mut().zip(a) {
-                        *y = math::f32::exp::<F>(a.wide() - b);
-                    }
-                }
-            }
+        fn at<F: Fma>(self, a: A, b: f32) -> f32 {
+            math::f32::exp::<F>(a.wide() - b)
         }
     }
-    dispatch(M(out, a, b))
+    dispatch(Map2(out, Src::Lanes(a), b, M))
 }
 
 /// Comparisons, tests and logic: truth values out.
@@ -415,7 +382,7 @@ pub fn predicate<T: Arith, U: Truth>(op: Op, out: &mut [U], a: Src<'_, T>, b: Sr
         (|$a:ident, $b:ident| $body:expr) => {{
             #[derive(Clone, Copy)]
             struct M;
-            impl<T: Arith, U: Truth> Fn2<T, U> for M {
+            impl<T: Arith, U: Truth> Fn2<T, T, U> for M {
                 #[inline(always)]
                 fn at<F: Fma>(self, $a: T, $b: T) -> U {
                     U::lane($body)

@@ -42,7 +42,7 @@ pub fn found(launch: &Launch<'_>, by: usize, row: usize) -> i64 {
 pub fn flat_range(launch: &Launch<'_>, slot: usize, first_row: usize, d: Domain) -> Option<Range<usize>> {
     let view = &launch.inputs[slot];
     let Domain::Tile { row, rows, col, width } = d else { return None };
-    if view.col_stride != 1 && width > 1 {
+    if !view.lies_flat(width) {
         return None;
     }
     if rows > 1 {

@@ -39,14 +39,27 @@ pub struct Sums([f64; Sums::WAYS]);
 impl Sums {
     /// So many that an addition never waits for the one before it.
     const WAYS: usize = 64;
+    const PART: usize = Sums::WAYS / 4;
     /// Of no lanes.
     pub const ZERO: Sums = Sums([0.0; Sums::WAYS]);
 
-    /// Adds `value(chunk, 0)` to `value(chunk, WAYS - 1)` of all chunks. The sums are in parts, each small enough to be
-    /// written out, so that the compiler makes vectors of them that stay in registers.
+    /// The sums in parts, each small enough to be written out, so that the compiler makes vectors of them that stay in registers.
+    #[inline(always)]
+    fn parts(&self) -> [[f64; Sums::PART]; 4] {
+        std::array::from_fn(|p| std::array::from_fn(|i| self.0[p * Sums::PART + i]))
+    }
+
+    #[inline(always)]
+    fn put(&mut self, parts: [[f64; Sums::PART]; 4]) {
+        for (s, part) in self.0.as_chunks_mut().0.iter_mut().zip(parts) {
+            *s = part;
+        }
+    }
+
+    /// Adds `value(chunk, 0)` to `value(chunk, WAYS - 1)` of all chunks.
     #[inline(always)]
     fn add_chunks<C: Copy>(&mut self, chunks: impl Iterator<Item = C>, value: impl Fn(C, usize) -> f64) {
-        const PART: usize = Sums::WAYS / 4;
+        const PART: usize = Sums::PART;
         #[inline(always)]
         fn add(part: &mut [f64; PART], value: impl Fn(usize) -> f64) {
             let values: [f64; PART] = std::array::from_fn(value);
@@ -54,7 +67,7 @@ impl Sums {
                 *s += v;
             }
         }
-        let mut parts: [[f64; PART]; 4] = std::array::from_fn(|p| std::array::from_fn(|i| self.0[p * PART + i]));
+        let mut parts = self.parts();
         let [a, b, c, d] = &mut parts;
         for chunk in chunks {
             add(a, |i| value(chunk, i));
@@ -62,9 +75,7 @@ impl Sums {
             add(c, |i| value(chunk, 2 * PART + i));
             add(d, |i| value(chunk, 3 * PART + i));
         }
-        for (s, part) in self.0.as_chunks_mut().0.iter_mut().zip(parts) {
-            *s = part;
-        }
+        self.put(parts);
     }
 
     /// Adds lanes.
@@ -102,12 +113,11 @@ impl Sums {
             type Output = ();
             #[inline(always)]
             fn run<F: Fma>(self) {
-                const PART: usize = Sums::WAYS / 4;
+                const PART: usize = Sums::PART;
                 let M(sums, x) = self;
                 let (pairs, rest) = x.as_chunks::<2>();
                 let (chunks, few) = pairs.as_chunks::<{ Sums::WAYS }>();
-                let mut parts: [[f64; PART]; 4] =
-                    std::array::from_fn(|p| std::array::from_fn(|i| sums.0[p * PART + i]));
+                let mut parts = sums.parts();
                 let [a, b, c, d] = &mut parts;
                 for x in chunks {
                     add::<F>(a, &x[..PART]);
@@ -115,9 +125,7 @@ impl Sums {
                     add::<F>(c, &x[2 * PART..3 * PART]);
                     add::<F>(d, &x[3 * PART..]);
                 }
-                for (s, part) in sums.0.as_chunks_mut().0.iter_mut().zip(parts) {
-                    *s = part;
-                }
+                sums.put(parts);
                 add::<F>(&mut sums.0, few);
                 for x in rest {
                     sums.0[few.len() % Sums::WAYS] += f64::from(x.wide());

@@ -16,6 +16,11 @@ fn index<T: PartialEq>(list: &mut Vec<T>, value: T, most: usize) -> Option<u8> {
     (at < most).then_some(at as u8)
 }
 
+/// A link that gives no lanes, of an operand that is lanes.
+fn last(code: Code, x: Arg) -> Option<Link> {
+    (!matches!(x, Arg::Splat(_))).then_some(Link { code, to: To::Nothing, args: [x; 3] })
+}
+
 struct Builder<'a> {
     chain: Chain,
     scalars: &'a [Step],
@@ -121,25 +126,20 @@ impl Builder<'_> {
                 if float(dtype) =>
             {
                 let k = index(&mut self.chain.reduces, (acc, op), FEW)?;
-                self.last(Code::Reduce(k), src)?
+                last(Code::Reduce(k), self.arg(src)?)?
             }
             Step::Reduce { op: op @ (ReduceOp::Any | ReduceOp::All), src, acc, .. } => {
                 let k = index(&mut self.chain.reduces, (acc, op), FEW)?;
-                let x = self.truth(src)?;
-                (!matches!(x, Arg::Splat(_))).then_some(Link {
-                    code: Code::Reduce(k),
-                    to: To::Nothing,
-                    args: [x; 3],
-                })?
+                last(Code::Reduce(k), self.truth(src)?)?
             }
-            Step::SumRows { dtype, src, acc } if float(dtype) => self.last(Code::SumRows(acc), src)?,
-            Step::SumAll { dtype, src, acc } if float(dtype) => self.last(Code::SumAll(acc), src)?,
+            Step::SumRows { dtype, src, acc } if float(dtype) => last(Code::SumRows(acc), self.arg(src)?)?,
+            Step::SumAll { dtype, src, acc } if float(dtype) => last(Code::SumAll(acc), self.arg(src)?)?,
             Step::Store { slot, dtype, src } if float(dtype) && float(self.outputs[slot as usize]) => {
                 match self.outputs[slot as usize] {
                     DType::F32 => self.one(Code::Copy, Place::Output(slot), src)?,
                     _ => {
                         let k = index(&mut self.chain.stores, slot, FEW)?;
-                        self.last(Code::Store(k), src)?
+                        last(Code::Store(k), self.arg(src)?)?
                     }
                 }
             }
@@ -157,12 +157,6 @@ impl Builder<'_> {
     fn one(&mut self, code: Code, dst: Place, src: Place) -> Option<Link> {
         let x = self.arg(src)?;
         Some(Link { code, to: self.to(dst)?, args: [x; 3] })
-    }
-
-    /// A step that gives no lanes, of an operand that is lanes.
-    fn last(&mut self, code: Code, src: Place) -> Option<Link> {
-        let x = self.arg(src)?;
-        (!matches!(x, Arg::Splat(_))).then_some(Link { code, to: To::Nothing, args: [x; 3] })
     }
 
     fn arg(&mut self, place: Place) -> Option<Arg> {

@@ -157,6 +157,6 @@ impl Chain {
 
     /// Can it run on these views? Memory of other types must lie flat; f32 memory that does not is gathered before.
     pub fn fits(&self, launch: &Launch<'_>) -> bool {
-        self.loads.iter().all(|s| launch.inputs[*s as usize].col_stride == 1 || launch.cols <= 1)
+        self.loads.iter().all(|s| launch.inputs[*s as usize].lies_flat(launch.cols))
     }
 }

@@ -143,7 +143,6 @@ impl Lanes<'_> {
     fn compute(&self, link: &Link, out: &mut [f32], at: usize) {
         let n = out.len();
         let [a, b, _] = link.args;
-        let halves = self.halves(a, at, n);
         match link.code {
             Code::Load(k) => {
                 let from = self.row.loads[k as usize] + at;
@@ -161,13 +160,12 @@ impl Lanes<'_> {
                     out[hot - at] = self.arg(a, at, n).at(hot - at);
                 }
             }
-            _ => {
-                if let Some(x) = halves {
+            _ => match self.halves(a, at, n) {
+                Some(x) => {
                     widening(link, out, x, |arg| self.arg(arg, at, n));
-                } else {
-                    pointwise(link, out, |arg| self.arg(arg, at, n));
                 }
-            }
+                None => pointwise(link, out, |arg| self.arg(arg, at, n)),
+            },
         }
     }
 }

@@ -357,7 +357,7 @@ impl Run<'_> {
     ) -> Result<(), Error> {
         let chain = pass.chain.as_ref().filter(|c| c.fits(self.launch));
         if let Some(chain) = chain
-            && pass.input_reads.iter().all(|(_, slot)| env.lies_flat(*slot, cols.len()))
+            && pass.input_reads.iter().all(|(_, slot)| self.launch.inputs[*slot as usize].lies_flat(cols.len()))
         {
             chain.run(env, rows, cols);
             return Ok(());
