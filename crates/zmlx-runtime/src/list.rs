@@ -1,6 +1,6 @@
 //! A list that only grows: looking something up takes no lock, and what was found lives as long as the list.
 
-use std::sync::OnceLock;
+use std::{convert::Infallible, sync::OnceLock};
 
 /// See the module.
 #[derive(Debug)]
@@ -32,6 +32,25 @@ impl<T> List<T> {
         links.map(|link| &link.value)
     }
 
+    /// The value that is `same`, or else the one that `make` gives, added at the end.
+    pub fn get_or_add(&self, same: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> &T {
+        match self.get_or_try_add(same, || Ok::<T, Infallible>(make())) {
+            Ok(value) => value,
+            Err(never) => match never {},
+        }
+    }
+
+    /// The same, of one that may fail to be made.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn get_or_try_add<E>(&self, same: impl Fn(&T) -> bool, make: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
+        match self.iter().find(|value| same(value)) {
+            Some(value) => Ok(value),
+            None => Ok(self.find_or_add(make()?, same)),
+        }
+    }
+
     /// The value that is `same`, or else this one, added at the end. Of two threads that add the same, one succeeds.
     pub fn find_or_add(&self, value: T, same: impl Fn(&T) -> bool) -> &T {
         let mut slot = &self.first;
@@ -61,6 +80,15 @@ mod tests {
             assert_eq!(*list.find_or_add(k, |v| *v == k), k);
         }
         assert_eq!(list.iter().copied().collect::<Vec<_>>(), [3, 1, 2]);
+    }
+
+    #[test]
+    fn what_is_there_is_not_made_again() {
+        let list = List::default();
+        assert_eq!(list.get_or_try_add(|v| *v == 2, || Err("no")), Err("no"));
+        assert_eq!(*list.get_or_add(|v| *v == 2, || 2), 2);
+        assert_eq!(list.get_or_try_add(|v| *v == 2, || Err("no")), Ok(&2));
+        assert_eq!(list.iter().count(), 1);
     }
 
     #[test]

@@ -263,9 +263,10 @@ impl Rule {
     /// The operation, built at its first use. Inputs: x, the bias, the scores of groups [.., groups].
     fn op(&self) -> Result<&'static Op> {
         static OPS: List<(Rule, Op)> = List::new();
-        if let Some((_, op)) = OPS.iter().find(|(rule, _)| rule == self) {
-            return Ok(op);
-        }
+        Ok(&OPS.get_or_try_add(|(rule, _)| rule == self, || Ok::<_, Error>((*self, self.built()?)))?.1)
+    }
+
+    fn built(&self) -> Result<Op> {
         let groups: Vec<String> = (0..self.groups.map_or(0, |g| g.0)).map(|i| format!("g{i}")).collect();
         let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
         let names = ["x"].into_iter().chain(self.bias.then_some("b")).chain(groups.iter().copied());
@@ -280,8 +281,7 @@ impl Rule {
         if !groups.is_empty() {
             op = op.parts("groups", &groups, false);
         }
-        let new = (*self, op.build()?);
-        Ok(&OPS.find_or_add(new, |(rule, _)| rule == self).1)
+        op.build()
     }
 
     /// The same in plain candle ops.
@@ -364,15 +364,12 @@ fn group_scores(x: &Tensor, bias: Option<&Tensor>, g: Groups, score: Score) -> R
         return Ok(plain_group_scores(&x, bias.as_ref(), g.best, score)?);
     }
     let key = (score, bias.is_some(), g.best);
-    let op = match OPS.iter().find(|(k, _)| *k == key) {
-        Some((_, op)) => op,
-        None => {
-            let names = ["x"].into_iter().chain(bias.is_some().then_some("b"));
-            let formula = with_names(names, &group_formula(score, bias.is_some(), g.best))?;
-            let op = rowwise(formula)?.name("expert_group_scores").no_grad().build()?;
-            &OPS.find_or_add((key, op), |(k, _)| *k == key).1
-        }
+    let make = || {
+        let names = ["x"].into_iter().chain(bias.is_some().then_some("b"));
+        let formula = with_names(names, &group_formula(score, bias.is_some(), g.best))?;
+        Ok::<_, Error>((key, rowwise(formula)?.name(catalog::expert_group_scores::ENTRY.name).no_grad().build()?))
     };
+    let (_, op) = OPS.get_or_try_add(|(k, _)| *k == key, make)?;
     let inputs: Vec<&Tensor> = std::iter::once(&x).chain(&bias).collect();
     op.call(&inputs[..])
 }

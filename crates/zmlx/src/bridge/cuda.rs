@@ -38,10 +38,7 @@ static CONTEXTS: LazyLock<List<(usize, Context)>> = LazyLock::new(List::default)
 
 fn context(stream: &CudaStream) -> Result<&'static Context> {
     let number = stream.context().ordinal();
-    match CONTEXTS.iter().find(|(n, _)| *n == number) {
-        Some((_, context)) => Ok(context),
-        None => Ok(&CONTEXTS.find_or_add((number, Context::new(stream.context())?), |(n, _)| *n == number).1),
-    }
+    Ok(&CONTEXTS.get_or_try_add(|(n, _)| *n == number, || Ok::<_, Error>((number, Context::new(stream.context())?)))?.1)
 }
 
 macro_rules! slices {
@@ -156,14 +153,11 @@ unsafe fn tune(tuning: &Tuning, kernel: &Kernel, launch: &Launch<'_>) -> Result<
 impl Kernels {
     fn on(&self, call: &Call<'_>, stream: &CudaStream) -> Result<&Kernel> {
         let number = stream.context().ordinal();
-        match self.0.iter().find(|(n, _)| *n == number) {
-            Some((_, kernel)) => Ok(kernel),
-            None => {
-                stats::count_compile();
-                let kernel = Kernel::new(call.program, context(stream)?);
-                Ok(&self.0.find_or_add((number, kernel), |(n, _)| *n == number).1)
-            }
-        }
+        let make = || {
+            stats::count_compile();
+            Ok::<_, Error>((number, Kernel::new(call.program, context(stream)?)))
+        };
+        Ok(&self.0.get_or_try_add(|(n, _)| *n == number, make)?.1)
     }
 
     /// Queues it on the device's stream.

@@ -31,10 +31,7 @@ fn number(device: &MetalDevice) -> u64 {
 
 fn context(device: &MetalDevice) -> &'static Context {
     let number = number(device);
-    match CONTEXTS.iter().find(|(n, _)| *n == number) {
-        Some((_, context)) => context,
-        None => &CONTEXTS.find_or_add((number, Context::new(device.device())), |(n, _)| *n == number).1,
-    }
+    &CONTEXTS.get_or_add(|(n, _)| *n == number, || (number, Context::new(device.device()))).1
 }
 
 /// See `super::check`.
@@ -58,14 +55,11 @@ fn storage<'a>(guards: &'a Guards<'_>, k: usize) -> Result<&'a MetalStorage> {
 impl Kernels {
     fn on(&self, call: &Call<'_>, device: &MetalDevice) -> &Kernel {
         let number = number(device);
-        match self.0.iter().find(|(n, _)| *n == number) {
-            Some((_, kernel)) => kernel,
-            None => {
-                stats::count_compile();
-                let kernel = Kernel::new(call.program, context(device));
-                &self.0.find_or_add((number, kernel), |(n, _)| *n == number).1
-            }
-        }
+        let make = || {
+            stats::count_compile();
+            (number, Kernel::new(call.program, context(device)))
+        };
+        &self.0.get_or_add(|(n, _)| *n == number, make).1
     }
 
     /// Queues it on the device's encoder.

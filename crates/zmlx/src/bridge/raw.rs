@@ -58,32 +58,26 @@ impl RawKernels {
             Device::Cuda(device) => {
                 use zmlx_runtime::backend::cuda::dialect::CUDA;
                 let number = device.cuda_stream().context().ordinal();
-                let same = |n: usize, key: &RawKey| n == number && key == call.key;
-                let function = match self.cuda.iter().find(|(n, key, _)| same(*n, key)) {
-                    Some((.., function)) => function,
-                    None => {
-                        stats::count_compile();
-                        let text = call.raw.text(&CUDA)?;
-                        let function = super::cuda::load_raw(call.raw.name, &call.raw.entry(), &text, device)?;
-                        &self.cuda.find_or_add((number, call.key.clone(), function), |(n, key, _)| same(*n, key)).2
-                    }
+                let make = || {
+                    stats::count_compile();
+                    let text = call.raw.text(&CUDA)?;
+                    let function = super::cuda::load_raw(call.raw.name, &call.raw.entry(), &text, device)?;
+                    Ok::<_, Error>((number, call.key.clone(), function))
                 };
+                let (.., function) = self.cuda.get_or_try_add(|(n, key, _)| *n == number && key == call.key, make)?;
                 super::cuda::run_raw(call, function, tensors, device)
             }
             #[cfg(all(feature = "metal", target_os = "macos"))]
             Device::Metal(device) => {
                 use zmlx_runtime::backend::metal::dialect::METAL;
                 let number = device.device().registry_id();
-                let same = |n: u64, key: &RawKey| n == number && key == call.key;
-                let function = match self.metal.iter().find(|(n, key, _)| same(*n, key)) {
-                    Some((.., function)) => function,
-                    None => {
-                        stats::count_compile();
-                        let text = call.raw.text(&METAL)?;
-                        let function = super::metal::load_raw(call.raw.name, &call.raw.entry(), &text, device)?;
-                        &self.metal.find_or_add((number, call.key.clone(), function), |(n, key, _)| same(*n, key)).2
-                    }
+                let make = || {
+                    stats::count_compile();
+                    let text = call.raw.text(&METAL)?;
+                    let function = super::metal::load_raw(call.raw.name, &call.raw.entry(), &text, device)?;
+                    Ok::<_, Error>((number, call.key.clone(), function))
                 };
+                let (.., function) = self.metal.get_or_try_add(|(n, key, _)| *n == number && key == call.key, make)?;
                 super::metal::run_raw(call, function, tensors, device)
             }
             _ => Err(Error::internal("a kernel written by hand on a device without a target")),

@@ -312,10 +312,7 @@ fn warps(which: Which, d: usize) -> usize {
 fn kernel(which: Which, d: usize) -> &'static RawKernel {
     static KNOWN: List<((Which, usize), RawKernel)> = List::new();
     let key = (which, d.next_multiple_of(32));
-    match KNOWN.iter().find(|(k, _)| *k == key) {
-        Some((_, kernel)) => kernel,
-        None => &KNOWN.find_or_add((key, made(which, key.1)), |(k, _)| *k == key).1,
-    }
+    &KNOWN.get_or_add(|(k, _)| *k == key, || (key, made(which, key.1))).1
 }
 
 fn made(which: Which, dim: usize) -> RawKernel {

@@ -117,11 +117,7 @@ fn kernels(d: usize) -> [&'static RawKernel; 2] {
         RawKernel::new("paged_attention_join").inputs(&["part", "lse", "like"]).outputs(&["y"]).portable(JOIN)
     });
     let dim = d.next_multiple_of(32);
-    let parts = match PARTS.iter().find(|(k, _)| *k == dim) {
-        Some((_, kernel)) => kernel,
-        None => &PARTS.find_or_add((dim, of_parts(dim)), |(k, _)| *k == dim).1,
-    };
-    [parts, &JOINS]
+    [&PARTS.get_or_add(|(k, _)| *k == dim, || (dim, of_parts(dim))).1, &JOINS]
 }
 
 fn of_parts(dim: usize) -> RawKernel {

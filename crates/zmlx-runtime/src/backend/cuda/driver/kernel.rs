@@ -175,10 +175,7 @@ impl Kernel {
     }
 
     fn find(&self, config: Config) -> Result<&Loaded, Error> {
-        match self.loaded.iter().find(|c| c.config == config) {
-            Some(loaded) => Ok(loaded),
-            None => Ok(self.add(self.load(config)?)),
-        }
+        self.loaded.get_or_try_add(|c| c.config == config, || self.load(config))
     }
 
     pub(super) fn add(&self, loaded: Loaded) -> &Loaded {

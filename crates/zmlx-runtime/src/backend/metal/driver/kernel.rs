@@ -107,10 +107,7 @@ impl Kernel {
         let (row_dims, uniforms) = (l.row_dims, l.uniforms);
         let g = Geometry { row_dims, cols: l.cols, inputs: &strides, uniforms, device };
         let config = self.chooser.choose(&g);
-        let loaded = match self.loaded.iter().find(|c| c.config == config) {
-            Some(loaded) => loaded,
-            None => self.loaded.find_or_add(self.load(config)?, |c| c.config == config),
-        };
+        let loaded = self.loaded.get_or_try_add(|c| c.config == config, || self.load(config))?;
         Ok(Plan { loaded, launch: l, strides, device })
     }
 
