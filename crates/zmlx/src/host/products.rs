@@ -5,6 +5,7 @@ use super::{
     in_parts,
 };
 use crate::bridge;
+use candle_core::Tensor;
 use zmlx_runtime::{
     Slice,
     backend::cpu::{
@@ -88,6 +89,25 @@ impl<const BITS: usize, const LANES: usize, const M: usize> Loop for Dot<'_, BIT
             }
         }
         std::array::from_fn(|m| total[m].iter().sum::<f32>() + rest[m])
+    }
+}
+
+/// Calls `f` with the rows of codes that lie in these tensors of the CPU: words, scales and biases of each matrix in turn.
+pub fn with_matrices<const N: usize, R>(
+    tensors: &[Tensor],
+    p: Packing,
+    f: impl FnOnce([Matrix<'_>; N]) -> R,
+) -> candle_core::Result<R> {
+    let guards = bridge::Guards::lock(&tensors.iter().collect::<Vec<_>>());
+    let slice = |k: usize| bridge::host(&guards, k, &tensors[k]);
+    let matrix = |at: usize| -> candle_core::Result<Matrix<'_>> {
+        let Slice::U32(words) = slice(at)? else { candle_core::bail!("words are u32") };
+        Ok(Matrix { words, scales: slice(at + 1)?, biases: slice(at + 2)?, p })
+    };
+    let all = (0..N).map(|k| matrix(3 * k)).collect::<candle_core::Result<Vec<_>>>()?;
+    match all.try_into() {
+        Ok(all) => Ok(f(all)),
+        Err(_) => candle_core::bail!("a matrix for each three tensors"),
     }
 }
 

@@ -11,22 +11,21 @@
 use super::{
     Case, Portable, dequantize_affine,
     moe_gate_up_swiglu::{
-        Experts, SUMS, check_experts, experts_of, known, of_bits, of_token, packed_experts, products,
+        Experts, SUMS, cases_of, check_experts, experts_of, known, of_bits, of_token, packed_experts, products,
     },
     numbers,
 };
 use crate::{
-    Error, Grid, RawKernel, Result, bridge,
+    Error, Grid, RawKernel, Result,
     entry::Gradient,
     host::{
         self,
         affine::{self, Packing},
-        products::Matrix,
+        products::{Matrix, with_matrices},
     },
 };
 use candle_core::{D, DType, Device, Shape, Tensor};
 use std::sync::LazyLock;
-use zmlx_runtime::Slice;
 
 /// A block has a token and some columns of y.
 const BODY: &str = "
@@ -116,12 +115,8 @@ pub fn moe_down_combine(
             let t: Vec<Tensor> = t.iter().map(Tensor::contiguous).collect::<candle_core::Result<_>>()?;
             let wide = |t: &Tensor| t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
             let (h, weights, experts) = (wide(&t[0])?, wide(&t[5])?, known(&t[4], count)?);
-            let y = {
-                let guards = bridge::Guards::lock(&[&t[1], &t[2], &t[3]]);
-                let Slice::U32(words) = bridge::host(&guards, 0, &t[1])? else { candle_core::bail!("words are u32") };
-                let (scales, biases) = (bridge::host(&guards, 1, &t[2])?, bridge::host(&guards, 2, &t[3])?);
-                host::experts::down_combine(&h, &Matrix { words, scales, biases, p }, &experts, &weights, [tokens, n])
-            };
+            let run = |[down]: [Matrix<'_>; 1]| host::experts::down_combine(&h, &down, &experts, &weights, [tokens, n]);
+            let y = with_matrices(&t[1..4], p, run)?;
             Ok(vec![Tensor::from_vec(y, (tokens, n), t[0].device())?.to_dtype(dtype)?])
         })
         .vjp(move |t, _, cotangents| {
@@ -158,26 +153,7 @@ fn inputs(
 }
 
 fn cases(dtype: DType) -> candle_core::Result<Vec<Case>> {
-    let mut cases = vec![];
-    if dtype == DType::F64 {
-        return Ok(cases); // sums are in f32
-    }
-    for (bits, group, of, rows, cols) in [
-        (4, 64, [1, 2, 5], 37, 1088),
-        (4, 32, [3, 2, 4], 5, 96),
-        (4, 128, [2, 1, 3], 18, 128),
-        (8, 64, [2, 3, 4], 17, 576),
-        (8, 32, [1, 1, 1], 3, 32),
-        (4, 64, [0, 2, 2], 4, 64),
-        // many tokens an expert
-        (4, 64, [29, 2, 3], 21, 128),
-    ] {
-        let [tokens, k, count] = of;
-        let inputs = inputs(of, Packing { rows, cols, group, bits }, dtype, &Device::Cpu)?;
-        let what = format!("{tokens} tokens, {k} of {count} experts, {rows}x{cols}, {bits} bits, groups of {group}");
-        cases.push(Case::new(&what, inputs, &[bits as f64]));
-    }
-    Ok(cases)
+    cases_of(dtype, |of, p| inputs(of, p, dtype, &Device::Cpu))
 }
 
 /// See the head of the file.

@@ -13,19 +13,19 @@ use super::{
     Case, Portable,
     dequantize_affine::{self, dequantize_affine, packed},
     numbers,
+    quantized_matvec::aligned,
 };
 use crate::{
-    Error, Grid, RawKernel, Result, bridge,
+    Error, Grid, RawKernel, Result,
     entry::Gradient,
     host::{
         self,
         affine::{self, Packing},
-        products::Matrix,
+        products::{Matrix, with_matrices},
     },
 };
 use candle_core::{D, DType, Device, Shape, Tensor};
 use std::sync::LazyLock;
-use zmlx_runtime::Slice;
 
 /// The sums of four rows of codes times a row of floats, a part of the columns a lane. LOAD gets the words, scale and bias of
 /// row r from column `at` on, VECTOR is the float of a column. As in `quantized_matvec`, a code is made a float by the
@@ -142,11 +142,9 @@ impl<'a> Experts<'a> {
             dims => Err(Error::shape(op, "words", "[experts, rows, words]", dims)),
         }
     }
-    /// As inputs of a kernel, which loads 16 bytes of words at a time: a view that starts elsewhere is copied.
+    /// As inputs of a kernel.
     pub(super) fn tensors(self) -> Result<[Tensor; 3]> {
-        let aligned = self.words.layout().start_offset().is_multiple_of(4);
-        let words = if aligned { self.words.contiguous()? } else { self.words.force_contiguous()? };
-        Ok([words, self.scales.detach(), self.biases.detach()])
+        Ok([aligned(self.words)?, self.scales.detach(), self.biases.detach()])
     }
 }
 
@@ -211,15 +209,8 @@ pub fn moe_gate_up_swiglu(
             let t: Vec<Tensor> = t.iter().map(Tensor::contiguous).collect::<candle_core::Result<_>>()?;
             let x = t[0].to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
             let experts = known(&t[7], count)?;
-            let y = {
-                let guards = bridge::Guards::lock(&t[1..7].iter().collect::<Vec<_>>());
-                let matrix = |at: usize| -> candle_core::Result<Matrix<'_>> {
-                    let slice = |k: usize| Ok::<_, candle_core::Error>(bridge::host(&guards, at + k, &t[1 + at + k])?);
-                    let Slice::U32(words) = slice(0)? else { candle_core::bail!("words are u32") };
-                    Ok(Matrix { words, scales: slice(1)?, biases: slice(2)?, p })
-                };
-                host::experts::gate_up_swiglu(&x, &matrix(0)?, &matrix(3)?, &experts, n)
-            };
+            let run = |[gate, up]: [Matrix<'_>; 2]| host::experts::gate_up_swiglu(&x, &gate, &up, &experts, n);
+            let y = with_matrices(&t[1..7], p, run)?;
             Ok(vec![Tensor::from_vec(y, (tokens, k, n), t[0].device())?.to_dtype(dtype)?])
         })
         .vjp(move |t, _, cotangents| {
@@ -263,12 +254,16 @@ pub(super) fn packed_experts(
     all.iter().map(|t| t.reshape((count, p.rows, ()))).collect()
 }
 
-fn cases(dtype: DType) -> candle_core::Result<Vec<Case>> {
+/// Cases of experts: inputs of so many tokens, experts of each, and experts, of this packing.
+pub(super) fn cases_of(
+    dtype: DType,
+    inputs: impl Fn([usize; 3], Packing) -> candle_core::Result<Vec<Tensor>>,
+) -> candle_core::Result<Vec<Case>> {
     let mut cases = vec![];
     if dtype == DType::F64 {
         return Ok(cases); // sums are in f32
     }
-    for (bits, group, [tokens, k, count], rows, cols) in [
+    for (bits, group, of, rows, cols) in [
         (4, 64, [1, 2, 5], 37, 1088),
         (4, 32, [3, 2, 4], 5, 96),
         (4, 128, [2, 1, 3], 18, 128),
@@ -278,18 +273,25 @@ fn cases(dtype: DType) -> candle_core::Result<Vec<Case>> {
         // many tokens an expert
         (4, 64, [29, 2, 3], 21, 128),
     ] {
-        let p = Packing { rows, cols, group, bits };
-        let mut inputs = vec![numbers(&[tokens, cols], dtype, 3, &Device::Cpu)?];
+        let inputs = inputs(of, Packing { rows, cols, group, bits })?;
+        let [tokens, k, count] = of;
+        let what = format!("{tokens} tokens, {k} of {count} experts, {rows}x{cols}, {bits} bits, groups of {group}");
+        cases.push(Case::new(&what, inputs, &[bits as f64]));
+    }
+    Ok(cases)
+}
+
+fn cases(dtype: DType) -> candle_core::Result<Vec<Case>> {
+    cases_of(dtype, |[tokens, k, count], p| {
+        let mut inputs = vec![numbers(&[tokens, p.cols], dtype, 3, &Device::Cpu)?];
         inputs.extend(packed_experts(count, p, dtype, &Device::Cpu)?);
         // up is gate from its end
         let turned = |t: &Tensor| t.flip(&[0, 1]);
         let up = inputs[1..4].iter().map(turned).collect::<candle_core::Result<Vec<_>>>()?;
         inputs.extend(up);
         inputs.push(experts_of(tokens, k, count, &Device::Cpu)?);
-        let what = format!("{tokens} tokens, {k} of {count} experts, {rows}x{cols}, {bits} bits, groups of {group}");
-        cases.push(Case::new(&what, inputs, &[bits as f64]));
-    }
-    Ok(cases)
+        Ok(inputs)
+    })
 }
 
 /// The rows of experts times a vector each: w [E, rows, cols], x [T, k, cols].

@@ -13,17 +13,16 @@ use super::{
     numbers,
 };
 use crate::{
-    Error, Grid, RawKernel, Result, bridge,
+    Error, Grid, RawKernel, Result,
     entry::Gradient,
     host::{
         affine::Packing,
-        products::{self, Matrix},
+        products::{self, with_matrices},
     },
     raw::runs_text,
 };
 use candle_core::{D, DType, Device, Shape, Tensor};
 use std::sync::LazyLock;
-use zmlx_runtime::Slice;
 
 /// Most rows of x that the kernel takes; more go through a matrix product.
 const FEW: usize = 16;
@@ -147,9 +146,6 @@ pub fn quantized_matvec(x: &Tensor, w: &Tensor, scales: &Tensor, biases: &Tensor
         let w = dequantize_affine(w, scales, biases, bits)?.to_dtype(dtype)?;
         return Ok(x.matmul(&w.t()?)?.reshape(dims)?);
     }
-    // 16 bytes a load: a view that starts elsewhere is copied
-    let aligned =
-        |t: &Tensor| if t.layout().start_offset().is_multiple_of(4) { t.contiguous() } else { t.force_contiguous() };
     let (n, many) = (p.rows, usize::from(m > 1));
     let kernel = KERNELS[usize::from(bits == 8)][many]
         .clone()
@@ -161,13 +157,10 @@ pub fn quantized_matvec(x: &Tensor, w: &Tensor, scales: &Tensor, biases: &Tensor
         .cpu(move |t| {
             let t: Vec<Tensor> = t.iter().map(Tensor::contiguous).collect::<candle_core::Result<_>>()?;
             let x = t[0].to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-            let y = {
-                let guards = bridge::Guards::lock(&[&t[1], &t[2], &t[3]]);
-                let Slice::U32(words) = bridge::host(&guards, 0, &t[1])? else { candle_core::bail!("words are u32") };
-                let (scales, biases) = (bridge::host(&guards, 1, &t[2])?, bridge::host(&guards, 2, &t[3])?);
-                let w = Matrix { words, scales, biases, p };
-                if m > FEW { products::matmul(&x, &w) } else { products::matvec(&x, &w) }
-            };
+            let y = with_matrices(&t[1..4], p, |[w]| match m > FEW {
+                true => products::matmul(&x, &w),
+                false => products::matvec(&x, &w),
+            })?;
             Ok(vec![Tensor::from_vec(y, (m, n), t[0].device())?.to_dtype(dtype)?])
         })
         .vjp(move |t, _, cotangents| {
@@ -177,6 +170,11 @@ pub fn quantized_matvec(x: &Tensor, w: &Tensor, scales: &Tensor, biases: &Tensor
         });
     let y = kernel.call(&[&x, &aligned(w)?, &scales.detach(), &biases.detach()])?.swap_remove(0);
     Ok(y.reshape(dims)?)
+}
+
+/// Words for a kernel that loads 16 bytes of them at a time: a view that starts elsewhere is copied.
+pub(super) fn aligned(words: &Tensor) -> candle_core::Result<Tensor> {
+    if words.layout().start_offset().is_multiple_of(4) { words.contiguous() } else { words.force_contiguous() }
 }
 
 fn cases(dtype: DType) -> candle_core::Result<Vec<Case>> {
