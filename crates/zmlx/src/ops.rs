@@ -9,9 +9,10 @@
 //! | [`softmax`] [`log_softmax`] [`silu`] [`swiglu`] [`hard_sigmoid`] [`mish`] [`leaky_relu`] [`selu`] | several kernels | kept |
 //!
 //! Values are candle's within rounding: 16-bit types are computed in f32 and rounded once. Inputs are f16, bf16, f32 or f64 in any
-//! layout (of another dtype: an error), results are contiguous and, where nothing else is said, of the first input's shape. On a device that this build has no backend for, plain candle ops run. What candle has beside and
-//! is not here: `dropout` ([`crate::catalog::dropout`] takes a seed), what only moves elements, and sorts, whose gradient candle keeps
-//! (for the largest of a row there is [`crate::catalog::top_k`]).
+//! layout (of another dtype: an error); results are contiguous and, where nothing else is said, of the first input's shape. On a
+//! device that this build has no backend for, plain candle ops run. What candle has beside and is not here: `dropout`
+//! ([`crate::catalog::dropout`] takes a seed), what only moves elements, and sorts, whose gradient candle keeps (for the largest of a
+//! row there is [`crate::catalog::top_k`]).
 
 use crate::{
     Error, bridge, catalog,
