@@ -19,7 +19,7 @@ use zmlx::{
 };
 
 /// Floats of a wave, the same everywhere.
-fn wave(dims: &[usize], k: usize, device: &Device) -> Result<Tensor> {
+pub fn wave(dims: &[usize], k: usize, device: &Device) -> Result<Tensor> {
     let n = dims.iter().product::<usize>();
     let all: Vec<f32> = (0..n).map(|i| ((i * 7 + k) as f32 * 0.37).sin()).collect();
     Tensor::from_vec(all, dims, &Device::Cpu)?.to_device(device)

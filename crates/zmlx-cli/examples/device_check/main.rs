@@ -7,6 +7,7 @@
 mod bits;
 mod host;
 mod index;
+mod steps;
 
 use candle_core::{D, DType, Device, Tensor};
 use zmlx::{Grid, RawKernel, rowwise};
@@ -39,6 +40,7 @@ fn main() -> Outcome {
     out_of_range(&device)?;
     index::check(&device)?;
     index::times(&device)?;
+    steps::check(&device)?;
     bits::print(&device)?;
     host::calls(&device)
 }

@@ -21,7 +21,10 @@ pub fn verify_portable(kernel: &Portable, dtype: DType, device: &Device) -> Resu
     for case in (kernel.cases)(bridge::candle_dtype(dtype))? {
         let before = report.failures.len();
         report.cases += 1;
-        check(kernel, &case, dtype, device, &mut report)?;
+        // what does not run is told with its case, and the other cases run
+        if let Err(error) = check(kernel, &case, dtype, device, &mut report) {
+            report.failures.push(error.to_string());
+        }
         if report.failures.len() > before {
             report.failures.push(format!("  in case {}", case.what));
         }
@@ -61,7 +64,9 @@ fn check(kernel: &Portable, case: &Case, dtype: DType, device: &Device, report: 
         let results =
             if ours { (kernel.run)(&leaves, &case.settings)? } else { (kernel.reference)(&leaves, &case.settings)? };
         let mut loss: Option<Tensor> = None;
-        for (k, y) in results.iter().enumerate().filter(|(_, y)| y.dtype().is_float()) {
+        // candle launches no empty operation on CUDA
+        let counts = |y: &Tensor| y.dtype().is_float() && (y.elem_count() > 0 || y.device().is_cpu());
+        for (k, y) in results.iter().enumerate().filter(|(_, y)| counts(y)) {
             let cotangent = numbers(y.dims(), got[k].dtype(), 77 + k as u32, y.device())?.to_dtype(y.dtype())?;
             let finite = y.abs()?.lt(f64::INFINITY)?;
             let part = finite.where_cond(&(y * cotangent)?, &y.zeros_like()?)?;

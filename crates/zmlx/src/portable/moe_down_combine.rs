@@ -1,8 +1,8 @@
 //! Down projection of the experts of each token, times their weights and added: y = Σ weight_k · (down_e·h_k), in affine codes
 //!
 //! h is [T, k, F], experts [T, k] of u32, weights [T, k] of any float; down is words [E, D, F·bits/32] in MLX's packing of 4 or 8
-//! bits, with scales and biases [E, D, F/group]; y is [T, D] in the dtype of h. Sums are in f32, experts in their order. A warp of a
-//! GPU makes four columns of y. The gradient is by h and the weights, a token at a time through dequantised experts.
+//! bits, with scales and biases [E, D, F/group]; y is [T, D] in the dtype of h. Sums are in f32, experts in a fixed order. A block of a
+//! GPU makes four columns of y, a warp an expert. The gradient is by h and the weights, a token at a time through dequantised experts.
 //! Cost: the codes of k experts read for each token.
 //! Source: the definition.
 //!
@@ -10,10 +10,9 @@
 
 use super::{
     Case, Portable, dequantize_affine,
-    moe_gate_up_swiglu::{
-        Experts, SUMS, cases_of, check_experts, experts_of, known, of_bits, of_token, packed_experts, products,
-    },
+    moe_gate_up_swiglu::{Experts, cases_of, check_experts, experts_of, known, of_token, packed_experts, products},
     numbers,
+    quantized_matvec::Sums,
 };
 use crate::{
     Error, Grid, RawKernel, Result,
@@ -27,56 +26,69 @@ use crate::{
 use candle_core::{D, DType, Device, Shape, Tensor};
 use std::sync::LazyLock;
 
-/// A block has a token and some columns of y.
-const BODY: &str = "
-    constexpr i32 per = 32 / BITS, mine = 4 * per, chunk = 32 * mine;
-    shared_array(f32, stage, 32 * 4 * 32 / BITS);
+/// A block has a token and four columns of y; each of its warps takes a slot (one of the token's experts) at a time, since one
+/// token has to fill a GPU.
+const TEXT: Sums = Sums {
+    body: "
+    shared_array(f32, rooms, 8 * STAGED / 32 * 33);
+    shared_array(f32, parts, 32);
     const i64 cols = args.h_dims[2], many = args.h_dims[1], token = block_index;
     const i64 n = args.down_dims[1], words = args.down_dims[2], groups = args.scales_dims[2];
-    const i32 group = (i32)(cols / groups);
-    const i64 first = ((i64)block_index_y * warps + warp) * 4;
+    const u32 group = (u32)(cols / groups);
+    const i64 first = (i64)block_index_y * 4;
     f32 total[4];
     for (i32 r = 0; r < 4; r++) {
         total[r] = 0.0f;
     }
-    for (i64 slot = token * many; slot < (token + 1) * many; slot++) {
+    // all warps go around as often: they wait for each other
+    for (i64 turn = 0; turn < many; turn += warps) {
+        BEFORE
+        shared f32* room = rooms + warp * area;
+        const bool there = turn + warp < many;
+        const i64 slot = token * many + (there ? turn + warp : 0);
         const bool known = (i64)experts[slot] < args.down_dims[0];
         const i64 expert = known ? (i64)experts[slot] : 0;
-        f32 sum[4];
-        for (i32 r = 0; r < 4; r++) {
-            sum[r] = 0.0f;
-        }
         SUMS
         // an expert that is not there
         const f32 weight = known ? wide(weights[slot]) : NAN;
         for (i32 r = 0; r < 4; r++) {
-            total[r] = fmaf(weight, sum[r], total[r]);
+            total[r] = there ? fmaf(weight, sum[r][0], total[r]) : total[r];
         }
     }
     for (i32 r = 0; r < 4; r++) {
         const f32 all = warp_sum(total[r]);
-        if (lane == 0 && first + r < n) {
-            y[token * n + first + r] = narrow<y_t>(all);
+        if (lane == 0) {
+            parts[warp * 4 + r] = all;
         }
-    }";
+    }
+    barrier();
+    if (thread_index < 4 && first + thread_index < n) {
+        f32 all = 0.0f;
+        for (i32 k = 0; k < warps; k++) {
+            all += parts[k * 4 + thread_index];
+        }
+        y[token * n + first + thread_index] = narrow<y_t>(all);
+    }",
+    load: "if (there && first + r < n) {
+                    const i64 row = expert * n + first + r, g = row * groups + (u32)at / group;
+                    INTO[r].w = load4(down + row * words + at / per);
+                    INTO[r].scale = wide(scales[g]);
+                    INTO[r].bias = wide(biases[g]);
+                }",
+    float: "wide(h[slot * cols + column])",
+    together: false,
+    staged: 1024,
+};
 
-const LOAD: &str = "if (first + r < n) {
-                        const i64 row = expert * n + first + r, g = row * groups + at / group;
-                        w[r] = load4(down + row * words + at / per);
-                        scale[r] = wide(scales[g]);
-                        bias[r] = wide(biases[g]);
-                    }";
-
-/// Few: one token has to fill a GPU.
-const WARPS: usize = 2;
+/// Most warps of a block.
+const WARPS: usize = 8;
 
 static KERNELS: LazyLock<[RawKernel; 2]> = LazyLock::new(|| {
-    of_bits(|bits, text| {
-        let sums = SUMS.replace("LOAD", LOAD).replace("VECTOR", "wide(h[slot * cols + base + i])");
+    [4, 8].map(|bits| {
         RawKernel::new(&format!("moe_down_combine_{bits}"))
             .inputs(&["h", "down", "scales", "biases", "experts", "weights"])
             .outputs(&["y"])
-            .portable(&text(&BODY.replace("SUMS", &sums)))
+            .portable(&TEXT.text(bits, 1))
     })
 });
 
@@ -110,7 +122,10 @@ pub fn moe_down_combine(
     let kernel = KERNELS[usize::from(bits == 8)]
         .clone()
         .results(move |_| vec![(Shape::from((tokens, n)), dtype)])
-        .grid_of(move |_| Grid { blocks: [tokens as u32, n.div_ceil(4 * WARPS) as u32, 1], threads: 32 * WARPS as u32 })
+        .grid_of(move |_| Grid {
+            blocks: [tokens as u32, n.div_ceil(4) as u32, 1],
+            threads: 32 * k.clamp(1, WARPS) as u32,
+        })
         .cpu(move |t| {
             let t: Vec<Tensor> = t.iter().map(Tensor::contiguous).collect::<candle_core::Result<_>>()?;
             let wide = |t: &Tensor| t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();

@@ -13,7 +13,7 @@ use super::{
     Case, Portable,
     dequantize_affine::{self, dequantize_affine, packed},
     numbers,
-    quantized_matvec::aligned,
+    quantized_matvec::{Sums, aligned},
 };
 use crate::{
     Error, Grid, RawKernel, Result,
@@ -27,95 +27,47 @@ use crate::{
 use candle_core::{D, DType, Device, Shape, Tensor};
 use std::sync::LazyLock;
 
-/// The sums of four rows of codes times a row of floats, a part of the columns a lane. LOAD gets the words, scale and bias of
-/// row r from column `at` on, VECTOR is the float of a column. As in `quantized_matvec`, a code is made a float by the
-/// exponent of 2²³.
-pub(super) const SUMS: &str = "
-        for (i64 base = 0; base < cols; base += chunk) {
-            const i64 at = base + lane * mine;
-            four<u32> w[4];
-            f32 scale[4], bias[4];
-            for (i32 r = 0; r < 4; r++) {
-                w[r].x = w[r].y = w[r].z = w[r].w = 0;
-                scale[r] = bias[r] = 0.0f;
-                if (at < cols) {
-                    LOAD
-                }
-            }
-            barrier();
-            for (i32 i = thread_index; i < chunk; i += block_threads) {
-                // element i is number i % mine of lane i / mine
-                stage[i % mine * 32 + i / mine] = base + i < cols ? VECTOR : 0.0f;
-            }
-            barrier();
-            f32 dot[4], all = 0.0f;
-            for (i32 r = 0; r < 4; r++) {
-                dot[r] = 0.0f;
-            }
-            for (i32 part = 0; part < 4; part++) {
-                for (i32 j = 0; j < per; j++) {
-                    const f32 v = stage[(part * per + j) * 32 + lane];
-                    all += v;
-                    for (i32 r = 0; r < 4; r++) {
-                        const u32 word = part == 0 ? w[r].x : part == 1 ? w[r].y : part == 2 ? w[r].z : w[r].w;
-                        const f32 q = as_f32((word >> (j * BITS) & ((1u << BITS) - 1)) | 0x4b000000u) - 8388608.0f;
-                        dot[r] = fmaf(q, v, dot[r]);
-                    }
-                }
-            }
-            for (i32 r = 0; r < 4; r++) {
-                sum[r] = fmaf(scale[r], dot[r], fmaf(bias[r], all, sum[r]));
-            }
-        }";
-
 /// A block has a slot (a token and one of its experts) and some columns of h; rows 0 and 1 are of gate, 2 and 3 of up.
-const BODY: &str = "
-    constexpr i32 per = 32 / BITS, mine = 4 * per, chunk = 32 * mine;
-    shared_array(f32, stage, 32 * 4 * 32 / BITS);
+const TEXT: Sums = Sums {
+    body: "
+    shared_array(f32, room, STAGED / 32 * 33);
+    BEFORE
     const i64 cols = args.x_dims[1], slot = block_index, token = slot / args.experts_dims[1];
     const i64 n = args.gate_dims[1], words = args.gate_dims[2], groups = args.gate_scales_dims[2];
-    const i32 group = (i32)(cols / groups);
+    const u32 group = (u32)(cols / groups);
     const bool known = (i64)experts[slot] < args.gate_dims[0];
     const i64 expert = known ? (i64)experts[slot] : 0;
     const i64 first = ((i64)block_index_y * warps + warp) * 2;
-    f32 sum[4];
-    for (i32 r = 0; r < 4; r++) {
-        sum[r] = 0.0f;
-    }
     SUMS
     for (i32 r = 0; r < 4; r++) {
-        sum[r] = warp_sum(sum[r]);
+        sum[r][0] = warp_sum(sum[r][0]);
     }
     for (i32 r = 0; r < 2; r++) {
         if (lane == 0 && first + r < n) {
             // an expert that is not there
-            const f32 h = known ? sum[r] / (1.0f + expf(-sum[r])) * sum[r + 2] : NAN;
+            const f32 a = sum[r][0], h = known ? a / (1.0f + expf(-a)) * sum[r + 2][0] : NAN;
             y[slot * n + first + r] = narrow<y_t>(h);
         }
-    }";
-
-const LOAD: &str = "if (first + r % 2 < n) {
-                        const i64 row = expert * n + first + r % 2, g = row * groups + at / group;
-                        w[r] = load4((r < 2 ? gate : up) + row * words + at / per);
-                        scale[r] = r < 2 ? wide(gate_scales[g]) : wide(up_scales[g]);
-                        bias[r] = r < 2 ? wide(gate_biases[g]) : wide(up_biases[g]);
-                    }";
+    }",
+    load: "if (first + r % 2 < n) {
+                    const i64 row = expert * n + first + r % 2, g = row * groups + (u32)at / group;
+                    INTO[r].w = load4((r < 2 ? gate : up) + row * words + at / per);
+                    INTO[r].scale = r < 2 ? wide(gate_scales[g]) : wide(up_scales[g]);
+                    INTO[r].bias = r < 2 ? wide(gate_biases[g]) : wide(up_biases[g]);
+                }",
+    float: "wide(x[token * cols + column])",
+    together: true,
+    staged: 2048,
+};
 
 const WARPS: usize = 8;
 
-/// Kernels for codes of 4 and of 8 bits.
-pub(super) fn of_bits(make: impl Fn(usize, &dyn Fn(&str) -> String) -> RawKernel) -> [RawKernel; 2] {
-    // loops are unrolled: their bounds are constants
-    [4, 8].map(|bits| make(bits, &|body| body.replace("BITS", &bits.to_string())))
-}
-
 static KERNELS: LazyLock<[RawKernel; 2]> = LazyLock::new(|| {
-    of_bits(|bits, text| {
-        let sums = SUMS.replace("LOAD", LOAD).replace("VECTOR", "wide(x[token * cols + base + i])");
+    [4, 8].map(|bits| {
         RawKernel::new(&format!("moe_gate_up_swiglu_{bits}"))
             .inputs(&["x", "gate", "gate_scales", "gate_biases", "up", "up_scales", "up_biases", "experts"])
             .outputs(&["y"])
-            .portable(&text(&BODY.replace("SUMS", &sums)))
+            .portable(&TEXT.text(bits, 1))
     })
 });
 

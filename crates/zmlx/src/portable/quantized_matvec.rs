@@ -27,81 +27,161 @@ use std::sync::LazyLock;
 /// Most rows of x that the kernel takes; more go through a matrix product.
 const FEW: usize = 16;
 
-/// The body for this many rows of x at a time. A code is made a float by the exponent of 2²³, since conversions of integers run
-/// at a quarter of the speed of additions on NVIDIA's chips.
-const BODY: &str = "
-    // elements of a lane's 16 bytes, and of those of a warp
-    constexpr i32 rows = 4, per = 32 / BITS, mine = 4 * per, chunk = 32 * mine;
-    shared_array(f32, stage, M_ROWS * 32 * 4 * 32 / BITS);
-    const i64 cols = args.x_dims[1], m = args.x_dims[0], n = args.packed_dims[0], words = args.packed_dims[1];
-    const i64 first = ((i64)block_index * warps + warp) * rows, top = (i64)block_index_y * M_ROWS;
-    const i32 group = (i32)(cols / args.scales_dims[1]);
-    f32 sum[rows][M_ROWS];
-    for (i32 r = 0; r < rows; r++) {
-        for (i32 k = 0; k < M_ROWS; k++) {
-            sum[r][k] = 0.0f;
+/// Text of the sums of four rows of codes a warp times M_ROWS rows of floats: `sum[r][k]`, a part of the columns a lane, 16 bytes
+/// of words a load. `cols` is the length of rows. LOAD puts the words, scale and bias of row r from column `at` on into `INTO[r]`;
+/// FLOAT is the float of row k in column `column`. WORKER of WORKERS brings floats to `room`, whose elements of a lane lie 33
+/// apart, so that neither reading nor writing meets a bank twice.
+///
+/// A code is made a float by an exponent: with q in the highest bits of the fraction, the bits of 1 are those of 1 + q·2⁻ᵇ.
+/// Conversions of integers run at a quarter of the speed of additions on NVIDIA's chips, and the 1 is taken off once a sum.
+const SUMS: &str = "
+    for (i64 from = 0; from < cols; from += staged) {
+        const i64 end = from + staged < cols ? from + staged : cols;
+        codes now[4];
+        #pragma unroll
+        for (i32 r = 0; r < 4; r++) {
+            const i64 at = from + lane * mine;
+            now[r].w.x = now[r].w.y = now[r].w.z = now[r].w.w = 0;
+            now[r].scale = now[r].bias = 0.0f;
+            if (at < end) {
+                LOAD_NOW
+            }
         }
-    }
-    for (i64 base = 0; base < cols; base += chunk) {
-        const i64 at = base + lane * mine;
-        four<u32> w[rows];
-        f32 scale[rows], bias[rows];
-        for (i32 r = 0; r < rows; r++) {
-            w[r].x = w[r].y = w[r].z = w[r].w = 0;
-            scale[r] = bias[r] = 0.0f;
-            if (first + r < n && at < cols) {
-                w[r] = load4(packed + (first + r) * words + at / per);
-                const i64 g = (first + r) * args.scales_dims[1] + at / group;
-                scale[r] = wide(scales[g]);
-                bias[r] = wide(biases[g]);
+        // words are under way while floats are brought
+        barrier();
+        #pragma unroll
+        for (i32 k = 0; k < M_ROWS; k++) {
+            const i32 count = (i32)((end - from + chunk - 1) / chunk) * chunk;
+            for (i32 i = WORKER; i < count; i += WORKERS) {
+                const i64 column = from + i;
+                const i32 place = (i / chunk * mine + i % mine) * 33 + i % chunk / mine;
+                room[k * area + place] = column < end ? FLOAT : 0.0f;
             }
         }
         barrier();
-        for (i32 k = 0; k < M_ROWS; k++) {
-            for (i32 i = thread_index; i < chunk; i += block_threads) {
-                // element i is number i % mine of lane i / mine
-                const bool there = top + k < m && base + i < cols;
-                stage[k * chunk + i % mine * 32 + i / mine] = there ? wide(x[(top + k) * cols + base + i]) : 0.0f;
-            }
-        }
-        barrier();
-        f32 dot[rows][M_ROWS], all[M_ROWS];
-        for (i32 k = 0; k < M_ROWS; k++) {
-            all[k] = 0.0f;
-            for (i32 r = 0; r < rows; r++) {
-                dot[r][k] = 0.0f;
-            }
-        }
-        for (i32 part = 0; part < 4; part++) {
-            for (i32 j = 0; j < per; j++) {
-                f32 v[M_ROWS];
-                for (i32 k = 0; k < M_ROWS; k++) {
-                    v[k] = stage[k * chunk + (part * per + j) * 32 + lane];
-                    all[k] += v[k];
+        for (i64 base = from; base < end; base += chunk) {
+            codes next[4];
+            #pragma unroll
+            for (i32 r = 0; r < 4; r++) {
+                const i64 at = base + chunk + lane * mine;
+                next[r].w.x = next[r].w.y = next[r].w.z = next[r].w.w = 0;
+                next[r].scale = next[r].bias = 0.0f;
+                if (at < end) {
+                    LOAD_NEXT
                 }
-                for (i32 r = 0; r < rows; r++) {
-                    const u32 word = part == 0 ? w[r].x : part == 1 ? w[r].y : part == 2 ? w[r].z : w[r].w;
-                    const f32 q = as_f32((word >> (j * BITS) & ((1u << BITS) - 1)) | 0x4b000000u) - 8388608.0f;
+            }
+            shared const f32* floats = room + (i32)((base - from) / chunk) * mine * 33 + lane;
+            f32 dot[4][M_ROWS], all[M_ROWS];
+            #pragma unroll
+            for (i32 k = 0; k < M_ROWS; k++) {
+                all[k] = 0.0f;
+                #pragma unroll
+                for (i32 r = 0; r < 4; r++) {
+                    dot[r][k] = 0.0f;
+                }
+            }
+            #pragma unroll
+            for (i32 part = 0; part < 4; part++) {
+                #pragma unroll
+                for (i32 j = 0; j < per; j++) {
+                    f32 v[M_ROWS];
+                    #pragma unroll
                     for (i32 k = 0; k < M_ROWS; k++) {
-                        dot[r][k] = fmaf(q, v[k], dot[r][k]);
+                        v[k] = floats[k * area + (part * per + j) * 33];
+                        all[k] += v[k];
+                    }
+                    #pragma unroll
+                    for (i32 r = 0; r < 4; r++) {
+                        const four<u32> w = now[r].w;
+                        const u32 word = part == 0 ? w.x : part == 1 ? w.y : part == 2 ? w.z : w.w;
+                        const i32 shift = j * BITS - (23 - BITS);
+                        const u32 code = shift > 0 ? word >> (shift & 31) : word << (-shift & 31);
+                        const f32 q = as_f32((code & ((1u << BITS) - 1) << (23 - BITS)) | 0x3f800000u);
+                        #pragma unroll
+                        for (i32 k = 0; k < M_ROWS; k++) {
+                            dot[r][k] = fmaf(q, v[k], dot[r][k]);
+                        }
                     }
                 }
             }
-        }
-        for (i32 r = 0; r < rows; r++) {
-            for (i32 k = 0; k < M_ROWS; k++) {
-                sum[r][k] = fmaf(scale[r], dot[r][k], fmaf(bias[r], all[k], sum[r][k]));
+            #pragma unroll
+            for (i32 r = 0; r < 4; r++) {
+                const f32 scale = now[r].scale * (f32)(1 << BITS), bias = now[r].bias - scale;
+                #pragma unroll
+                for (i32 k = 0; k < M_ROWS; k++) {
+                    sum[r][k] = fmaf(scale, dot[r][k], fmaf(bias, all[k], sum[r][k]));
+                }
+                now[r] = next[r];
             }
         }
+    }";
+
+/// What stands before: elements of a lane's 16 bytes and of those of a warp, and what a load brings.
+const BEFORE: &str = "
+    constexpr i32 per = 32 / BITS, mine = 4 * per, chunk = 32 * mine, staged = STAGED, area = STAGED / 32 * 33;
+    struct codes { four<u32> w; f32 scale, bias; };
+    f32 sum[4][M_ROWS];
+    #pragma unroll
+    for (i32 r = 0; r < 4; r++) {
+        #pragma unroll
+        for (i32 k = 0; k < M_ROWS; k++) {
+            sum[r][k] = 0.0f;
+        }
+    }";
+
+/// A kernel's text over the sums of rows of codes.
+pub(super) struct Sums {
+    /// With BEFORE and SUMS in their places.
+    pub body: &'static str,
+    /// Brings the codes of a row.
+    pub load: &'static str,
+    /// A float of the other side.
+    pub float: &'static str,
+    /// Do all threads of a block bring floats, or does each warp bring its own?
+    pub together: bool,
+    /// Columns whose floats are there at a time.
+    pub staged: usize,
+}
+
+impl Sums {
+    /// The text for codes of so many bits and so many rows of floats. Loops are unrolled: their bounds are constants.
+    pub fn text(&self, bits: usize, rows: usize) -> String {
+        let [worker, workers] = if self.together { ["thread_index", "block_threads"] } else { ["lane", "32"] };
+        let body = self.body.replace("BEFORE", BEFORE).replace("SUMS", SUMS);
+        let body = body.replace("LOAD_NOW", &self.load.replace("INTO", "now"));
+        let body = body.replace("LOAD_NEXT", &self.load.replace("INTO", "next")).replace("FLOAT", self.float);
+        let body = body.replace("WORKERS", workers).replace("WORKER", worker);
+        let body = body.replace("STAGED", &self.staged.to_string());
+        body.replace("M_ROWS", &rows.to_string()).replace("BITS", &bits.to_string())
     }
-    for (i32 r = 0; r < rows; r++) {
+}
+
+const TEXT: Sums = Sums {
+    body: "
+    shared_array(f32, room, M_ROWS * STAGED / 32 * 33);
+    BEFORE
+    const i64 cols = args.x_dims[1], m = args.x_dims[0], n = args.packed_dims[0], words = args.packed_dims[1];
+    const i64 first = ((i64)block_index * warps + warp) * 4, top = (i64)block_index_y * M_ROWS;
+    const u32 group = (u32)(cols / args.scales_dims[1]);
+    SUMS
+    for (i32 r = 0; r < 4; r++) {
         for (i32 k = 0; k < M_ROWS; k++) {
             const f32 total = warp_sum(sum[r][k]);
             if (lane == 0 && first + r < n && top + k < m) {
                 y[(top + k) * n + first + r] = narrow<y_t>(total);
             }
         }
-    }";
+    }",
+    load: "if (first + r < n) {
+                    INTO[r].w = load4(packed + (first + r) * words + at / per);
+                    const i64 g = (first + r) * args.scales_dims[1] + (u32)at / group;
+                    INTO[r].scale = wide(scales[g]);
+                    INTO[r].bias = wide(biases[g]);
+                }",
+    float: "(top + k < m ? wide(x[(top + k) * cols + column]) : 0.0f)",
+    together: true,
+    staged: 2048,
+};
 
 /// Rows of x at a time: one, or four.
 const AT_A_TIME: [usize; 2] = [1, 4];
@@ -110,12 +190,10 @@ const WARPS: usize = 8;
 static KERNELS: LazyLock<[[RawKernel; 2]; 2]> = LazyLock::new(|| {
     [4, 8].map(|bits| {
         AT_A_TIME.map(|rows| {
-            // loops are unrolled: their bounds are constants
-            let body = BODY.replace("M_ROWS", &rows.to_string()).replace("BITS", &bits.to_string());
             RawKernel::new(&format!("quantized_matvec_{bits}_{rows}"))
                 .inputs(&["x", "packed", "scales", "biases"])
                 .outputs(&["y"])
-                .portable(&body)
+                .portable(&TEXT.text(bits, rows))
         })
     })
 });

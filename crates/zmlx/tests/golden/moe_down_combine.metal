@@ -147,76 +147,144 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     typedef f32 weights_t;
     typedef f32 y_t;
 
-    constexpr i32 per = 32 / 4, mine = 4 * per, chunk = 32 * mine;
-    shared_array(f32, stage, 32 * 4 * 32 / 4);
+    shared_array(f32, rooms, 8 * 1024 / 32 * 33);
+    shared_array(f32, parts, 32);
     const i64 cols = args.h_dims[2], many = args.h_dims[1], token = block_index;
     const i64 n = args.down_dims[1], words = args.down_dims[2], groups = args.scales_dims[2];
-    const i32 group = (i32)(cols / groups);
-    const i64 first = ((i64)block_index_y * warps + warp) * 4;
+    const u32 group = (u32)(cols / groups);
+    const i64 first = (i64)block_index_y * 4;
     f32 total[4];
     for (i32 r = 0; r < 4; r++) {
         total[r] = 0.0f;
     }
-    for (i64 slot = token * many; slot < (token + 1) * many; slot++) {
+    // all warps go around as often: they wait for each other
+    for (i64 turn = 0; turn < many; turn += warps) {
+        
+    constexpr i32 per = 32 / 4, mine = 4 * per, chunk = 32 * mine, staged = 1024, area = 1024 / 32 * 33;
+    struct codes { four<u32> w; f32 scale, bias; };
+    f32 sum[4][1];
+    #pragma unroll
+    for (i32 r = 0; r < 4; r++) {
+        #pragma unroll
+        for (i32 k = 0; k < 1; k++) {
+            sum[r][k] = 0.0f;
+        }
+    }
+        threadgroup f32* room = rooms + warp * area;
+        const bool there = turn + warp < many;
+        const i64 slot = token * many + (there ? turn + warp : 0);
         const bool known = (i64)experts[slot] < args.down_dims[0];
         const i64 expert = known ? (i64)experts[slot] : 0;
-        f32 sum[4];
-        for (i32 r = 0; r < 4; r++) {
-            sum[r] = 0.0f;
-        }
         
-        for (i64 base = 0; base < cols; base += chunk) {
-            const i64 at = base + lane * mine;
-            four<u32> w[4];
-            f32 scale[4], bias[4];
-            for (i32 r = 0; r < 4; r++) {
-                w[r].x = w[r].y = w[r].z = w[r].w = 0;
-                scale[r] = bias[r] = 0.0f;
-                if (at < cols) {
-                    if (first + r < n) {
-                        const i64 row = expert * n + first + r, g = row * groups + at / group;
-                        w[r] = load4(down + row * words + at / per);
-                        scale[r] = wide(scales[g]);
-                        bias[r] = wide(biases[g]);
-                    }
+    for (i64 from = 0; from < cols; from += staged) {
+        const i64 end = from + staged < cols ? from + staged : cols;
+        codes now[4];
+        #pragma unroll
+        for (i32 r = 0; r < 4; r++) {
+            const i64 at = from + lane * mine;
+            now[r].w.x = now[r].w.y = now[r].w.z = now[r].w.w = 0;
+            now[r].scale = now[r].bias = 0.0f;
+            if (at < end) {
+                if (there && first + r < n) {
+                    const i64 row = expert * n + first + r, g = row * groups + (u32)at / group;
+                    now[r].w = load4(down + row * words + at / per);
+                    now[r].scale = wide(scales[g]);
+                    now[r].bias = wide(biases[g]);
                 }
-            }
-            barrier();
-            for (i32 i = thread_index; i < chunk; i += block_threads) {
-                // element i is number i % mine of lane i / mine
-                stage[i % mine * 32 + i / mine] = base + i < cols ? wide(h[slot * cols + base + i]) : 0.0f;
-            }
-            barrier();
-            f32 dot[4], all = 0.0f;
-            for (i32 r = 0; r < 4; r++) {
-                dot[r] = 0.0f;
-            }
-            for (i32 part = 0; part < 4; part++) {
-                for (i32 j = 0; j < per; j++) {
-                    const f32 v = stage[(part * per + j) * 32 + lane];
-                    all += v;
-                    for (i32 r = 0; r < 4; r++) {
-                        const u32 word = part == 0 ? w[r].x : part == 1 ? w[r].y : part == 2 ? w[r].z : w[r].w;
-                        const f32 q = as_f32((word >> (j * 4) & ((1u << 4) - 1)) | 0x4b000000u) - 8388608.0f;
-                        dot[r] = fmaf(q, v, dot[r]);
-                    }
-                }
-            }
-            for (i32 r = 0; r < 4; r++) {
-                sum[r] = fmaf(scale[r], dot[r], fmaf(bias[r], all, sum[r]));
             }
         }
+        // words are under way while floats are brought
+        barrier();
+        #pragma unroll
+        for (i32 k = 0; k < 1; k++) {
+            const i32 count = (i32)((end - from + chunk - 1) / chunk) * chunk;
+            for (i32 i = lane; i < count; i += 32) {
+                const i64 column = from + i;
+                const i32 place = (i / chunk * mine + i % mine) * 33 + i % chunk / mine;
+                room[k * area + place] = column < end ? wide(h[slot * cols + column]) : 0.0f;
+            }
+        }
+        barrier();
+        for (i64 base = from; base < end; base += chunk) {
+            codes next[4];
+            #pragma unroll
+            for (i32 r = 0; r < 4; r++) {
+                const i64 at = base + chunk + lane * mine;
+                next[r].w.x = next[r].w.y = next[r].w.z = next[r].w.w = 0;
+                next[r].scale = next[r].bias = 0.0f;
+                if (at < end) {
+                    if (there && first + r < n) {
+                    const i64 row = expert * n + first + r, g = row * groups + (u32)at / group;
+                    next[r].w = load4(down + row * words + at / per);
+                    next[r].scale = wide(scales[g]);
+                    next[r].bias = wide(biases[g]);
+                }
+                }
+            }
+            threadgroup const f32* floats = room + (i32)((base - from) / chunk) * mine * 33 + lane;
+            f32 dot[4][1], all[1];
+            #pragma unroll
+            for (i32 k = 0; k < 1; k++) {
+                all[k] = 0.0f;
+                #pragma unroll
+                for (i32 r = 0; r < 4; r++) {
+                    dot[r][k] = 0.0f;
+                }
+            }
+            #pragma unroll
+            for (i32 part = 0; part < 4; part++) {
+                #pragma unroll
+                for (i32 j = 0; j < per; j++) {
+                    f32 v[1];
+                    #pragma unroll
+                    for (i32 k = 0; k < 1; k++) {
+                        v[k] = floats[k * area + (part * per + j) * 33];
+                        all[k] += v[k];
+                    }
+                    #pragma unroll
+                    for (i32 r = 0; r < 4; r++) {
+                        const four<u32> w = now[r].w;
+                        const u32 word = part == 0 ? w.x : part == 1 ? w.y : part == 2 ? w.z : w.w;
+                        const i32 shift = j * 4 - (23 - 4);
+                        const u32 code = shift > 0 ? word >> (shift & 31) : word << (-shift & 31);
+                        const f32 q = as_f32((code & ((1u << 4) - 1) << (23 - 4)) | 0x3f800000u);
+                        #pragma unroll
+                        for (i32 k = 0; k < 1; k++) {
+                            dot[r][k] = fmaf(q, v[k], dot[r][k]);
+                        }
+                    }
+                }
+            }
+            #pragma unroll
+            for (i32 r = 0; r < 4; r++) {
+                const f32 scale = now[r].scale * (f32)(1 << 4), bias = now[r].bias - scale;
+                #pragma unroll
+                for (i32 k = 0; k < 1; k++) {
+                    sum[r][k] = fmaf(scale, dot[r][k], fmaf(bias, all[k], sum[r][k]));
+                }
+                now[r] = next[r];
+            }
+        }
+    }
         // an expert that is not there
         const f32 weight = known ? wide(weights[slot]) : NAN;
         for (i32 r = 0; r < 4; r++) {
-            total[r] = fmaf(weight, sum[r], total[r]);
+            total[r] = there ? fmaf(weight, sum[r][0], total[r]) : total[r];
         }
     }
     for (i32 r = 0; r < 4; r++) {
         const f32 all = warp_sum(total[r]);
-        if (lane == 0 && first + r < n) {
-            y[token * n + first + r] = narrow<y_t>(all);
+        if (lane == 0) {
+            parts[warp * 4 + r] = all;
         }
+    }
+    barrier();
+    if (thread_index < 4 && first + thread_index < n) {
+        f32 all = 0.0f;
+        for (i32 k = 0; k < warps; k++) {
+            all += parts[k * 4 + thread_index];
+        }
+        y[token * n + first + thread_index] = narrow<y_t>(all);
     }
 }
 
@@ -503,7 +571,7 @@ struct raw_moe_down_combine_8_args {
     i64 y_dims[2];
 };
 
-[[max_total_threads_per_threadgroup(64)]]
+[[max_total_threads_per_threadgroup(128)]]
 kernel void raw_moe_down_combine_8(device const f32* h [[buffer(0)]],
     device const u32* down [[buffer(1)]],
     device const f32* scales [[buffer(2)]],
@@ -528,75 +596,143 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     typedef f32 weights_t;
     typedef f32 y_t;
 
-    constexpr i32 per = 32 / 8, mine = 4 * per, chunk = 32 * mine;
-    shared_array(f32, stage, 32 * 4 * 32 / 8);
+    shared_array(f32, rooms, 8 * 1024 / 32 * 33);
+    shared_array(f32, parts, 32);
     const i64 cols = args.h_dims[2], many = args.h_dims[1], token = block_index;
     const i64 n = args.down_dims[1], words = args.down_dims[2], groups = args.scales_dims[2];
-    const i32 group = (i32)(cols / groups);
-    const i64 first = ((i64)block_index_y * warps + warp) * 4;
+    const u32 group = (u32)(cols / groups);
+    const i64 first = (i64)block_index_y * 4;
     f32 total[4];
     for (i32 r = 0; r < 4; r++) {
         total[r] = 0.0f;
     }
-    for (i64 slot = token * many; slot < (token + 1) * many; slot++) {
+    // all warps go around as often: they wait for each other
+    for (i64 turn = 0; turn < many; turn += warps) {
+        
+    constexpr i32 per = 32 / 8, mine = 4 * per, chunk = 32 * mine, staged = 1024, area = 1024 / 32 * 33;
+    struct codes { four<u32> w; f32 scale, bias; };
+    f32 sum[4][1];
+    #pragma unroll
+    for (i32 r = 0; r < 4; r++) {
+        #pragma unroll
+        for (i32 k = 0; k < 1; k++) {
+            sum[r][k] = 0.0f;
+        }
+    }
+        threadgroup f32* room = rooms + warp * area;
+        const bool there = turn + warp < many;
+        const i64 slot = token * many + (there ? turn + warp : 0);
         const bool known = (i64)experts[slot] < args.down_dims[0];
         const i64 expert = known ? (i64)experts[slot] : 0;
-        f32 sum[4];
-        for (i32 r = 0; r < 4; r++) {
-            sum[r] = 0.0f;
-        }
         
-        for (i64 base = 0; base < cols; base += chunk) {
-            const i64 at = base + lane * mine;
-            four<u32> w[4];
-            f32 scale[4], bias[4];
-            for (i32 r = 0; r < 4; r++) {
-                w[r].x = w[r].y = w[r].z = w[r].w = 0;
-                scale[r] = bias[r] = 0.0f;
-                if (at < cols) {
-                    if (first + r < n) {
-                        const i64 row = expert * n + first + r, g = row * groups + at / group;
-                        w[r] = load4(down + row * words + at / per);
-                        scale[r] = wide(scales[g]);
-                        bias[r] = wide(biases[g]);
-                    }
+    for (i64 from = 0; from < cols; from += staged) {
+        const i64 end = from + staged < cols ? from + staged : cols;
+        codes now[4];
+        #pragma unroll
+        for (i32 r = 0; r < 4; r++) {
+            const i64 at = from + lane * mine;
+            now[r].w.x = now[r].w.y = now[r].w.z = now[r].w.w = 0;
+            now[r].scale = now[r].bias = 0.0f;
+            if (at < end) {
+                if (there && first + r < n) {
+                    const i64 row = expert * n + first + r, g = row * groups + (u32)at / group;
+                    now[r].w = load4(down + row * words + at / per);
+                    now[r].scale = wide(scales[g]);
+                    now[r].bias = wide(biases[g]);
                 }
-            }
-            barrier();
-            for (i32 i = thread_index; i < chunk; i += block_threads) {
-                // element i is number i % mine of lane i / mine
-                stage[i % mine * 32 + i / mine] = base + i < cols ? wide(h[slot * cols + base + i]) : 0.0f;
-            }
-            barrier();
-            f32 dot[4], all = 0.0f;
-            for (i32 r = 0; r < 4; r++) {
-                dot[r] = 0.0f;
-            }
-            for (i32 part = 0; part < 4; part++) {
-                for (i32 j = 0; j < per; j++) {
-                    const f32 v = stage[(part * per + j) * 32 + lane];
-                    all += v;
-                    for (i32 r = 0; r < 4; r++) {
-                        const u32 word = part == 0 ? w[r].x : part == 1 ? w[r].y : part == 2 ? w[r].z : w[r].w;
-                        const f32 q = as_f32((word >> (j * 8) & ((1u << 8) - 1)) | 0x4b000000u) - 8388608.0f;
-                        dot[r] = fmaf(q, v, dot[r]);
-                    }
-                }
-            }
-            for (i32 r = 0; r < 4; r++) {
-                sum[r] = fmaf(scale[r], dot[r], fmaf(bias[r], all, sum[r]));
             }
         }
+        // words are under way while floats are brought
+        barrier();
+        #pragma unroll
+        for (i32 k = 0; k < 1; k++) {
+            const i32 count = (i32)((end - from + chunk - 1) / chunk) * chunk;
+            for (i32 i = lane; i < count; i += 32) {
+                const i64 column = from + i;
+                const i32 place = (i / chunk * mine + i % mine) * 33 + i % chunk / mine;
+                room[k * area + place] = column < end ? wide(h[slot * cols + column]) : 0.0f;
+            }
+        }
+        barrier();
+        for (i64 base = from; base < end; base += chunk) {
+            codes next[4];
+            #pragma unroll
+            for (i32 r = 0; r < 4; r++) {
+                const i64 at = base + chunk + lane * mine;
+                next[r].w.x = next[r].w.y = next[r].w.z = next[r].w.w = 0;
+                next[r].scale = next[r].bias = 0.0f;
+                if (at < end) {
+                    if (there && first + r < n) {
+                    const i64 row = expert * n + first + r, g = row * groups + (u32)at / group;
+                    next[r].w = load4(down + row * words + at / per);
+                    next[r].scale = wide(scales[g]);
+                    next[r].bias = wide(biases[g]);
+                }
+                }
+            }
+            threadgroup const f32* floats = room + (i32)((base - from) / chunk) * mine * 33 + lane;
+            f32 dot[4][1], all[1];
+            #pragma unroll
+            for (i32 k = 0; k < 1; k++) {
+                all[k] = 0.0f;
+                #pragma unroll
+                for (i32 r = 0; r < 4; r++) {
+                    dot[r][k] = 0.0f;
+                }
+            }
+            #pragma unroll
+            for (i32 part = 0; part < 4; part++) {
+                #pragma unroll
+                for (i32 j = 0; j < per; j++) {
+                    f32 v[1];
+                    #pragma unroll
+                    for (i32 k = 0; k < 1; k++) {
+                        v[k] = floats[k * area + (part * per + j) * 33];
+                        all[k] += v[k];
+                    }
+                    #pragma unroll
+                    for (i32 r = 0; r < 4; r++) {
+                        const four<u32> w = now[r].w;
+                        const u32 word = part == 0 ? w.x : part == 1 ? w.y : part == 2 ? w.z : w.w;
+                        const i32 shift = j * 8 - (23 - 8);
+                        const u32 code = shift > 0 ? word >> (shift & 31) : word << (-shift & 31);
+                        const f32 q = as_f32((code & ((1u << 8) - 1) << (23 - 8)) | 0x3f800000u);
+                        #pragma unroll
+                        for (i32 k = 0; k < 1; k++) {
+                            dot[r][k] = fmaf(q, v[k], dot[r][k]);
+                        }
+                    }
+                }
+            }
+            #pragma unroll
+            for (i32 r = 0; r < 4; r++) {
+                const f32 scale = now[r].scale * (f32)(1 << 8), bias = now[r].bias - scale;
+                #pragma unroll
+                for (i32 k = 0; k < 1; k++) {
+                    sum[r][k] = fmaf(scale, dot[r][k], fmaf(bias, all[k], sum[r][k]));
+                }
+                now[r] = next[r];
+            }
+        }
+    }
         // an expert that is not there
         const f32 weight = known ? wide(weights[slot]) : NAN;
         for (i32 r = 0; r < 4; r++) {
-            total[r] = fmaf(weight, sum[r], total[r]);
+            total[r] = there ? fmaf(weight, sum[r][0], total[r]) : total[r];
         }
     }
     for (i32 r = 0; r < 4; r++) {
         const f32 all = warp_sum(total[r]);
-        if (lane == 0 && first + r < n) {
-            y[token * n + first + r] = narrow<y_t>(all);
+        if (lane == 0) {
+            parts[warp * 4 + r] = all;
         }
+    }
+    barrier();
+    if (thread_index < 4 && first + thread_index < n) {
+        f32 all = 0.0f;
+        for (i32 k = 0; k < warps; k++) {
+            all += parts[k * 4 + thread_index];
+        }
+        y[token * n + first + thread_index] = narrow<y_t>(all);
     }
 }

@@ -139,71 +139,113 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     typedef f32 biases_t;
     typedef f32 y_t;
 
-    // elements of a lane's 16 bytes, and of those of a warp
-    constexpr i32 rows = 4, per = 32 / 4, mine = 4 * per, chunk = 32 * mine;
-    shared_array(f32, stage, 1 * 32 * 4 * 32 / 4);
-    const i64 cols = args.x_dims[1], m = args.x_dims[0], n = args.packed_dims[0], words = args.packed_dims[1];
-    const i64 first = ((i64)block_index * warps + warp) * rows, top = (i64)block_index_y * 1;
-    const i32 group = (i32)(cols / args.scales_dims[1]);
-    f32 sum[rows][1];
-    for (i32 r = 0; r < rows; r++) {
+    shared_array(f32, room, 1 * 2048 / 32 * 33);
+    
+    constexpr i32 per = 32 / 4, mine = 4 * per, chunk = 32 * mine, staged = 2048, area = 2048 / 32 * 33;
+    struct codes { four<u32> w; f32 scale, bias; };
+    f32 sum[4][1];
+    #pragma unroll
+    for (i32 r = 0; r < 4; r++) {
+        #pragma unroll
         for (i32 k = 0; k < 1; k++) {
             sum[r][k] = 0.0f;
         }
     }
-    for (i64 base = 0; base < cols; base += chunk) {
-        const i64 at = base + lane * mine;
-        four<u32> w[rows];
-        f32 scale[rows], bias[rows];
-        for (i32 r = 0; r < rows; r++) {
-            w[r].x = w[r].y = w[r].z = w[r].w = 0;
-            scale[r] = bias[r] = 0.0f;
-            if (first + r < n && at < cols) {
-                w[r] = load4(packed + (first + r) * words + at / per);
-                const i64 g = (first + r) * args.scales_dims[1] + at / group;
-                scale[r] = wide(scales[g]);
-                bias[r] = wide(biases[g]);
-            }
-        }
-        barrier();
-        for (i32 k = 0; k < 1; k++) {
-            for (i32 i = thread_index; i < chunk; i += block_threads) {
-                // element i is number i % mine of lane i / mine
-                const bool there = top + k < m && base + i < cols;
-                stage[k * chunk + i % mine * 32 + i / mine] = there ? wide(x[(top + k) * cols + base + i]) : 0.0f;
-            }
-        }
-        barrier();
-        f32 dot[rows][1], all[1];
-        for (i32 k = 0; k < 1; k++) {
-            all[k] = 0.0f;
-            for (i32 r = 0; r < rows; r++) {
-                dot[r][k] = 0.0f;
-            }
-        }
-        for (i32 part = 0; part < 4; part++) {
-            for (i32 j = 0; j < per; j++) {
-                f32 v[1];
-                for (i32 k = 0; k < 1; k++) {
-                    v[k] = stage[k * chunk + (part * per + j) * 32 + lane];
-                    all[k] += v[k];
+    const i64 cols = args.x_dims[1], m = args.x_dims[0], n = args.packed_dims[0], words = args.packed_dims[1];
+    const i64 first = ((i64)block_index * warps + warp) * 4, top = (i64)block_index_y * 1;
+    const u32 group = (u32)(cols / args.scales_dims[1]);
+    
+    for (i64 from = 0; from < cols; from += staged) {
+        const i64 end = from + staged < cols ? from + staged : cols;
+        codes now[4];
+        #pragma unroll
+        for (i32 r = 0; r < 4; r++) {
+            const i64 at = from + lane * mine;
+            now[r].w.x = now[r].w.y = now[r].w.z = now[r].w.w = 0;
+            now[r].scale = now[r].bias = 0.0f;
+            if (at < end) {
+                if (first + r < n) {
+                    now[r].w = load4(packed + (first + r) * words + at / per);
+                    const i64 g = (first + r) * args.scales_dims[1] + (u32)at / group;
+                    now[r].scale = wide(scales[g]);
+                    now[r].bias = wide(biases[g]);
                 }
-                for (i32 r = 0; r < rows; r++) {
-                    const u32 word = part == 0 ? w[r].x : part == 1 ? w[r].y : part == 2 ? w[r].z : w[r].w;
-                    const f32 q = as_f32((word >> (j * 4) & ((1u << 4) - 1)) | 0x4b000000u) - 8388608.0f;
+            }
+        }
+        // words are under way while floats are brought
+        barrier();
+        #pragma unroll
+        for (i32 k = 0; k < 1; k++) {
+            const i32 count = (i32)((end - from + chunk - 1) / chunk) * chunk;
+            for (i32 i = thread_index; i < count; i += block_threads) {
+                const i64 column = from + i;
+                const i32 place = (i / chunk * mine + i % mine) * 33 + i % chunk / mine;
+                room[k * area + place] = column < end ? (top + k < m ? wide(x[(top + k) * cols + column]) : 0.0f) : 0.0f;
+            }
+        }
+        barrier();
+        for (i64 base = from; base < end; base += chunk) {
+            codes next[4];
+            #pragma unroll
+            for (i32 r = 0; r < 4; r++) {
+                const i64 at = base + chunk + lane * mine;
+                next[r].w.x = next[r].w.y = next[r].w.z = next[r].w.w = 0;
+                next[r].scale = next[r].bias = 0.0f;
+                if (at < end) {
+                    if (first + r < n) {
+                    next[r].w = load4(packed + (first + r) * words + at / per);
+                    const i64 g = (first + r) * args.scales_dims[1] + (u32)at / group;
+                    next[r].scale = wide(scales[g]);
+                    next[r].bias = wide(biases[g]);
+                }
+                }
+            }
+            threadgroup const f32* floats = room + (i32)((base - from) / chunk) * mine * 33 + lane;
+            f32 dot[4][1], all[1];
+            #pragma unroll
+            for (i32 k = 0; k < 1; k++) {
+                all[k] = 0.0f;
+                #pragma unroll
+                for (i32 r = 0; r < 4; r++) {
+                    dot[r][k] = 0.0f;
+                }
+            }
+            #pragma unroll
+            for (i32 part = 0; part < 4; part++) {
+                #pragma unroll
+                for (i32 j = 0; j < per; j++) {
+                    f32 v[1];
+                    #pragma unroll
                     for (i32 k = 0; k < 1; k++) {
-                        dot[r][k] = fmaf(q, v[k], dot[r][k]);
+                        v[k] = floats[k * area + (part * per + j) * 33];
+                        all[k] += v[k];
+                    }
+                    #pragma unroll
+                    for (i32 r = 0; r < 4; r++) {
+                        const four<u32> w = now[r].w;
+                        const u32 word = part == 0 ? w.x : part == 1 ? w.y : part == 2 ? w.z : w.w;
+                        const i32 shift = j * 4 - (23 - 4);
+                        const u32 code = shift > 0 ? word >> (shift & 31) : word << (-shift & 31);
+                        const f32 q = as_f32((code & ((1u << 4) - 1) << (23 - 4)) | 0x3f800000u);
+                        #pragma unroll
+                        for (i32 k = 0; k < 1; k++) {
+                            dot[r][k] = fmaf(q, v[k], dot[r][k]);
+                        }
                     }
                 }
             }
-        }
-        for (i32 r = 0; r < rows; r++) {
-            for (i32 k = 0; k < 1; k++) {
-                sum[r][k] = fmaf(scale[r], dot[r][k], fmaf(bias[r], all[k], sum[r][k]));
+            #pragma unroll
+            for (i32 r = 0; r < 4; r++) {
+                const f32 scale = now[r].scale * (f32)(1 << 4), bias = now[r].bias - scale;
+                #pragma unroll
+                for (i32 k = 0; k < 1; k++) {
+                    sum[r][k] = fmaf(scale, dot[r][k], fmaf(bias, all[k], sum[r][k]));
+                }
+                now[r] = next[r];
             }
         }
     }
-    for (i32 r = 0; r < rows; r++) {
+    for (i32 r = 0; r < 4; r++) {
         for (i32 k = 0; k < 1; k++) {
             const f32 total = warp_sum(sum[r][k]);
             if (lane == 0 && first + r < n && top + k < m) {
@@ -513,71 +555,113 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     typedef f32 biases_t;
     typedef f32 y_t;
 
-    // elements of a lane's 16 bytes, and of those of a warp
-    constexpr i32 rows = 4, per = 32 / 4, mine = 4 * per, chunk = 32 * mine;
-    shared_array(f32, stage, 4 * 32 * 4 * 32 / 4);
-    const i64 cols = args.x_dims[1], m = args.x_dims[0], n = args.packed_dims[0], words = args.packed_dims[1];
-    const i64 first = ((i64)block_index * warps + warp) * rows, top = (i64)block_index_y * 4;
-    const i32 group = (i32)(cols / args.scales_dims[1]);
-    f32 sum[rows][4];
-    for (i32 r = 0; r < rows; r++) {
+    shared_array(f32, room, 4 * 2048 / 32 * 33);
+    
+    constexpr i32 per = 32 / 4, mine = 4 * per, chunk = 32 * mine, staged = 2048, area = 2048 / 32 * 33;
+    struct codes { four<u32> w; f32 scale, bias; };
+    f32 sum[4][4];
+    #pragma unroll
+    for (i32 r = 0; r < 4; r++) {
+        #pragma unroll
         for (i32 k = 0; k < 4; k++) {
             sum[r][k] = 0.0f;
         }
     }
-    for (i64 base = 0; base < cols; base += chunk) {
-        const i64 at = base + lane * mine;
-        four<u32> w[rows];
-        f32 scale[rows], bias[rows];
-        for (i32 r = 0; r < rows; r++) {
-            w[r].x = w[r].y = w[r].z = w[r].w = 0;
-            scale[r] = bias[r] = 0.0f;
-            if (first + r < n && at < cols) {
-                w[r] = load4(packed + (first + r) * words + at / per);
-                const i64 g = (first + r) * args.scales_dims[1] + at / group;
-                scale[r] = wide(scales[g]);
-                bias[r] = wide(biases[g]);
-            }
-        }
-        barrier();
-        for (i32 k = 0; k < 4; k++) {
-            for (i32 i = thread_index; i < chunk; i += block_threads) {
-                // element i is number i % mine of lane i / mine
-                const bool there = top + k < m && base + i < cols;
-                stage[k * chunk + i % mine * 32 + i / mine] = there ? wide(x[(top + k) * cols + base + i]) : 0.0f;
-            }
-        }
-        barrier();
-        f32 dot[rows][4], all[4];
-        for (i32 k = 0; k < 4; k++) {
-            all[k] = 0.0f;
-            for (i32 r = 0; r < rows; r++) {
-                dot[r][k] = 0.0f;
-            }
-        }
-        for (i32 part = 0; part < 4; part++) {
-            for (i32 j = 0; j < per; j++) {
-                f32 v[4];
-                for (i32 k = 0; k < 4; k++) {
-                    v[k] = stage[k * chunk + (part * per + j) * 32 + lane];
-                    all[k] += v[k];
+    const i64 cols = args.x_dims[1], m = args.x_dims[0], n = args.packed_dims[0], words = args.packed_dims[1];
+    const i64 first = ((i64)block_index * warps + warp) * 4, top = (i64)block_index_y * 4;
+    const u32 group = (u32)(cols / args.scales_dims[1]);
+    
+    for (i64 from = 0; from < cols; from += staged) {
+        const i64 end = from + staged < cols ? from + staged : cols;
+        codes now[4];
+        #pragma unroll
+        for (i32 r = 0; r < 4; r++) {
+            const i64 at = from + lane * mine;
+            now[r].w.x = now[r].w.y = now[r].w.z = now[r].w.w = 0;
+            now[r].scale = now[r].bias = 0.0f;
+            if (at < end) {
+                if (first + r < n) {
+                    now[r].w = load4(packed + (first + r) * words + at / per);
+                    const i64 g = (first + r) * args.scales_dims[1] + (u32)at / group;
+                    now[r].scale = wide(scales[g]);
+                    now[r].bias = wide(biases[g]);
                 }
-                for (i32 r = 0; r < rows; r++) {
-                    const u32 word = part == 0 ? w[r].x : part == 1 ? w[r].y : part == 2 ? w[r].z : w[r].w;
-                    const f32 q = as_f32((word >> (j * 4) & ((1u << 4) - 1)) | 0x4b000000u) - 8388608.0f;
+            }
+        }
+        // words are under way while floats are brought
+        barrier();
+        #pragma unroll
+        for (i32 k = 0; k < 4; k++) {
+            const i32 count = (i32)((end - from + chunk - 1) / chunk) * chunk;
+            for (i32 i = thread_index; i < count; i += block_threads) {
+                const i64 column = from + i;
+                const i32 place = (i / chunk * mine + i % mine) * 33 + i % chunk / mine;
+                room[k * area + place] = column < end ? (top + k < m ? wide(x[(top + k) * cols + column]) : 0.0f) : 0.0f;
+            }
+        }
+        barrier();
+        for (i64 base = from; base < end; base += chunk) {
+            codes next[4];
+            #pragma unroll
+            for (i32 r = 0; r < 4; r++) {
+                const i64 at = base + chunk + lane * mine;
+                next[r].w.x = next[r].w.y = next[r].w.z = next[r].w.w = 0;
+                next[r].scale = next[r].bias = 0.0f;
+                if (at < end) {
+                    if (first + r < n) {
+                    next[r].w = load4(packed + (first + r) * words + at / per);
+                    const i64 g = (first + r) * args.scales_dims[1] + (u32)at / group;
+                    next[r].scale = wide(scales[g]);
+                    next[r].bias = wide(biases[g]);
+                }
+                }
+            }
+            threadgroup const f32* floats = room + (i32)((base - from) / chunk) * mine * 33 + lane;
+            f32 dot[4][4], all[4];
+            #pragma unroll
+            for (i32 k = 0; k < 4; k++) {
+                all[k] = 0.0f;
+                #pragma unroll
+                for (i32 r = 0; r < 4; r++) {
+                    dot[r][k] = 0.0f;
+                }
+            }
+            #pragma unroll
+            for (i32 part = 0; part < 4; part++) {
+                #pragma unroll
+                for (i32 j = 0; j < per; j++) {
+                    f32 v[4];
+                    #pragma unroll
                     for (i32 k = 0; k < 4; k++) {
-                        dot[r][k] = fmaf(q, v[k], dot[r][k]);
+                        v[k] = floats[k * area + (part * per + j) * 33];
+                        all[k] += v[k];
+                    }
+                    #pragma unroll
+                    for (i32 r = 0; r < 4; r++) {
+                        const four<u32> w = now[r].w;
+                        const u32 word = part == 0 ? w.x : part == 1 ? w.y : part == 2 ? w.z : w.w;
+                        const i32 shift = j * 4 - (23 - 4);
+                        const u32 code = shift > 0 ? word >> (shift & 31) : word << (-shift & 31);
+                        const f32 q = as_f32((code & ((1u << 4) - 1) << (23 - 4)) | 0x3f800000u);
+                        #pragma unroll
+                        for (i32 k = 0; k < 4; k++) {
+                            dot[r][k] = fmaf(q, v[k], dot[r][k]);
+                        }
                     }
                 }
             }
-        }
-        for (i32 r = 0; r < rows; r++) {
-            for (i32 k = 0; k < 4; k++) {
-                sum[r][k] = fmaf(scale[r], dot[r][k], fmaf(bias[r], all[k], sum[r][k]));
+            #pragma unroll
+            for (i32 r = 0; r < 4; r++) {
+                const f32 scale = now[r].scale * (f32)(1 << 4), bias = now[r].bias - scale;
+                #pragma unroll
+                for (i32 k = 0; k < 4; k++) {
+                    sum[r][k] = fmaf(scale, dot[r][k], fmaf(bias, all[k], sum[r][k]));
+                }
+                now[r] = next[r];
             }
         }
     }
-    for (i32 r = 0; r < rows; r++) {
+    for (i32 r = 0; r < 4; r++) {
         for (i32 k = 0; k < 4; k++) {
             const f32 total = warp_sum(sum[r][k]);
             if (lane == 0 && first + r < n && top + k < m) {
@@ -729,71 +813,113 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     typedef f32 biases_t;
     typedef f32 y_t;
 
-    // elements of a lane's 16 bytes, and of those of a warp
-    constexpr i32 rows = 4, per = 32 / 8, mine = 4 * per, chunk = 32 * mine;
-    shared_array(f32, stage, 1 * 32 * 4 * 32 / 8);
-    const i64 cols = args.x_dims[1], m = args.x_dims[0], n = args.packed_dims[0], words = args.packed_dims[1];
-    const i64 first = ((i64)block_index * warps + warp) * rows, top = (i64)block_index_y * 1;
-    const i32 group = (i32)(cols / args.scales_dims[1]);
-    f32 sum[rows][1];
-    for (i32 r = 0; r < rows; r++) {
+    shared_array(f32, room, 1 * 2048 / 32 * 33);
+    
+    constexpr i32 per = 32 / 8, mine = 4 * per, chunk = 32 * mine, staged = 2048, area = 2048 / 32 * 33;
+    struct codes { four<u32> w; f32 scale, bias; };
+    f32 sum[4][1];
+    #pragma unroll
+    for (i32 r = 0; r < 4; r++) {
+        #pragma unroll
         for (i32 k = 0; k < 1; k++) {
             sum[r][k] = 0.0f;
         }
     }
-    for (i64 base = 0; base < cols; base += chunk) {
-        const i64 at = base + lane * mine;
-        four<u32> w[rows];
-        f32 scale[rows], bias[rows];
-        for (i32 r = 0; r < rows; r++) {
-            w[r].x = w[r].y = w[r].z = w[r].w = 0;
-            scale[r] = bias[r] = 0.0f;
-            if (first + r < n && at < cols) {
-                w[r] = load4(packed + (first + r) * words + at / per);
-                const i64 g = (first + r) * args.scales_dims[1] + at / group;
-                scale[r] = wide(scales[g]);
-                bias[r] = wide(biases[g]);
-            }
-        }
-        barrier();
-        for (i32 k = 0; k < 1; k++) {
-            for (i32 i = thread_index; i < chunk; i += block_threads) {
-                // element i is number i % mine of lane i / mine
-                const bool there = top + k < m && base + i < cols;
-                stage[k * chunk + i % mine * 32 + i / mine] = there ? wide(x[(top + k) * cols + base + i]) : 0.0f;
-            }
-        }
-        barrier();
-        f32 dot[rows][1], all[1];
-        for (i32 k = 0; k < 1; k++) {
-            all[k] = 0.0f;
-            for (i32 r = 0; r < rows; r++) {
-                dot[r][k] = 0.0f;
-            }
-        }
-        for (i32 part = 0; part < 4; part++) {
-            for (i32 j = 0; j < per; j++) {
-                f32 v[1];
-                for (i32 k = 0; k < 1; k++) {
-                    v[k] = stage[k * chunk + (part * per + j) * 32 + lane];
-                    all[k] += v[k];
+    const i64 cols = args.x_dims[1], m = args.x_dims[0], n = args.packed_dims[0], words = args.packed_dims[1];
+    const i64 first = ((i64)block_index * warps + warp) * 4, top = (i64)block_index_y * 1;
+    const u32 group = (u32)(cols / args.scales_dims[1]);
+    
+    for (i64 from = 0; from < cols; from += staged) {
+        const i64 end = from + staged < cols ? from + staged : cols;
+        codes now[4];
+        #pragma unroll
+        for (i32 r = 0; r < 4; r++) {
+            const i64 at = from + lane * mine;
+            now[r].w.x = now[r].w.y = now[r].w.z = now[r].w.w = 0;
+            now[r].scale = now[r].bias = 0.0f;
+            if (at < end) {
+                if (first + r < n) {
+                    now[r].w = load4(packed + (first + r) * words + at / per);
+                    const i64 g = (first + r) * args.scales_dims[1] + (u32)at / group;
+                    now[r].scale = wide(scales[g]);
+                    now[r].bias = wide(biases[g]);
                 }
-                for (i32 r = 0; r < rows; r++) {
-                    const u32 word = part == 0 ? w[r].x : part == 1 ? w[r].y : part == 2 ? w[r].z : w[r].w;
-                    const f32 q = as_f32((word >> (j * 8) & ((1u << 8) - 1)) | 0x4b000000u) - 8388608.0f;
+            }
+        }
+        // words are under way while floats are brought
+        barrier();
+        #pragma unroll
+        for (i32 k = 0; k < 1; k++) {
+            const i32 count = (i32)((end - from + chunk - 1) / chunk) * chunk;
+            for (i32 i = thread_index; i < count; i += block_threads) {
+                const i64 column = from + i;
+                const i32 place = (i / chunk * mine + i % mine) * 33 + i % chunk / mine;
+                room[k * area + place] = column < end ? (top + k < m ? wide(x[(top + k) * cols + column]) : 0.0f) : 0.0f;
+            }
+        }
+        barrier();
+        for (i64 base = from; base < end; base += chunk) {
+            codes next[4];
+            #pragma unroll
+            for (i32 r = 0; r < 4; r++) {
+                const i64 at = base + chunk + lane * mine;
+                next[r].w.x = next[r].w.y = next[r].w.z = next[r].w.w = 0;
+                next[r].scale = next[r].bias = 0.0f;
+                if (at < end) {
+                    if (first + r < n) {
+                    next[r].w = load4(packed + (first + r) * words + at / per);
+                    const i64 g = (first + r) * args.scales_dims[1] + (u32)at / group;
+                    next[r].scale = wide(scales[g]);
+                    next[r].bias = wide(biases[g]);
+                }
+                }
+            }
+            threadgroup const f32* floats = room + (i32)((base - from) / chunk) * mine * 33 + lane;
+            f32 dot[4][1], all[1];
+            #pragma unroll
+            for (i32 k = 0; k < 1; k++) {
+                all[k] = 0.0f;
+                #pragma unroll
+                for (i32 r = 0; r < 4; r++) {
+                    dot[r][k] = 0.0f;
+                }
+            }
+            #pragma unroll
+            for (i32 part = 0; part < 4; part++) {
+                #pragma unroll
+                for (i32 j = 0; j < per; j++) {
+                    f32 v[1];
+                    #pragma unroll
                     for (i32 k = 0; k < 1; k++) {
-                        dot[r][k] = fmaf(q, v[k], dot[r][k]);
+                        v[k] = floats[k * area + (part * per + j) * 33];
+                        all[k] += v[k];
+                    }
+                    #pragma unroll
+                    for (i32 r = 0; r < 4; r++) {
+                        const four<u32> w = now[r].w;
+                        const u32 word = part == 0 ? w.x : part == 1 ? w.y : part == 2 ? w.z : w.w;
+                        const i32 shift = j * 8 - (23 - 8);
+                        const u32 code = shift > 0 ? word >> (shift & 31) : word << (-shift & 31);
+                        const f32 q = as_f32((code & ((1u << 8) - 1) << (23 - 8)) | 0x3f800000u);
+                        #pragma unroll
+                        for (i32 k = 0; k < 1; k++) {
+                            dot[r][k] = fmaf(q, v[k], dot[r][k]);
+                        }
                     }
                 }
             }
-        }
-        for (i32 r = 0; r < rows; r++) {
-            for (i32 k = 0; k < 1; k++) {
-                sum[r][k] = fmaf(scale[r], dot[r][k], fmaf(bias[r], all[k], sum[r][k]));
+            #pragma unroll
+            for (i32 r = 0; r < 4; r++) {
+                const f32 scale = now[r].scale * (f32)(1 << 8), bias = now[r].bias - scale;
+                #pragma unroll
+                for (i32 k = 0; k < 1; k++) {
+                    sum[r][k] = fmaf(scale, dot[r][k], fmaf(bias, all[k], sum[r][k]));
+                }
+                now[r] = next[r];
             }
         }
     }
-    for (i32 r = 0; r < rows; r++) {
+    for (i32 r = 0; r < 4; r++) {
         for (i32 k = 0; k < 1; k++) {
             const f32 total = warp_sum(sum[r][k]);
             if (lane == 0 && first + r < n && top + k < m) {
@@ -945,71 +1071,113 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     typedef f32 biases_t;
     typedef f32 y_t;
 
-    // elements of a lane's 16 bytes, and of those of a warp
-    constexpr i32 rows = 4, per = 32 / 8, mine = 4 * per, chunk = 32 * mine;
-    shared_array(f32, stage, 4 * 32 * 4 * 32 / 8);
-    const i64 cols = args.x_dims[1], m = args.x_dims[0], n = args.packed_dims[0], words = args.packed_dims[1];
-    const i64 first = ((i64)block_index * warps + warp) * rows, top = (i64)block_index_y * 4;
-    const i32 group = (i32)(cols / args.scales_dims[1]);
-    f32 sum[rows][4];
-    for (i32 r = 0; r < rows; r++) {
+    shared_array(f32, room, 4 * 2048 / 32 * 33);
+    
+    constexpr i32 per = 32 / 8, mine = 4 * per, chunk = 32 * mine, staged = 2048, area = 2048 / 32 * 33;
+    struct codes { four<u32> w; f32 scale, bias; };
+    f32 sum[4][4];
+    #pragma unroll
+    for (i32 r = 0; r < 4; r++) {
+        #pragma unroll
         for (i32 k = 0; k < 4; k++) {
             sum[r][k] = 0.0f;
         }
     }
-    for (i64 base = 0; base < cols; base += chunk) {
-        const i64 at = base + lane * mine;
-        four<u32> w[rows];
-        f32 scale[rows], bias[rows];
-        for (i32 r = 0; r < rows; r++) {
-            w[r].x = w[r].y = w[r].z = w[r].w = 0;
-            scale[r] = bias[r] = 0.0f;
-            if (first + r < n && at < cols) {
-                w[r] = load4(packed + (first + r) * words + at / per);
-                const i64 g = (first + r) * args.scales_dims[1] + at / group;
-                scale[r] = wide(scales[g]);
-                bias[r] = wide(biases[g]);
-            }
-        }
-        barrier();
-        for (i32 k = 0; k < 4; k++) {
-            for (i32 i = thread_index; i < chunk; i += block_threads) {
-                // element i is number i % mine of lane i / mine
-                const bool there = top + k < m && base + i < cols;
-                stage[k * chunk + i % mine * 32 + i / mine] = there ? wide(x[(top + k) * cols + base + i]) : 0.0f;
-            }
-        }
-        barrier();
-        f32 dot[rows][4], all[4];
-        for (i32 k = 0; k < 4; k++) {
-            all[k] = 0.0f;
-            for (i32 r = 0; r < rows; r++) {
-                dot[r][k] = 0.0f;
-            }
-        }
-        for (i32 part = 0; part < 4; part++) {
-            for (i32 j = 0; j < per; j++) {
-                f32 v[4];
-                for (i32 k = 0; k < 4; k++) {
-                    v[k] = stage[k * chunk + (part * per + j) * 32 + lane];
-                    all[k] += v[k];
+    const i64 cols = args.x_dims[1], m = args.x_dims[0], n = args.packed_dims[0], words = args.packed_dims[1];
+    const i64 first = ((i64)block_index * warps + warp) * 4, top = (i64)block_index_y * 4;
+    const u32 group = (u32)(cols / args.scales_dims[1]);
+    
+    for (i64 from = 0; from < cols; from += staged) {
+        const i64 end = from + staged < cols ? from + staged : cols;
+        codes now[4];
+        #pragma unroll
+        for (i32 r = 0; r < 4; r++) {
+            const i64 at = from + lane * mine;
+            now[r].w.x = now[r].w.y = now[r].w.z = now[r].w.w = 0;
+            now[r].scale = now[r].bias = 0.0f;
+            if (at < end) {
+                if (first + r < n) {
+                    now[r].w = load4(packed + (first + r) * words + at / per);
+                    const i64 g = (first + r) * args.scales_dims[1] + (u32)at / group;
+                    now[r].scale = wide(scales[g]);
+                    now[r].bias = wide(biases[g]);
                 }
-                for (i32 r = 0; r < rows; r++) {
-                    const u32 word = part == 0 ? w[r].x : part == 1 ? w[r].y : part == 2 ? w[r].z : w[r].w;
-                    const f32 q = as_f32((word >> (j * 8) & ((1u << 8) - 1)) | 0x4b000000u) - 8388608.0f;
+            }
+        }
+        // words are under way while floats are brought
+        barrier();
+        #pragma unroll
+        for (i32 k = 0; k < 4; k++) {
+            const i32 count = (i32)((end - from + chunk - 1) / chunk) * chunk;
+            for (i32 i = thread_index; i < count; i += block_threads) {
+                const i64 column = from + i;
+                const i32 place = (i / chunk * mine + i % mine) * 33 + i % chunk / mine;
+                room[k * area + place] = column < end ? (top + k < m ? wide(x[(top + k) * cols + column]) : 0.0f) : 0.0f;
+            }
+        }
+        barrier();
+        for (i64 base = from; base < end; base += chunk) {
+            codes next[4];
+            #pragma unroll
+            for (i32 r = 0; r < 4; r++) {
+                const i64 at = base + chunk + lane * mine;
+                next[r].w.x = next[r].w.y = next[r].w.z = next[r].w.w = 0;
+                next[r].scale = next[r].bias = 0.0f;
+                if (at < end) {
+                    if (first + r < n) {
+                    next[r].w = load4(packed + (first + r) * words + at / per);
+                    const i64 g = (first + r) * args.scales_dims[1] + (u32)at / group;
+                    next[r].scale = wide(scales[g]);
+                    next[r].bias = wide(biases[g]);
+                }
+                }
+            }
+            threadgroup const f32* floats = room + (i32)((base - from) / chunk) * mine * 33 + lane;
+            f32 dot[4][4], all[4];
+            #pragma unroll
+            for (i32 k = 0; k < 4; k++) {
+                all[k] = 0.0f;
+                #pragma unroll
+                for (i32 r = 0; r < 4; r++) {
+                    dot[r][k] = 0.0f;
+                }
+            }
+            #pragma unroll
+            for (i32 part = 0; part < 4; part++) {
+                #pragma unroll
+                for (i32 j = 0; j < per; j++) {
+                    f32 v[4];
+                    #pragma unroll
                     for (i32 k = 0; k < 4; k++) {
-                        dot[r][k] = fmaf(q, v[k], dot[r][k]);
+                        v[k] = floats[k * area + (part * per + j) * 33];
+                        all[k] += v[k];
+                    }
+                    #pragma unroll
+                    for (i32 r = 0; r < 4; r++) {
+                        const four<u32> w = now[r].w;
+                        const u32 word = part == 0 ? w.x : part == 1 ? w.y : part == 2 ? w.z : w.w;
+                        const i32 shift = j * 8 - (23 - 8);
+                        const u32 code = shift > 0 ? word >> (shift & 31) : word << (-shift & 31);
+                        const f32 q = as_f32((code & ((1u << 8) - 1) << (23 - 8)) | 0x3f800000u);
+                        #pragma unroll
+                        for (i32 k = 0; k < 4; k++) {
+                            dot[r][k] = fmaf(q, v[k], dot[r][k]);
+                        }
                     }
                 }
             }
-        }
-        for (i32 r = 0; r < rows; r++) {
-            for (i32 k = 0; k < 4; k++) {
-                sum[r][k] = fmaf(scale[r], dot[r][k], fmaf(bias[r], all[k], sum[r][k]));
+            #pragma unroll
+            for (i32 r = 0; r < 4; r++) {
+                const f32 scale = now[r].scale * (f32)(1 << 8), bias = now[r].bias - scale;
+                #pragma unroll
+                for (i32 k = 0; k < 4; k++) {
+                    sum[r][k] = fmaf(scale, dot[r][k], fmaf(bias, all[k], sum[r][k]));
+                }
+                now[r] = next[r];
             }
         }
     }
-    for (i32 r = 0; r < rows; r++) {
+    for (i32 r = 0; r < 4; r++) {
         for (i32 k = 0; k < 4; k++) {
             const f32 total = warp_sum(sum[r][k]);
             if (lane == 0 && first + r < n && top + k < m) {
