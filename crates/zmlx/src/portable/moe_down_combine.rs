@@ -71,11 +71,12 @@ const TEXT: Sums = Sums {
     }",
     load: "if (there && first + r < n) {
                     const i64 row = expert * n + first + r, g = row * groups + (u32)at / group;
-                    INTO[r].w = load4(down + row * words + at / per);
-                    INTO[r].scale = wide(scales[g]);
-                    INTO[r].bias = wide(biases[g]);
+                    now[r].w = load4(down + row * words + at / per);
+                    now[r].scale = wide(scales[g]);
+                    now[r].bias = wide(biases[g]);
                 }",
     float: "wide(h[slot * cols + column])",
+    fresh: "true",
     together: false,
     staged: 1024,
 };

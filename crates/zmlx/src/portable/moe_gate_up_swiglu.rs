@@ -31,13 +31,13 @@ use std::sync::LazyLock;
 const TEXT: Sums = Sums {
     body: "
     shared_array(f32, room, STAGED / 32 * 33);
-    BEFORE
     const i64 cols = args.x_dims[1], slot = block_index, token = slot / args.experts_dims[1];
     const i64 n = args.gate_dims[1], words = args.gate_dims[2], groups = args.gate_scales_dims[2];
     const u32 group = (u32)(cols / groups);
     const bool known = (i64)experts[slot] < args.gate_dims[0];
     const i64 expert = known ? (i64)experts[slot] : 0;
     const i64 first = ((i64)block_index_y * warps + warp) * 2;
+    BEFORE
     SUMS
     for (i32 r = 0; r < 4; r++) {
         sum[r][0] = warp_sum(sum[r][0]);
@@ -51,11 +51,12 @@ const TEXT: Sums = Sums {
     }",
     load: "if (first + r % 2 < n) {
                     const i64 row = expert * n + first + r % 2, g = row * groups + (u32)at / group;
-                    INTO[r].w = load4((r < 2 ? gate : up) + row * words + at / per);
-                    INTO[r].scale = r < 2 ? wide(gate_scales[g]) : wide(up_scales[g]);
-                    INTO[r].bias = r < 2 ? wide(gate_biases[g]) : wide(up_biases[g]);
+                    now[r].w = load4((r < 2 ? gate : up) + row * words + at / per);
+                    now[r].scale = r < 2 ? wide(gate_scales[g]) : wide(up_scales[g]);
+                    now[r].bias = r < 2 ? wide(gate_biases[g]) : wide(up_biases[g]);
                 }",
     float: "wide(x[token * cols + column])",
+    fresh: "true",
     together: true,
     staged: 2048,
 };

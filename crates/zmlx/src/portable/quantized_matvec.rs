@@ -28,48 +28,33 @@ use std::sync::LazyLock;
 const FEW: usize = 16;
 
 /// Text of the sums of four rows of codes a warp times M_ROWS rows of floats: `sum[r][k]`, a part of the columns a lane, 16 bytes
-/// of words a load. `cols` is the length of rows. LOAD puts the words, scale and bias of row r from column `at` on into `INTO[r]`;
-/// FLOAT is the float of row k in column `column`. WORKER of WORKERS brings floats to `room`, whose elements of a lane lie 33
-/// apart, so that neither reading nor writing meets a bank twice.
+/// of words a load. `cols` is the length of rows. LOAD puts the words, scale and bias of row r from column `at` on into `now[r]`;
+/// FLOAT is the float of row k in column `column`. If FRESH, WORKER of WORKERS brings floats to `room`, whose elements of a lane
+/// lie 33 apart, so that neither reading nor writing meets a bank twice.
 ///
 /// A code is made a float by an exponent: with q in the highest bits of the fraction, the bits of 1 are those of 1 + q·2⁻ᵇ.
 /// Conversions of integers run at a quarter of the speed of additions on NVIDIA's chips, and the 1 is taken off once a sum.
+/// Loading the next words while these are multiplied takes 30 registers more, and is slower for the threads that have no room.
 const SUMS: &str = "
     for (i64 from = 0; from < cols; from += staged) {
         const i64 end = from + staged < cols ? from + staged : cols;
         codes now[4];
-        #pragma unroll
-        for (i32 r = 0; r < 4; r++) {
-            const i64 at = from + lane * mine;
-            now[r].w.x = now[r].w.y = now[r].w.z = now[r].w.w = 0;
-            now[r].scale = now[r].bias = 0.0f;
-            if (at < end) {
-                LOAD_NOW
-            }
-        }
-        // words are under way while floats are brought
-        barrier();
-        #pragma unroll
-        for (i32 k = 0; k < M_ROWS; k++) {
+        LOADS(from)
+        if (FRESH) {
+            // words are under way while floats are brought
+            barrier();
             const i32 count = (i32)((end - from + chunk - 1) / chunk) * chunk;
-            for (i32 i = WORKER; i < count; i += WORKERS) {
-                const i64 column = from + i;
-                const i32 place = (i / chunk * mine + i % mine) * 33 + i % chunk / mine;
-                room[k * area + place] = column < end ? FLOAT : 0.0f;
-            }
-        }
-        barrier();
-        for (i64 base = from; base < end; base += chunk) {
-            codes next[4];
             #pragma unroll
-            for (i32 r = 0; r < 4; r++) {
-                const i64 at = base + chunk + lane * mine;
-                next[r].w.x = next[r].w.y = next[r].w.z = next[r].w.w = 0;
-                next[r].scale = next[r].bias = 0.0f;
-                if (at < end) {
-                    LOAD_NEXT
+            for (i32 k = 0; k < M_ROWS; k++) {
+                for (i32 i = WORKER; i < count; i += WORKERS) {
+                    const i64 column = from + i;
+                    const i32 place = (i / chunk * mine + i % mine) * 33 + i % chunk / mine;
+                    room[k * area + place] = column < end ? FLOAT : 0.0f;
                 }
             }
+            barrier();
+        }
+        for (i64 base = from; base < end; base += chunk) {
             shared const f32* floats = room + (i32)((base - from) / chunk) * mine * 33 + lane;
             f32 dot[4][M_ROWS], all[M_ROWS];
             #pragma unroll
@@ -96,7 +81,7 @@ const SUMS: &str = "
                         const u32 word = part == 0 ? w.x : part == 1 ? w.y : part == 2 ? w.z : w.w;
                         const i32 shift = j * BITS - (23 - BITS);
                         const u32 code = shift > 0 ? word >> (shift & 31) : word << (-shift & 31);
-                        const f32 q = as_f32((code & ((1u << BITS) - 1) << (23 - BITS)) | 0x3f800000u);
+                        const f32 q = as_f32((code & ((1u << BITS) - 1) << (23 - BITS)) | one);
                         #pragma unroll
                         for (i32 k = 0; k < M_ROWS; k++) {
                             dot[r][k] = fmaf(q, v[k], dot[r][k]);
@@ -111,19 +96,31 @@ const SUMS: &str = "
                 for (i32 k = 0; k < M_ROWS; k++) {
                     sum[r][k] = fmaf(scale, dot[r][k], fmaf(bias, all[k], sum[r][k]));
                 }
-                now[r] = next[r];
             }
+            LOADS(base + chunk)
         }
     }";
 
-/// What stands before: elements of a lane's 16 bytes and of those of a warp, and what a load brings.
+/// Loads from a column on, of nothing beyond the end.
+const LOADS: &str = "
+        #pragma unroll
+        for (i32 r = 0; r < 4; r++) {
+            const i64 at = COLUMN + lane * mine;
+            now[r].w.x = now[r].w.y = now[r].w.z = now[r].w.w = 0;
+            now[r].scale = now[r].bias = 0.0f;
+            if (at < end) {
+                LOAD
+            }
+        }";
+
+/// What stands before: elements of a lane's 16 bytes and of those of a warp, what a load brings, and the bits of 1, which a
+/// compiler does not know: an instruction masks and adds them, but takes one constant only.
 const BEFORE: &str = "
     constexpr i32 per = 32 / BITS, mine = 4 * per, chunk = 32 * mine, staged = STAGED, area = STAGED / 32 * 33;
     struct codes { four<u32> w; f32 scale, bias; };
+    const u32 one = cols >= 0 ? 0x3f800000u : 0u;
     f32 sum[4][M_ROWS];
-    #pragma unroll
     for (i32 r = 0; r < 4; r++) {
-        #pragma unroll
         for (i32 k = 0; k < M_ROWS; k++) {
             sum[r][k] = 0.0f;
         }
@@ -137,6 +134,8 @@ pub(super) struct Sums {
     pub load: &'static str,
     /// A float of the other side.
     pub float: &'static str,
+    /// Whether floats are to be brought, or are still there.
+    pub fresh: &'static str,
     /// Do all threads of a block bring floats, or does each warp bring its own?
     pub together: bool,
     /// Columns whose floats are there at a time.
@@ -147,38 +146,53 @@ impl Sums {
     /// The text for codes of so many bits and so many rows of floats. Loops are unrolled: their bounds are constants.
     pub fn text(&self, bits: usize, rows: usize) -> String {
         let [worker, workers] = if self.together { ["thread_index", "block_threads"] } else { ["lane", "32"] };
-        let body = self.body.replace("BEFORE", BEFORE).replace("SUMS", SUMS);
-        let body = body.replace("LOAD_NOW", &self.load.replace("INTO", "now"));
-        let body = body.replace("LOAD_NEXT", &self.load.replace("INTO", "next")).replace("FLOAT", self.float);
-        let body = body.replace("WORKERS", workers).replace("WORKER", worker);
-        let body = body.replace("STAGED", &self.staged.to_string());
-        body.replace("M_ROWS", &rows.to_string()).replace("BITS", &bits.to_string())
+        let loads = |column| LOADS.replace("COLUMN", column);
+        let words = [
+            ("BEFORE", BEFORE),
+            ("SUMS", SUMS),
+            ("LOADS(from)", &loads("from")),
+            ("LOADS(base + chunk)", &loads("base + chunk")),
+            ("LOAD", self.load),
+            ("FLOAT", self.float),
+            ("FRESH", self.fresh),
+            ("WORKERS", workers),
+            ("WORKER", worker),
+            ("STAGED", &self.staged.to_string()),
+            ("M_ROWS", &rows.to_string()),
+            ("BITS", &bits.to_string()),
+        ];
+        words.iter().fold(self.body.to_string(), |text, (word, by)| text.replace(word, by))
     }
 }
 
 const TEXT: Sums = Sums {
     body: "
     shared_array(f32, room, M_ROWS * STAGED / 32 * 33);
-    BEFORE
     const i64 cols = args.x_dims[1], m = args.x_dims[0], n = args.packed_dims[0], words = args.packed_dims[1];
-    const i64 first = ((i64)block_index * warps + warp) * 4, top = (i64)block_index_y * M_ROWS;
     const u32 group = (u32)(cols / args.scales_dims[1]);
-    SUMS
-    for (i32 r = 0; r < 4; r++) {
-        for (i32 k = 0; k < M_ROWS; k++) {
-            const f32 total = warp_sum(sum[r][k]);
-            if (lane == 0 && first + r < n && top + k < m) {
-                y[(top + k) * n + first + r] = narrow<y_t>(total);
+    const i64 top = (i64)block_index_y * M_ROWS, wave = (i64)grid_blocks * warps * 4;
+    // all blocks take as many turns: their threads wait for each other
+    for (i64 turn = 0; turn < n; turn += wave) {
+        BEFORE
+        const i64 first = turn + ((i64)block_index * warps + warp) * 4;
+        SUMS
+        for (i32 r = 0; r < 4; r++) {
+            for (i32 k = 0; k < M_ROWS; k++) {
+                const f32 total = warp_sum(sum[r][k]);
+                if (lane == 0 && first + r < n && top + k < m) {
+                    y[(top + k) * n + first + r] = narrow<y_t>(total);
+                }
             }
         }
     }",
     load: "if (first + r < n) {
-                    INTO[r].w = load4(packed + (first + r) * words + at / per);
+                    now[r].w = load4(packed + (first + r) * words + at / per);
                     const i64 g = (first + r) * args.scales_dims[1] + (u32)at / group;
-                    INTO[r].scale = wide(scales[g]);
-                    INTO[r].bias = wide(biases[g]);
+                    now[r].scale = wide(scales[g]);
+                    now[r].bias = wide(biases[g]);
                 }",
     float: "(top + k < m ? wide(x[(top + k) * cols + column]) : 0.0f)",
+    fresh: "turn == 0 || cols > staged",
     together: true,
     staged: 2048,
 };
@@ -186,6 +200,8 @@ const TEXT: Sums = Sums {
 /// Rows of x at a time: one, or four.
 const AT_A_TIME: [usize; 2] = [1, 4];
 const WARPS: usize = 8;
+/// Most blocks: more, and x would be brought more often. An H100 has room for four of them on each of its 132 multiprocessors.
+const BLOCKS: usize = 528;
 
 static KERNELS: LazyLock<[[RawKernel; 2]; 2]> = LazyLock::new(|| {
     [4, 8].map(|bits| {
@@ -229,7 +245,7 @@ pub fn quantized_matvec(x: &Tensor, w: &Tensor, scales: &Tensor, biases: &Tensor
         .clone()
         .results(move |_| vec![(Shape::from((m, n)), dtype)])
         .grid_of(move |_| {
-            let blocks = [n.div_ceil(4 * WARPS) as u32, m.div_ceil(AT_A_TIME[many]) as u32, 1];
+            let blocks = [n.div_ceil(4 * WARPS).min(BLOCKS) as u32, m.div_ceil(AT_A_TIME[many]) as u32, 1];
             Grid { blocks, threads: 32 * WARPS as u32 }
         })
         .cpu(move |t| {

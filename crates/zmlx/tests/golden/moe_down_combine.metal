@@ -162,10 +162,9 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
         
     constexpr i32 per = 32 / 4, mine = 4 * per, chunk = 32 * mine, staged = 1024, area = 1024 / 32 * 33;
     struct codes { four<u32> w; f32 scale, bias; };
+    const u32 one = cols >= 0 ? 0x3f800000u : 0u;
     f32 sum[4][1];
-    #pragma unroll
     for (i32 r = 0; r < 4; r++) {
-        #pragma unroll
         for (i32 k = 0; k < 1; k++) {
             sum[r][k] = 0.0f;
         }
@@ -179,6 +178,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     for (i64 from = 0; from < cols; from += staged) {
         const i64 end = from + staged < cols ? from + staged : cols;
         codes now[4];
+        
         #pragma unroll
         for (i32 r = 0; r < 4; r++) {
             const i64 at = from + lane * mine;
@@ -193,34 +193,21 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
                 }
             }
         }
-        // words are under way while floats are brought
-        barrier();
-        #pragma unroll
-        for (i32 k = 0; k < 1; k++) {
+        if (true) {
+            // words are under way while floats are brought
+            barrier();
             const i32 count = (i32)((end - from + chunk - 1) / chunk) * chunk;
-            for (i32 i = lane; i < count; i += 32) {
-                const i64 column = from + i;
-                const i32 place = (i / chunk * mine + i % mine) * 33 + i % chunk / mine;
-                room[k * area + place] = column < end ? wide(h[slot * cols + column]) : 0.0f;
-            }
-        }
-        barrier();
-        for (i64 base = from; base < end; base += chunk) {
-            codes next[4];
             #pragma unroll
-            for (i32 r = 0; r < 4; r++) {
-                const i64 at = base + chunk + lane * mine;
-                next[r].w.x = next[r].w.y = next[r].w.z = next[r].w.w = 0;
-                next[r].scale = next[r].bias = 0.0f;
-                if (at < end) {
-                    if (there && first + r < n) {
-                    const i64 row = expert * n + first + r, g = row * groups + (u32)at / group;
-                    next[r].w = load4(down + row * words + at / per);
-                    next[r].scale = wide(scales[g]);
-                    next[r].bias = wide(biases[g]);
-                }
+            for (i32 k = 0; k < 1; k++) {
+                for (i32 i = lane; i < count; i += 32) {
+                    const i64 column = from + i;
+                    const i32 place = (i / chunk * mine + i % mine) * 33 + i % chunk / mine;
+                    room[k * area + place] = column < end ? wide(h[slot * cols + column]) : 0.0f;
                 }
             }
+            barrier();
+        }
+        for (i64 base = from; base < end; base += chunk) {
             threadgroup const f32* floats = room + (i32)((base - from) / chunk) * mine * 33 + lane;
             f32 dot[4][1], all[1];
             #pragma unroll
@@ -247,7 +234,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
                         const u32 word = part == 0 ? w.x : part == 1 ? w.y : part == 2 ? w.z : w.w;
                         const i32 shift = j * 4 - (23 - 4);
                         const u32 code = shift > 0 ? word >> (shift & 31) : word << (-shift & 31);
-                        const f32 q = as_f32((code & ((1u << 4) - 1) << (23 - 4)) | 0x3f800000u);
+                        const f32 q = as_f32((code & ((1u << 4) - 1) << (23 - 4)) | one);
                         #pragma unroll
                         for (i32 k = 0; k < 1; k++) {
                             dot[r][k] = fmaf(q, v[k], dot[r][k]);
@@ -262,8 +249,22 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
                 for (i32 k = 0; k < 1; k++) {
                     sum[r][k] = fmaf(scale, dot[r][k], fmaf(bias, all[k], sum[r][k]));
                 }
-                now[r] = next[r];
             }
+            
+        #pragma unroll
+        for (i32 r = 0; r < 4; r++) {
+            const i64 at = base + chunk + lane * mine;
+            now[r].w.x = now[r].w.y = now[r].w.z = now[r].w.w = 0;
+            now[r].scale = now[r].bias = 0.0f;
+            if (at < end) {
+                if (there && first + r < n) {
+                    const i64 row = expert * n + first + r, g = row * groups + (u32)at / group;
+                    now[r].w = load4(down + row * words + at / per);
+                    now[r].scale = wide(scales[g]);
+                    now[r].bias = wide(biases[g]);
+                }
+            }
+        }
         }
     }
         // an expert that is not there
@@ -611,10 +612,9 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
         
     constexpr i32 per = 32 / 8, mine = 4 * per, chunk = 32 * mine, staged = 1024, area = 1024 / 32 * 33;
     struct codes { four<u32> w; f32 scale, bias; };
+    const u32 one = cols >= 0 ? 0x3f800000u : 0u;
     f32 sum[4][1];
-    #pragma unroll
     for (i32 r = 0; r < 4; r++) {
-        #pragma unroll
         for (i32 k = 0; k < 1; k++) {
             sum[r][k] = 0.0f;
         }
@@ -628,6 +628,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     for (i64 from = 0; from < cols; from += staged) {
         const i64 end = from + staged < cols ? from + staged : cols;
         codes now[4];
+        
         #pragma unroll
         for (i32 r = 0; r < 4; r++) {
             const i64 at = from + lane * mine;
@@ -642,34 +643,21 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
                 }
             }
         }
-        // words are under way while floats are brought
-        barrier();
-        #pragma unroll
-        for (i32 k = 0; k < 1; k++) {
+        if (true) {
+            // words are under way while floats are brought
+            barrier();
             const i32 count = (i32)((end - from + chunk - 1) / chunk) * chunk;
-            for (i32 i = lane; i < count; i += 32) {
-                const i64 column = from + i;
-                const i32 place = (i / chunk * mine + i % mine) * 33 + i % chunk / mine;
-                room[k * area + place] = column < end ? wide(h[slot * cols + column]) : 0.0f;
-            }
-        }
-        barrier();
-        for (i64 base = from; base < end; base += chunk) {
-            codes next[4];
             #pragma unroll
-            for (i32 r = 0; r < 4; r++) {
-                const i64 at = base + chunk + lane * mine;
-                next[r].w.x = next[r].w.y = next[r].w.z = next[r].w.w = 0;
-                next[r].scale = next[r].bias = 0.0f;
-                if (at < end) {
-                    if (there && first + r < n) {
-                    const i64 row = expert * n + first + r, g = row * groups + (u32)at / group;
-                    next[r].w = load4(down + row * words + at / per);
-                    next[r].scale = wide(scales[g]);
-                    next[r].bias = wide(biases[g]);
-                }
+            for (i32 k = 0; k < 1; k++) {
+                for (i32 i = lane; i < count; i += 32) {
+                    const i64 column = from + i;
+                    const i32 place = (i / chunk * mine + i % mine) * 33 + i % chunk / mine;
+                    room[k * area + place] = column < end ? wide(h[slot * cols + column]) : 0.0f;
                 }
             }
+            barrier();
+        }
+        for (i64 base = from; base < end; base += chunk) {
             threadgroup const f32* floats = room + (i32)((base - from) / chunk) * mine * 33 + lane;
             f32 dot[4][1], all[1];
             #pragma unroll
@@ -696,7 +684,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
                         const u32 word = part == 0 ? w.x : part == 1 ? w.y : part == 2 ? w.z : w.w;
                         const i32 shift = j * 8 - (23 - 8);
                         const u32 code = shift > 0 ? word >> (shift & 31) : word << (-shift & 31);
-                        const f32 q = as_f32((code & ((1u << 8) - 1) << (23 - 8)) | 0x3f800000u);
+                        const f32 q = as_f32((code & ((1u << 8) - 1) << (23 - 8)) | one);
                         #pragma unroll
                         for (i32 k = 0; k < 1; k++) {
                             dot[r][k] = fmaf(q, v[k], dot[r][k]);
@@ -711,8 +699,22 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
                 for (i32 k = 0; k < 1; k++) {
                     sum[r][k] = fmaf(scale, dot[r][k], fmaf(bias, all[k], sum[r][k]));
                 }
-                now[r] = next[r];
             }
+            
+        #pragma unroll
+        for (i32 r = 0; r < 4; r++) {
+            const i64 at = base + chunk + lane * mine;
+            now[r].w.x = now[r].w.y = now[r].w.z = now[r].w.w = 0;
+            now[r].scale = now[r].bias = 0.0f;
+            if (at < end) {
+                if (there && first + r < n) {
+                    const i64 row = expert * n + first + r, g = row * groups + (u32)at / group;
+                    now[r].w = load4(down + row * words + at / per);
+                    now[r].scale = wide(scales[g]);
+                    now[r].bias = wide(biases[g]);
+                }
+            }
+        }
         }
     }
         // an expert that is not there

@@ -140,24 +140,27 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     typedef f32 y_t;
 
     shared_array(f32, room, 1 * 2048 / 32 * 33);
-    
+    const i64 cols = args.x_dims[1], m = args.x_dims[0], n = args.packed_dims[0], words = args.packed_dims[1];
+    const u32 group = (u32)(cols / args.scales_dims[1]);
+    const i64 top = (i64)block_index_y * 1, wave = (i64)grid_blocks * warps * 4;
+    // all blocks take as many turns: their threads wait for each other
+    for (i64 turn = 0; turn < n; turn += wave) {
+        
     constexpr i32 per = 32 / 4, mine = 4 * per, chunk = 32 * mine, staged = 2048, area = 2048 / 32 * 33;
     struct codes { four<u32> w; f32 scale, bias; };
+    const u32 one = cols >= 0 ? 0x3f800000u : 0u;
     f32 sum[4][1];
-    #pragma unroll
     for (i32 r = 0; r < 4; r++) {
-        #pragma unroll
         for (i32 k = 0; k < 1; k++) {
             sum[r][k] = 0.0f;
         }
     }
-    const i64 cols = args.x_dims[1], m = args.x_dims[0], n = args.packed_dims[0], words = args.packed_dims[1];
-    const i64 first = ((i64)block_index * warps + warp) * 4, top = (i64)block_index_y * 1;
-    const u32 group = (u32)(cols / args.scales_dims[1]);
-    
+        const i64 first = turn + ((i64)block_index * warps + warp) * 4;
+        
     for (i64 from = 0; from < cols; from += staged) {
         const i64 end = from + staged < cols ? from + staged : cols;
         codes now[4];
+        
         #pragma unroll
         for (i32 r = 0; r < 4; r++) {
             const i64 at = from + lane * mine;
@@ -172,34 +175,21 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
                 }
             }
         }
-        // words are under way while floats are brought
-        barrier();
-        #pragma unroll
-        for (i32 k = 0; k < 1; k++) {
+        if (turn == 0 || cols > staged) {
+            // words are under way while floats are brought
+            barrier();
             const i32 count = (i32)((end - from + chunk - 1) / chunk) * chunk;
-            for (i32 i = thread_index; i < count; i += block_threads) {
-                const i64 column = from + i;
-                const i32 place = (i / chunk * mine + i % mine) * 33 + i % chunk / mine;
-                room[k * area + place] = column < end ? (top + k < m ? wide(x[(top + k) * cols + column]) : 0.0f) : 0.0f;
-            }
-        }
-        barrier();
-        for (i64 base = from; base < end; base += chunk) {
-            codes next[4];
             #pragma unroll
-            for (i32 r = 0; r < 4; r++) {
-                const i64 at = base + chunk + lane * mine;
-                next[r].w.x = next[r].w.y = next[r].w.z = next[r].w.w = 0;
-                next[r].scale = next[r].bias = 0.0f;
-                if (at < end) {
-                    if (first + r < n) {
-                    next[r].w = load4(packed + (first + r) * words + at / per);
-                    const i64 g = (first + r) * args.scales_dims[1] + (u32)at / group;
-                    next[r].scale = wide(scales[g]);
-                    next[r].bias = wide(biases[g]);
-                }
+            for (i32 k = 0; k < 1; k++) {
+                for (i32 i = thread_index; i < count; i += block_threads) {
+                    const i64 column = from + i;
+                    const i32 place = (i / chunk * mine + i % mine) * 33 + i % chunk / mine;
+                    room[k * area + place] = column < end ? (top + k < m ? wide(x[(top + k) * cols + column]) : 0.0f) : 0.0f;
                 }
             }
+            barrier();
+        }
+        for (i64 base = from; base < end; base += chunk) {
             threadgroup const f32* floats = room + (i32)((base - from) / chunk) * mine * 33 + lane;
             f32 dot[4][1], all[1];
             #pragma unroll
@@ -226,7 +216,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
                         const u32 word = part == 0 ? w.x : part == 1 ? w.y : part == 2 ? w.z : w.w;
                         const i32 shift = j * 4 - (23 - 4);
                         const u32 code = shift > 0 ? word >> (shift & 31) : word << (-shift & 31);
-                        const f32 q = as_f32((code & ((1u << 4) - 1) << (23 - 4)) | 0x3f800000u);
+                        const f32 q = as_f32((code & ((1u << 4) - 1) << (23 - 4)) | one);
                         #pragma unroll
                         for (i32 k = 0; k < 1; k++) {
                             dot[r][k] = fmaf(q, v[k], dot[r][k]);
@@ -241,15 +231,30 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
                 for (i32 k = 0; k < 1; k++) {
                     sum[r][k] = fmaf(scale, dot[r][k], fmaf(bias, all[k], sum[r][k]));
                 }
-                now[r] = next[r];
+            }
+            
+        #pragma unroll
+        for (i32 r = 0; r < 4; r++) {
+            const i64 at = base + chunk + lane * mine;
+            now[r].w.x = now[r].w.y = now[r].w.z = now[r].w.w = 0;
+            now[r].scale = now[r].bias = 0.0f;
+            if (at < end) {
+                if (first + r < n) {
+                    now[r].w = load4(packed + (first + r) * words + at / per);
+                    const i64 g = (first + r) * args.scales_dims[1] + (u32)at / group;
+                    now[r].scale = wide(scales[g]);
+                    now[r].bias = wide(biases[g]);
+                }
             }
         }
+        }
     }
-    for (i32 r = 0; r < 4; r++) {
-        for (i32 k = 0; k < 1; k++) {
-            const f32 total = warp_sum(sum[r][k]);
-            if (lane == 0 && first + r < n && top + k < m) {
-                y[(top + k) * n + first + r] = narrow<y_t>(total);
+        for (i32 r = 0; r < 4; r++) {
+            for (i32 k = 0; k < 1; k++) {
+                const f32 total = warp_sum(sum[r][k]);
+                if (lane == 0 && first + r < n && top + k < m) {
+                    y[(top + k) * n + first + r] = narrow<y_t>(total);
+                }
             }
         }
     }
@@ -556,24 +561,27 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     typedef f32 y_t;
 
     shared_array(f32, room, 4 * 2048 / 32 * 33);
-    
+    const i64 cols = args.x_dims[1], m = args.x_dims[0], n = args.packed_dims[0], words = args.packed_dims[1];
+    const u32 group = (u32)(cols / args.scales_dims[1]);
+    const i64 top = (i64)block_index_y * 4, wave = (i64)grid_blocks * warps * 4;
+    // all blocks take as many turns: their threads wait for each other
+    for (i64 turn = 0; turn < n; turn += wave) {
+        
     constexpr i32 per = 32 / 4, mine = 4 * per, chunk = 32 * mine, staged = 2048, area = 2048 / 32 * 33;
     struct codes { four<u32> w; f32 scale, bias; };
+    const u32 one = cols >= 0 ? 0x3f800000u : 0u;
     f32 sum[4][4];
-    #pragma unroll
     for (i32 r = 0; r < 4; r++) {
-        #pragma unroll
         for (i32 k = 0; k < 4; k++) {
             sum[r][k] = 0.0f;
         }
     }
-    const i64 cols = args.x_dims[1], m = args.x_dims[0], n = args.packed_dims[0], words = args.packed_dims[1];
-    const i64 first = ((i64)block_index * warps + warp) * 4, top = (i64)block_index_y * 4;
-    const u32 group = (u32)(cols / args.scales_dims[1]);
-    
+        const i64 first = turn + ((i64)block_index * warps + warp) * 4;
+        
     for (i64 from = 0; from < cols; from += staged) {
         const i64 end = from + staged < cols ? from + staged : cols;
         codes now[4];
+        
         #pragma unroll
         for (i32 r = 0; r < 4; r++) {
             const i64 at = from + lane * mine;
@@ -588,34 +596,21 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
                 }
             }
         }
-        // words are under way while floats are brought
-        barrier();
-        #pragma unroll
-        for (i32 k = 0; k < 4; k++) {
+        if (turn == 0 || cols > staged) {
+            // words are under way while floats are brought
+            barrier();
             const i32 count = (i32)((end - from + chunk - 1) / chunk) * chunk;
-            for (i32 i = thread_index; i < count; i += block_threads) {
-                const i64 column = from + i;
-                const i32 place = (i / chunk * mine + i % mine) * 33 + i % chunk / mine;
-                room[k * area + place] = column < end ? (top + k < m ? wide(x[(top + k) * cols + column]) : 0.0f) : 0.0f;
-            }
-        }
-        barrier();
-        for (i64 base = from; base < end; base += chunk) {
-            codes next[4];
             #pragma unroll
-            for (i32 r = 0; r < 4; r++) {
-                const i64 at = base + chunk + lane * mine;
-                next[r].w.x = next[r].w.y = next[r].w.z = next[r].w.w = 0;
-                next[r].scale = next[r].bias = 0.0f;
-                if (at < end) {
-                    if (first + r < n) {
-                    next[r].w = load4(packed + (first + r) * words + at / per);
-                    const i64 g = (first + r) * args.scales_dims[1] + (u32)at / group;
-                    next[r].scale = wide(scales[g]);
-                    next[r].bias = wide(biases[g]);
-                }
+            for (i32 k = 0; k < 4; k++) {
+                for (i32 i = thread_index; i < count; i += block_threads) {
+                    const i64 column = from + i;
+                    const i32 place = (i / chunk * mine + i % mine) * 33 + i % chunk / mine;
+                    room[k * area + place] = column < end ? (top + k < m ? wide(x[(top + k) * cols + column]) : 0.0f) : 0.0f;
                 }
             }
+            barrier();
+        }
+        for (i64 base = from; base < end; base += chunk) {
             threadgroup const f32* floats = room + (i32)((base - from) / chunk) * mine * 33 + lane;
             f32 dot[4][4], all[4];
             #pragma unroll
@@ -642,7 +637,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
                         const u32 word = part == 0 ? w.x : part == 1 ? w.y : part == 2 ? w.z : w.w;
                         const i32 shift = j * 4 - (23 - 4);
                         const u32 code = shift > 0 ? word >> (shift & 31) : word << (-shift & 31);
-                        const f32 q = as_f32((code & ((1u << 4) - 1) << (23 - 4)) | 0x3f800000u);
+                        const f32 q = as_f32((code & ((1u << 4) - 1) << (23 - 4)) | one);
                         #pragma unroll
                         for (i32 k = 0; k < 4; k++) {
                             dot[r][k] = fmaf(q, v[k], dot[r][k]);
@@ -657,15 +652,30 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
                 for (i32 k = 0; k < 4; k++) {
                     sum[r][k] = fmaf(scale, dot[r][k], fmaf(bias, all[k], sum[r][k]));
                 }
-                now[r] = next[r];
+            }
+            
+        #pragma unroll
+        for (i32 r = 0; r < 4; r++) {
+            const i64 at = base + chunk + lane * mine;
+            now[r].w.x = now[r].w.y = now[r].w.z = now[r].w.w = 0;
+            now[r].scale = now[r].bias = 0.0f;
+            if (at < end) {
+                if (first + r < n) {
+                    now[r].w = load4(packed + (first + r) * words + at / per);
+                    const i64 g = (first + r) * args.scales_dims[1] + (u32)at / group;
+                    now[r].scale = wide(scales[g]);
+                    now[r].bias = wide(biases[g]);
+                }
             }
         }
+        }
     }
-    for (i32 r = 0; r < 4; r++) {
-        for (i32 k = 0; k < 4; k++) {
-            const f32 total = warp_sum(sum[r][k]);
-            if (lane == 0 && first + r < n && top + k < m) {
-                y[(top + k) * n + first + r] = narrow<y_t>(total);
+        for (i32 r = 0; r < 4; r++) {
+            for (i32 k = 0; k < 4; k++) {
+                const f32 total = warp_sum(sum[r][k]);
+                if (lane == 0 && first + r < n && top + k < m) {
+                    y[(top + k) * n + first + r] = narrow<y_t>(total);
+                }
             }
         }
     }
@@ -814,24 +824,27 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     typedef f32 y_t;
 
     shared_array(f32, room, 1 * 2048 / 32 * 33);
-    
+    const i64 cols = args.x_dims[1], m = args.x_dims[0], n = args.packed_dims[0], words = args.packed_dims[1];
+    const u32 group = (u32)(cols / args.scales_dims[1]);
+    const i64 top = (i64)block_index_y * 1, wave = (i64)grid_blocks * warps * 4;
+    // all blocks take as many turns: their threads wait for each other
+    for (i64 turn = 0; turn < n; turn += wave) {
+        
     constexpr i32 per = 32 / 8, mine = 4 * per, chunk = 32 * mine, staged = 2048, area = 2048 / 32 * 33;
     struct codes { four<u32> w; f32 scale, bias; };
+    const u32 one = cols >= 0 ? 0x3f800000u : 0u;
     f32 sum[4][1];
-    #pragma unroll
     for (i32 r = 0; r < 4; r++) {
-        #pragma unroll
         for (i32 k = 0; k < 1; k++) {
             sum[r][k] = 0.0f;
         }
     }
-    const i64 cols = args.x_dims[1], m = args.x_dims[0], n = args.packed_dims[0], words = args.packed_dims[1];
-    const i64 first = ((i64)block_index * warps + warp) * 4, top = (i64)block_index_y * 1;
-    const u32 group = (u32)(cols / args.scales_dims[1]);
-    
+        const i64 first = turn + ((i64)block_index * warps + warp) * 4;
+        
     for (i64 from = 0; from < cols; from += staged) {
         const i64 end = from + staged < cols ? from + staged : cols;
         codes now[4];
+        
         #pragma unroll
         for (i32 r = 0; r < 4; r++) {
             const i64 at = from + lane * mine;
@@ -846,34 +859,21 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
                 }
             }
         }
-        // words are under way while floats are brought
-        barrier();
-        #pragma unroll
-        for (i32 k = 0; k < 1; k++) {
+        if (turn == 0 || cols > staged) {
+            // words are under way while floats are brought
+            barrier();
             const i32 count = (i32)((end - from + chunk - 1) / chunk) * chunk;
-            for (i32 i = thread_index; i < count; i += block_threads) {
-                const i64 column = from + i;
-                const i32 place = (i / chunk * mine + i % mine) * 33 + i % chunk / mine;
-                room[k * area + place] = column < end ? (top + k < m ? wide(x[(top + k) * cols + column]) : 0.0f) : 0.0f;
-            }
-        }
-        barrier();
-        for (i64 base = from; base < end; base += chunk) {
-            codes next[4];
             #pragma unroll
-            for (i32 r = 0; r < 4; r++) {
-                const i64 at = base + chunk + lane * mine;
-                next[r].w.x = next[r].w.y = next[r].w.z = next[r].w.w = 0;
-                next[r].scale = next[r].bias = 0.0f;
-                if (at < end) {
-                    if (first + r < n) {
-                    next[r].w = load4(packed + (first + r) * words + at / per);
-                    const i64 g = (first + r) * args.scales_dims[1] + (u32)at / group;
-                    next[r].scale = wide(scales[g]);
-                    next[r].bias = wide(biases[g]);
-                }
+            for (i32 k = 0; k < 1; k++) {
+                for (i32 i = thread_index; i < count; i += block_threads) {
+                    const i64 column = from + i;
+                    const i32 place = (i / chunk * mine + i % mine) * 33 + i % chunk / mine;
+                    room[k * area + place] = column < end ? (top + k < m ? wide(x[(top + k) * cols + column]) : 0.0f) : 0.0f;
                 }
             }
+            barrier();
+        }
+        for (i64 base = from; base < end; base += chunk) {
             threadgroup const f32* floats = room + (i32)((base - from) / chunk) * mine * 33 + lane;
             f32 dot[4][1], all[1];
             #pragma unroll
@@ -900,7 +900,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
                         const u32 word = part == 0 ? w.x : part == 1 ? w.y : part == 2 ? w.z : w.w;
                         const i32 shift = j * 8 - (23 - 8);
                         const u32 code = shift > 0 ? word >> (shift & 31) : word << (-shift & 31);
-                        const f32 q = as_f32((code & ((1u << 8) - 1) << (23 - 8)) | 0x3f800000u);
+                        const f32 q = as_f32((code & ((1u << 8) - 1) << (23 - 8)) | one);
                         #pragma unroll
                         for (i32 k = 0; k < 1; k++) {
                             dot[r][k] = fmaf(q, v[k], dot[r][k]);
@@ -915,15 +915,30 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
                 for (i32 k = 0; k < 1; k++) {
                     sum[r][k] = fmaf(scale, dot[r][k], fmaf(bias, all[k], sum[r][k]));
                 }
-                now[r] = next[r];
+            }
+            
+        #pragma unroll
+        for (i32 r = 0; r < 4; r++) {
+            const i64 at = base + chunk + lane * mine;
+            now[r].w.x = now[r].w.y = now[r].w.z = now[r].w.w = 0;
+            now[r].scale = now[r].bias = 0.0f;
+            if (at < end) {
+                if (first + r < n) {
+                    now[r].w = load4(packed + (first + r) * words + at / per);
+                    const i64 g = (first + r) * args.scales_dims[1] + (u32)at / group;
+                    now[r].scale = wide(scales[g]);
+                    now[r].bias = wide(biases[g]);
+                }
             }
         }
+        }
     }
-    for (i32 r = 0; r < 4; r++) {
-        for (i32 k = 0; k < 1; k++) {
-            const f32 total = warp_sum(sum[r][k]);
-            if (lane == 0 && first + r < n && top + k < m) {
-                y[(top + k) * n + first + r] = narrow<y_t>(total);
+        for (i32 r = 0; r < 4; r++) {
+            for (i32 k = 0; k < 1; k++) {
+                const f32 total = warp_sum(sum[r][k]);
+                if (lane == 0 && first + r < n && top + k < m) {
+                    y[(top + k) * n + first + r] = narrow<y_t>(total);
+                }
             }
         }
     }
@@ -1072,24 +1087,27 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     typedef f32 y_t;
 
     shared_array(f32, room, 4 * 2048 / 32 * 33);
-    
+    const i64 cols = args.x_dims[1], m = args.x_dims[0], n = args.packed_dims[0], words = args.packed_dims[1];
+    const u32 group = (u32)(cols / args.scales_dims[1]);
+    const i64 top = (i64)block_index_y * 4, wave = (i64)grid_blocks * warps * 4;
+    // all blocks take as many turns: their threads wait for each other
+    for (i64 turn = 0; turn < n; turn += wave) {
+        
     constexpr i32 per = 32 / 8, mine = 4 * per, chunk = 32 * mine, staged = 2048, area = 2048 / 32 * 33;
     struct codes { four<u32> w; f32 scale, bias; };
+    const u32 one = cols >= 0 ? 0x3f800000u : 0u;
     f32 sum[4][4];
-    #pragma unroll
     for (i32 r = 0; r < 4; r++) {
-        #pragma unroll
         for (i32 k = 0; k < 4; k++) {
             sum[r][k] = 0.0f;
         }
     }
-    const i64 cols = args.x_dims[1], m = args.x_dims[0], n = args.packed_dims[0], words = args.packed_dims[1];
-    const i64 first = ((i64)block_index * warps + warp) * 4, top = (i64)block_index_y * 4;
-    const u32 group = (u32)(cols / args.scales_dims[1]);
-    
+        const i64 first = turn + ((i64)block_index * warps + warp) * 4;
+        
     for (i64 from = 0; from < cols; from += staged) {
         const i64 end = from + staged < cols ? from + staged : cols;
         codes now[4];
+        
         #pragma unroll
         for (i32 r = 0; r < 4; r++) {
             const i64 at = from + lane * mine;
@@ -1104,34 +1122,21 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
                 }
             }
         }
-        // words are under way while floats are brought
-        barrier();
-        #pragma unroll
-        for (i32 k = 0; k < 4; k++) {
+        if (turn == 0 || cols > staged) {
+            // words are under way while floats are brought
+            barrier();
             const i32 count = (i32)((end - from + chunk - 1) / chunk) * chunk;
-            for (i32 i = thread_index; i < count; i += block_threads) {
-                const i64 column = from + i;
-                const i32 place = (i / chunk * mine + i % mine) * 33 + i % chunk / mine;
-                room[k * area + place] = column < end ? (top + k < m ? wide(x[(top + k) * cols + column]) : 0.0f) : 0.0f;
-            }
-        }
-        barrier();
-        for (i64 base = from; base < end; base += chunk) {
-            codes next[4];
             #pragma unroll
-            for (i32 r = 0; r < 4; r++) {
-                const i64 at = base + chunk + lane * mine;
-                next[r].w.x = next[r].w.y = next[r].w.z = next[r].w.w = 0;
-                next[r].scale = next[r].bias = 0.0f;
-                if (at < end) {
-                    if (first + r < n) {
-                    next[r].w = load4(packed + (first + r) * words + at / per);
-                    const i64 g = (first + r) * args.scales_dims[1] + (u32)at / group;
-                    next[r].scale = wide(scales[g]);
-                    next[r].bias = wide(biases[g]);
-                }
+            for (i32 k = 0; k < 4; k++) {
+                for (i32 i = thread_index; i < count; i += block_threads) {
+                    const i64 column = from + i;
+                    const i32 place = (i / chunk * mine + i % mine) * 33 + i % chunk / mine;
+                    room[k * area + place] = column < end ? (top + k < m ? wide(x[(top + k) * cols + column]) : 0.0f) : 0.0f;
                 }
             }
+            barrier();
+        }
+        for (i64 base = from; base < end; base += chunk) {
             threadgroup const f32* floats = room + (i32)((base - from) / chunk) * mine * 33 + lane;
             f32 dot[4][4], all[4];
             #pragma unroll
@@ -1158,7 +1163,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
                         const u32 word = part == 0 ? w.x : part == 1 ? w.y : part == 2 ? w.z : w.w;
                         const i32 shift = j * 8 - (23 - 8);
                         const u32 code = shift > 0 ? word >> (shift & 31) : word << (-shift & 31);
-                        const f32 q = as_f32((code & ((1u << 8) - 1) << (23 - 8)) | 0x3f800000u);
+                        const f32 q = as_f32((code & ((1u << 8) - 1) << (23 - 8)) | one);
                         #pragma unroll
                         for (i32 k = 0; k < 4; k++) {
                             dot[r][k] = fmaf(q, v[k], dot[r][k]);
@@ -1173,15 +1178,30 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
                 for (i32 k = 0; k < 4; k++) {
                     sum[r][k] = fmaf(scale, dot[r][k], fmaf(bias, all[k], sum[r][k]));
                 }
-                now[r] = next[r];
+            }
+            
+        #pragma unroll
+        for (i32 r = 0; r < 4; r++) {
+            const i64 at = base + chunk + lane * mine;
+            now[r].w.x = now[r].w.y = now[r].w.z = now[r].w.w = 0;
+            now[r].scale = now[r].bias = 0.0f;
+            if (at < end) {
+                if (first + r < n) {
+                    now[r].w = load4(packed + (first + r) * words + at / per);
+                    const i64 g = (first + r) * args.scales_dims[1] + (u32)at / group;
+                    now[r].scale = wide(scales[g]);
+                    now[r].bias = wide(biases[g]);
+                }
             }
         }
+        }
     }
-    for (i32 r = 0; r < 4; r++) {
-        for (i32 k = 0; k < 4; k++) {
-            const f32 total = warp_sum(sum[r][k]);
-            if (lane == 0 && first + r < n && top + k < m) {
-                y[(top + k) * n + first + r] = narrow<y_t>(total);
+        for (i32 r = 0; r < 4; r++) {
+            for (i32 k = 0; k < 4; k++) {
+                const f32 total = warp_sum(sum[r][k]);
+                if (lane == 0 && first + r < n && top + k < m) {
+                    y[(top + k) * n + first + r] = narrow<y_t>(total);
+                }
             }
         }
     }
