@@ -15,6 +15,8 @@ pub enum Cheap {
     /// The operand less the value.
     SubFrom,
     Mul,
+    /// Not so cheap, but a second op that waits for nothing: value over operand.
+    Div,
 }
 
 impl Cheap {
@@ -25,6 +27,7 @@ impl Cheap {
             Op::Mul => Cheap::Mul,
             Op::Sub if value_first => Cheap::Sub,
             Op::Sub => Cheap::SubFrom,
+            Op::Div if value_first => Cheap::Div,
             _ => return None,
         })
     }
@@ -71,6 +74,15 @@ impl Binary for Mul {
 }
 
 #[derive(Clone, Copy)]
+struct Div;
+impl Binary for Div {
+    #[inline(always)]
+    fn at(self, a: f32, b: f32) -> f32 {
+        a / b
+    }
+}
+
+#[derive(Clone, Copy)]
 struct Pair<P, Q>(P, Q);
 
 impl<A: Wide, P: Binary, Q: Binary> Fn3<A, f32> for Pair<P, Q> {
@@ -88,6 +100,7 @@ pub fn pair<A: Wide>(first: Cheap, second: Cheap, out: &mut [f32], a: &[A], b: S
             Cheap::Sub => dispatch(Map3(out, a, b, c, Pair(p, Sub))),
             Cheap::SubFrom => dispatch(Map3(out, a, b, c, Pair(p, SubFrom))),
             Cheap::Mul => dispatch(Map3(out, a, b, c, Pair(p, Mul))),
+            Cheap::Div => dispatch(Map3(out, a, b, c, Pair(p, Div))),
         }
     }
     match first {
@@ -95,6 +108,7 @@ pub fn pair<A: Wide>(first: Cheap, second: Cheap, out: &mut [f32], a: &[A], b: S
         Cheap::Sub => with(Sub, second, out, a, b, c),
         Cheap::SubFrom => with(SubFrom, second, out, a, b, c),
         Cheap::Mul => with(Mul, second, out, a, b, c),
+        Cheap::Div => with(Div, second, out, a, b, c),
     }
 }
 
@@ -127,8 +141,9 @@ mod tests {
             Cheap::Sub => a - b,
             Cheap::SubFrom => b - a,
             Cheap::Mul => a * b,
+            Cheap::Div => a / b,
         };
-        let ops = [Cheap::Add, Cheap::Sub, Cheap::SubFrom, Cheap::Mul];
+        let ops = [Cheap::Add, Cheap::Sub, Cheap::SubFrom, Cheap::Mul, Cheap::Div];
         for (first, second) in ops.iter().flat_map(|p| ops.map(|q| (*p, q))) {
             for b in [Src::Lanes(&b[..]), Src::Splat(1.7)] {
                 for c in [Src::Lanes(&c[..]), Src::Splat(-0.3)] {

@@ -150,6 +150,9 @@ mod tests {
         assert_eq!(codes(&steps), [Code::Pair(Cheap::SubFrom, Cheap::Mul), Code::Copy]);
         let steps = [op(Op::Mul, 0, [X, W]), op(Op::Sub, 1, [W, T(0)]), store(1)];
         assert_eq!(codes(&steps), [Code::Pair(Cheap::Mul, Cheap::SubFrom), Code::Copy]);
+        let quotient = |args| [op(Op::Mul, 0, [X, W]), op(Op::Div, 1, args), store(1)];
+        assert_eq!(codes(&quotient([T(0), W])), [Code::Pair(Cheap::Mul, Cheap::Div), Code::Copy]);
+        assert_eq!(codes(&quotient([W, T(0)])).len(), 3);
     }
 
     #[test]
@@ -243,19 +246,19 @@ mod tests {
     fn what_is_read_twice_or_changes_in_between_stays_apart() {
         let twice = [op(Op::Add, 0, [X, W]), op(Op::Mul, 1, [T(0), T(0)]), store(1)];
         assert_eq!(codes(&twice)[..2], [Code::Op(Op::Add, 2), Code::Op(Op::Mul, 2)]);
-        let again = [op(Op::Add, 0, [X, W]), op(Op::Mul, 1, [T(0), X]), op(Op::Div, 2, [T(1), T(0)]), store(2)];
+        let again = [op(Op::Add, 0, [X, W]), op(Op::Mul, 1, [T(0), X]), op(Op::Min, 2, [T(1), T(0)]), store(2)];
         assert_eq!(codes(&again)[..2], [Code::Op(Op::Add, 2), Code::Op(Op::Mul, 2)]);
         // t0 is another value when the reader of t1 runs
         let changes = [
-            op(Op::Div, 0, [X, W]),
+            op(Op::Min, 0, [X, W]),
             op(Op::Add, 1, [T(0), W]),
-            op(Op::Div, 0, [W, X]),
+            op(Op::Min, 0, [W, X]),
             op(Op::Mul, 2, [T(1), T(0)]),
             store(2),
         ];
         assert_eq!(codes(&changes)[1], Code::Op(Op::Add, 2));
         // a block may be written again after its last reader
-        let reused = [op(Op::Add, 0, [X, W]), op(Op::Mul, 0, [T(0), X]), op(Op::Div, 1, [T(0), X]), store(1)];
+        let reused = [op(Op::Add, 0, [X, W]), op(Op::Mul, 0, [T(0), X]), op(Op::Min, 1, [T(0), X]), store(1)];
         assert_eq!(codes(&reused)[0], Code::Pair(Cheap::Add, Cheap::Mul));
     }
 

@@ -81,6 +81,21 @@ struct Link {
 }
 
 impl Link {
+    /// Rough work on a lane: that of its ops, and one for what is read and written.
+    fn work(&self) -> usize {
+        let ops = match self.code {
+            Code::Op(op, _) | Code::Predicate(op) => op.row().cost,
+            Code::ExpSub => Op::Exp.row().cost + 1,
+            Code::Pair(_, Cheap::Div) => 1 + Op::Div.row().cost,
+            Code::Pair(..) | Code::SumOfProducts(_) | Code::Store(_) => 2,
+            Code::SumOfSquares(_) => 3,
+            Code::Norm(..) => 4,
+            Code::Rand(_) => 20,
+            _ => 1,
+        };
+        ops as usize + 1
+    }
+
     /// What it reads.
     fn reads(&self) -> &[Arg] {
         let count = match self.code {
@@ -109,6 +124,8 @@ pub struct Chain {
     hots: Vec<(DType, Place)>,
     reduces: Vec<(u16, ReduceOp)>,
     stores: Vec<u16>,
+    /// Work before each link, and that of all.
+    work: Vec<usize>,
     /// It is pointwise, from f32 inputs, constants and launch arguments to f32 outputs.
     pub pointwise: bool,
 }

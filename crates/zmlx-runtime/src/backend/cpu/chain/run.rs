@@ -4,6 +4,7 @@ use super::{Arg, BLOCK, Chain, Code, FEW, Link, RARE, Splat, To};
 use crate::{
     Slice,
     backend::cpu::{
+        ahead::Ahead,
         bank::{Lane, Place, with_lane},
         exec::{Domain, Env, OutLane, Window},
         lanes::{self, Arith, Src, Truth, Wide},
@@ -386,7 +387,7 @@ impl Chain {
                 lanes.outputs[k] = window;
             }
         }
-        let block = env.ahead.map_or(BLOCK, |a| a.block(self.links.len()));
+        let block = if env.ahead.is_some() { Ahead::block(self.links.len()) } else { BLOCK };
         for row in rows {
             self.enter(env, row, cols.clone(), &mut lanes.row);
             sinks.start();
@@ -394,7 +395,8 @@ impl Chain {
                 let n = block.min(cols.len() - at);
                 for (j, link) in self.links.iter().enumerate() {
                     if let Some(ahead) = env.ahead {
-                        ahead.ask(env.first_row + row, cols.start + at, n, (j, self.links.len()));
+                        let share = (self.work[j], self.work[j + 1], self.work[self.links.len()]);
+                        ahead.ask(env.first_row + row, cols.start + at, n, share);
                     }
                     match link.to {
                         To::Nothing => sinks.take(link, &lanes, at, n),
