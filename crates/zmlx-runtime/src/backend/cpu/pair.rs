@@ -112,6 +112,22 @@ pub fn pair<A: Wide>(first: Cheap, second: Cheap, out: &mut [f32], a: &[A], b: S
     }
 }
 
+/// `out = a b + c d`, each rounded.
+pub fn blend<A: Wide>(out: &mut [f32], a: &[A], c: &[f32], [b, d]: [f32; 2]) {
+    struct M<'a, A>(&'a mut [f32], &'a [A], &'a [f32], [f32; 2]);
+    impl<A: Wide> Loop for M<'_, A> {
+        type Output = ();
+        #[inline(always)]
+        fn run<F: Fma>(self) {
+            let M(out, a, c, [b, d]) = self;
+            for ((y, a), c) in out.iter_mut().zip(a).zip(c) {
+                *y = a.wide() * b + c * d;
+            }
+        }
+    }
+    dispatch(M(out, a, c, [b, d]))
+}
+
 /// `out = ((a - b) c) d + e`, each rounded.
 pub fn norm<A: Wide>(out: &mut [f32], a: &[A], [b, c]: [f32; 2], [d, e]: [&[f32]; 2]) {
     struct M<'a, A>(&'a mut [f32], &'a [A], [f32; 2], [&'a [f32]; 2]);
@@ -156,5 +172,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_blend_is_two_products_and_their_sum() {
+        let lanes = |seed: f32| -> Vec<f32> { (0..75).map(|i| (i as f32 * seed).sin() * 3.0).collect() };
+        let (a, c, mut out) = (lanes(0.7), lanes(1.3), vec![0.0; 75]);
+        blend(&mut out, &a, &c, [0.9, 0.1]);
+        assert!(out.iter().zip(a.iter().zip(&c)).all(|(y, (a, c))| *y == a * 0.9 + c * 0.1));
     }
 }

@@ -48,6 +48,8 @@ enum Code {
     Pair(Cheap, Cheap),
     /// `((a - b) * c) * d + e` with one b and one c for all lanes, d and e in memory: what layer normalisation ends in.
     Norm(u8, u8),
+    /// `a * b + c * d` with one b and one d, a splat, for all lanes: a moving average.
+    Blend(u8),
     /// e to the difference of two operands.
     ExpSub,
     Predicate(Op),
@@ -88,7 +90,7 @@ impl Link {
             Code::ExpSub => Op::Exp.row().cost + 1,
             Code::Pair(_, Cheap::Div) => 1 + Op::Div.row().cost,
             Code::Pair(..) | Code::SumOfProducts(_) | Code::Store(_) => 2,
-            Code::SumOfSquares(_) => 3,
+            Code::Blend(_) | Code::SumOfSquares(_) => 3,
             Code::Norm(..) => 4,
             Code::Rand(_) => 20,
             _ => 1,
@@ -102,7 +104,7 @@ impl Link {
             Code::Load(_) | Code::Truth(_) | Code::Rand(_) => 0,
             Code::Op(_, operands) => operands as usize,
             Code::ExpSub | Code::Predicate(_) | Code::OneHot(_) | Code::SumOfProducts(_) | Code::SumOfSquares(_) => 2,
-            Code::Pair(..) | Code::Norm(..) | Code::Select => 3,
+            Code::Pair(..) | Code::Blend(_) | Code::Norm(..) | Code::Select => 3,
             _ => 1,
         };
         &self.args[..count]

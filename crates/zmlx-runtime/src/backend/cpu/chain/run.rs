@@ -9,7 +9,7 @@ use crate::{
         exec::{Domain, Env, OutLane, Window},
         lanes::{self, Arith, Src, Truth, Wide},
         memory::{self, FromMemory, Halves},
-        pair::{norm, pair},
+        pair::{blend, norm, pair},
         reduce::Best,
         stream,
         sums::{self, Sums},
@@ -177,6 +177,7 @@ fn widening<'a, A: Wide>(link: &Link, out: &mut [f32], x: &[A], arg: impl Fn(Arg
     let [_, b, c] = link.args;
     match link.code {
         Code::Pair(first, second) => pair(first, second, out, x, arg(b), arg(c)),
+        Code::Blend(d) => blend(out, x, arg(c).lanes(), [arg(b).at(0), arg(Arg::Splat(d)).at(0)]),
         Code::Norm(d, e) => {
             let [d, e] = [d, e].map(|k| arg(Arg::Memory(k)).lanes());
             norm(out, x, [arg(b).at(0), arg(c).at(0)], [d, e]);
