@@ -293,9 +293,8 @@ impl Geometry {
         self.row_dims.iter().product()
     }
 
-    /// The shape, with the axes that input `k` depends on in full and the others 1, that its gradient comes in.
-    pub fn gradient_dims(&self, k: usize) -> Vec<usize> {
-        let e = self.places[k].extent;
+    /// The shape, with the axes that an extent has in full and the others 1: that of a gradient.
+    pub fn dims_of(&self, e: Extent) -> Vec<usize> {
         let has = |a: usize| if a < self.first_col { e.has_rows() } else { e.has_cols() };
         self.shape.iter().enumerate().map(|(a, d)| if has(a) { *d } else { 1 }).collect()
     }
@@ -346,7 +345,7 @@ mod tests {
         let g = lay(&[&[2, 3, 4], &[3, 4]], false);
         assert_eq!((&g.row_dims[..], g.cols), (&[2][..], 12));
         assert_eq!(extents(&g), ["elem", "col"]);
-        assert_eq!(g.gradient_dims(1), [1, 3, 4]);
+        assert_eq!(g.dims_of(g.places[1].extent), [1, 3, 4]);
     }
 
     #[test]
@@ -357,7 +356,7 @@ mod tests {
         assert!(g.places[1].partial && !g.places[0].partial);
         assert_eq!(&g.places[1].row_strides[..], [4, 0]);
         let g = lay(&[&[2, 3, 4], &[2, 1, 1]], true);
-        assert_eq!((extents(&g)[1], g.places[1].partial, g.gradient_dims(1)), ("row", true, vec![2, 3, 1]));
+        assert_eq!((extents(&g)[1], g.places[1].partial, g.dims_of(Extent::ROW)), ("row", true, vec![2, 3, 1]));
     }
 
     #[test]

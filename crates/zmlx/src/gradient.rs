@@ -103,7 +103,10 @@ impl Op {
         let given: Few<Option<&Tensor>> = given.iter().map(Some).collect();
         let gradients = self.gradients(&moved, &given, wrt)?;
         let back = gradients.iter().zip(wrt).map(|(g, k)| match b.inputs[*k].declared {
-            None if axis.moves() => Ok(axis.back(g)?.reshape(inputs[*k].shape())?),
+            None if axis.moves() => {
+                let back = axis.back(g)?;
+                (inputs[*k].rank()..axis.rank).try_fold(back, |t, _| Ok(t.squeeze(0)?))
+            }
             _ => Ok(g.clone()),
         });
         back.collect()
@@ -162,7 +165,7 @@ impl Op {
                 let k = part.slots[first];
                 let gradient = match o.stacked {
                     true => bridge::tensor(storage, shape),
-                    false => self.shape_gradient(storage, &geometry, k, inputs)?,
+                    false => self.shape_gradient(storage, o.extent, &geometry, k, inputs)?,
                 };
                 found.push((k, gradient));
             }
@@ -183,20 +186,30 @@ impl Op {
         Ok(())
     }
 
-    /// A gradient buffer in the shape of its input: summed over axes that the input lacks and its extent has.
-    fn shape_gradient(&self, storage: Storage, g: &Geometry, k: usize, inputs: &[&Tensor]) -> Result<Tensor> {
+    /// A gradient buffer in the shape of its input: repeated along axes that the gradient lacks, by a view; summed over those
+    /// that the input lacks and its extent has.
+    fn shape_gradient(
+        &self,
+        storage: Storage,
+        extent: Extent,
+        g: &Geometry,
+        k: usize,
+        inputs: &[&Tensor],
+    ) -> Result<Tensor> {
         let (place, input) = (&g.places[k], inputs[k]);
         let read =
             if place.table.is_some() { self.rows_read(inputs)?.swap_remove(k).dims } else { input.dims().into() };
-        if !place.partial {
-            return self.add_to_table(k, input, inputs, &bridge::tensor(storage, &read[..]));
-        }
         let row = self.body.inputs[k].declared == Some(Extent::ROW);
-        let mut dims = g.gradient_dims(k);
+        let mut dims = g.dims_of(extent);
         if row {
             dims.pop();
         }
         let first = dims.len() - read.len();
+        if !place.partial {
+            let t = bridge::tensor(storage, &dims[first..]);
+            let t = if dims[first..] == read[..] { t } else { t.broadcast_as(&read[..])? };
+            return self.add_to_table(k, input, inputs, &t);
+        }
         let mut t = bridge::tensor(storage, &dims[..]);
         for (a, d) in dims.iter().enumerate() {
             let own = if a < first { 1 } else { read[a - first] };

@@ -394,8 +394,12 @@ impl Op {
         inputs.with(|inputs| Ok(self.run(inputs)?.into_vec()))
     }
 
-    /// Gradients of all inputs from the cotangents of all results, without a tape: one an input, None for those of
-    /// integers. Cotangents have the shapes and dtypes of the results; those of integer results are not looked at.
+    /// Gradients of all inputs from the cotangents of all results, without a tape: one an input, of its shape and dtype, None
+    /// for those of integers. Cotangents have the shapes and dtypes of the results; those of integer results are not looked at.
+    ///
+    /// A gradient that is the same along an axis, as that of a sum, is stored once: it is a view with stride 0 there, as of
+    /// `broadcast_as`. One along another axis than the last is a view with that axis in its place. `contiguous()` makes a copy
+    /// of either. (candle's `backward()` adds gradients up, so in its `GradStore` they are contiguous.)
     ///
     /// # Errors
     /// As [`Op::call`].

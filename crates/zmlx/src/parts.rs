@@ -127,7 +127,8 @@ impl Op {
         let Parts { slot, count, woven, .. } = self.body.given[k];
         let first = found(slot).ok_or_else(missing)?;
         if count == 1 || first.elem_count() == given.elem_count() {
-            return Ok(first.reshape(given.shape())?);
+            // which would copy a view
+            return Ok(if first.shape() == given.shape() { first.clone() } else { first.reshape(given.shape())? });
         }
         let all: Vec<&Tensor> = (slot..slot + count).map(|k| found(k).ok_or_else(missing)).collect::<Result<_>>()?;
         let joined = if woven { Tensor::stack(&all, D::Minus1) } else { Tensor::cat(&all, D::Minus1) };

@@ -217,6 +217,9 @@ impl Specials {
                 }
             }
             given.iter().for_each(|g| g.join(&mut program, &slots, wanted.partial));
+            // a gradient that is the same along an axis is stored once, but for one that is summed afterwards
+            let whole = |k: &usize| wanted.partial >> k & 1 == 0;
+            slots.iter().enumerate().filter(|(_, k)| whole(k)).for_each(|(at, _)| program.shrink(at));
             parts.push(Part { compiled: Compiled::new(Arc::new(program))?, slots });
         }
         let (_, parts) = forward.backward.find_or_add((wanted, parts), |(w, _)| *w == wanted);

@@ -41,11 +41,14 @@ fn tensors(vars: &[Var]) -> Vec<Tensor> {
     vars.iter().map(|v| v.as_tensor().clone()).collect()
 }
 
+fn weights(t: &Tensor) -> Candle {
+    let n = t.elem_count();
+    Tensor::arange(1f32, n as f32 + 1.0, &Device::Cpu)?.reshape(t.shape())?.sin()?.to_dtype(t.dtype())
+}
+
 /// A loss that weighs elements differently.
 fn loss(t: &Tensor) -> Candle {
-    let n = t.elem_count();
-    let w = Tensor::arange(1f32, n as f32 + 1.0, &Device::Cpu)?.reshape(t.shape())?.sin()?.to_dtype(t.dtype())?;
-    (t * w)?.sum_all()?.to_dtype(DType::F32)
+    (t * weights(t)?)?.sum_all()?.to_dtype(DType::F32)
 }
 
 #[test]
@@ -377,5 +380,42 @@ fn sixteen_bit_gradients_have_the_dtype_of_their_input() -> Outcome {
         assert_eq!(store.get(&x).ok_or("lost")?.dtype(), dtype);
         assert_eq!(store.get(&w).ok_or("lost")?.dtype(), DType::F32);
     }
+    Ok(())
+}
+
+#[test]
+fn a_gradient_that_is_the_same_along_an_axis_is_stored_once() -> Outcome {
+    for (axis, dims) in [(-1, vec![3, 4]), (0, vec![3, 4]), (1, vec![2, 3, 4]), (-1, vec![5])] {
+        let at = (axis + dims.len() as isize) as usize % dims.len();
+        for formula in ["sum(x)", "mean(x)", "out a = sum(x); out b = mean(x) * 3"] {
+            let (f, x) = (rowwise(formula)?.axis(axis), var(&dims)?);
+            let ys = f.call_all(&x.as_detached_tensor())?;
+            let cotangents: Vec<Tensor> = ys.iter().map(weights).collect::<candle_core::Result<_>>()?;
+            let g = f.vjp(&x, &cotangents)?.swap_remove(0).ok_or("lost")?;
+            assert_eq!((g.dims(), g.stride()[at]), (&dims[..], 0), "{formula} along {axis}");
+            let losses: Vec<Tensor> = f.call_all(&x)?.iter().map(loss).collect::<candle_core::Result<_>>()?;
+            let store = Tensor::stack(&losses, 0)?.sum_all()?.backward()?;
+            let by_tape = store.get(&x).ok_or("lost")?;
+            assert!(by_tape.is_contiguous());
+            close(formula, by_tape, &g, 1e-6);
+        }
+    }
+    // one that depends on nothing, beside one that is summed
+    let f = elementwise("a * 2 + b * 3 + c")?.grad_of("a", "2");
+    let vars = [var(&[2, 3])?, var(&[3])?, var(&[2, 3])?];
+    let y = f.call(&tensors(&vars))?;
+    let all = f.vjp(&tensors(&vars), &y.ones_like()?)?;
+    let numbers = [2.0, 6.0, 1.0];
+    assert_eq!(all[0].as_ref().map(|g| g.stride()), Some(&[0, 0][..]));
+    for ((g, v), number) in all.iter().zip(&vars).zip(numbers) {
+        close("constant", g.as_ref().ok_or("lost")?, &(v.ones_like()? * number)?, 0.0);
+    }
+    same_gradients(
+        &vars,
+        &y.sum_all()?,
+        &((vars[0].as_tensor() * 2.0)? + vars[2].as_tensor())?
+            .broadcast_add(&(vars[1].as_tensor() * 3.0)?)?
+            .sum_all()?,
+    );
     Ok(())
 }

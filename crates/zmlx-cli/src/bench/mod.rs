@@ -101,8 +101,11 @@ fn candle_type(dtype: DType) -> CandleType {
     }
 }
 
+/// Of memory: an element that a view repeats is there once.
 fn bytes(tensors: &[Tensor]) -> f64 {
-    tensors.iter().map(|t| (t.elem_count() * t.dtype().size_in_bytes()) as f64).sum()
+    let elements =
+        |t: &Tensor| t.dims().iter().zip(t.stride()).map(|(d, s)| if *s == 0 { 1 } else { *d }).product::<usize>();
+    tensors.iter().map(|t| (elements(t) * t.dtype().size_in_bytes()) as f64).sum()
 }
 
 /// What a gradient must move at least: the inputs and cotangents that it depends on, and the gradients.

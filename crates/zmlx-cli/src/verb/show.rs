@@ -97,6 +97,7 @@ pub fn run(args: &Args) -> Outcome {
         }
         program = vjp(&program, &wrt)?;
         program.name = "gradient".into();
+        (0..wrt.len()).for_each(|k| program.shrink(k));
     }
     let text = match args.target.as_str() {
         "program" => program.compact().to_string(),

@@ -32,6 +32,14 @@ impl Program {
         self.outputs.push(Output { name: name.into(), node, dtype, extent, column: None, woven: false });
     }
 
+    /// Makes an output as small as its value, which its reader repeats. (Outputs side by side stay what they are.)
+    pub fn shrink(&mut self, output: usize) {
+        let Output { node, column, .. } = self.outputs[output];
+        if column.is_none() {
+            self.outputs[output].extent = self.node(node).extent;
+        }
+    }
+
     /// The value of an existing input.
     pub fn input_value(&mut self, slot: u32) -> Id {
         let (dtype, extent) = (self.inputs[slot as usize].dtype.compute(), self.inputs[slot as usize].extent);

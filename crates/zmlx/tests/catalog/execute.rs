@@ -4,6 +4,7 @@
 use crate::{
     case::{Case, Counts},
     launch::{check, compile, table},
+    programs,
     sample::{SHAPES, sample},
     standin::{Dialect, Order, compiler},
 };
@@ -14,7 +15,6 @@ use candle_core::{
 use zmlx::{
     catalog::{ENTRIES, adamw_step, lion_step, sgd_step},
     entry::Entry,
-    harness::programs,
 };
 use zmlx_ir::{
     DType, Program,
@@ -88,7 +88,7 @@ fn forced(strategy: Strategy, picked: Config, cols: usize) -> Config {
 fn jobs(entry: &Entry, r: &mut Random) -> Jobs {
     let mut jobs = Jobs::default();
     for dtype in [DType::F32, DType::BF16, DType::F16] {
-        let (forward, backward) = programs(entry, dtype).unwrap_or_else(|e| panic!("{}: {e}", entry.name));
+        let (forward, backward) = programs(entry, dtype);
         for (p, what) in [(Some(forward), ""), (backward, "_vjp")] {
             let Some(mut p) = p else { continue };
             p.name = format!("{}{what}_{dtype}", entry.name);

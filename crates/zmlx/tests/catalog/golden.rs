@@ -1,9 +1,9 @@
 //! The text of every entry, for people to review. A file that has changed is written anew and its test fails: look at
 //! `git diff`, and commit it if it is right.
 
-use crate::{launch::table, portable::texts, standin::Dialect};
+use crate::{launch::table, portable::texts, programs, standin::Dialect};
 use std::fs;
-use zmlx::{catalog::ENTRIES, entry::Entry, harness::programs, portable::PORTABLES};
+use zmlx::{catalog::ENTRIES, entry::Entry, portable::PORTABLES};
 use zmlx_ir::{
     DType,
     kernel::Kernel,
@@ -16,8 +16,7 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
 /// The kernels of an entry as the heuristic chooses them for a matrix of 4096 × 4096: forward in f32 and bf16, backward in
 /// f32.
 fn kernels(entry: &Entry) -> Vec<Kernel> {
-    let of = |dtype| programs(entry, dtype).unwrap_or_else(|e| panic!("{}: {e}", entry.name));
-    let ((f32, backward), (bf16, _)) = (of(DType::F32), of(DType::BF16));
+    let ((f32, backward), (bf16, _)) = (programs(entry, DType::F32), programs(entry, DType::BF16));
     let mut all = vec![];
     for (p, what) in [(Some(f32), "f32"), (Some(bf16), "bf16"), (backward, "vjp_f32")] {
         let Some(mut p) = p else { continue };

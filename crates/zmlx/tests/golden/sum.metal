@@ -34,15 +34,6 @@ static inline void load_f32x4(device const float* p, thread float* v) {
     v[3] = t.w;
 }
 
-static inline void store_f32x4(device float* p, const thread float* v) {
-    float4 t;
-    t.x = v[0];
-    t.y = v[1];
-    t.z = v[2];
-    t.w = v[3];
-    *(device float4*)p = t;
-}
-
 static inline void copy_bf16x8(device const ushort* p, thread uint* w) {
     const uint4 t = *(device const uint4*)p;
     w[0] = t.x;
@@ -224,10 +215,8 @@ kernel void zmlx_sum_bf16(device const ushort* x [[buffer(0)]],
 }
 
 struct zmlx_sum_vjp_f32_args {
-    int chunks;
     int rows;
     int g_out_row_stride_0;
-    int cols;
 };
 
 [[max_total_threads_per_threadgroup(256)]]
@@ -240,47 +229,16 @@ kernel void zmlx_sum_vjp_f32(device const float* g_out [[buffer(0)]],
     const int tid = (int)thread_of_group;
     const int bid = (int)group_of_grid;
     const int blocks = (int)groups_of_grid;
-    const int total = args.rows * args.chunks;
-    for (int first = (bid * 1024) + tid; first < total; first += blocks * 1024) {
-#pragma unroll
-        for (int c = 0; c < 4; c++) {
-            const bool lives = (first + (c * 256)) < total;
-            const int chunk = min_i32((first + (c * 256)), (total - 1));
-            const int row = (args.rows == 1) ? 0 : (chunk / args.chunks);
-            const int g_out_row = row * args.g_out_row_stride_0;
-            const int d_x_row = row * args.cols;
-            const int shift = d_x_row & 3;
-            const int col = ((chunk - (row * args.chunks)) * 4) - shift;
-            const bool full = (0 <= col) && ((col + 4) <= args.cols);
-        }
-#pragma unroll
-        for (int c_2 = 0; c_2 < 4; c_2++) {
-            const bool lives_2 = (first + (c_2 * 256)) < total;
-            const int chunk_2 = min_i32((first + (c_2 * 256)), (total - 1));
-            const int row_2 = (args.rows == 1) ? 0 : (chunk_2 / args.chunks);
-            const int g_out_row_2 = row_2 * args.g_out_row_stride_0;
-            const int d_x_row_2 = row_2 * args.cols;
-            const int shift_2 = d_x_row_2 & 3;
-            const int col_2 = ((chunk_2 - (row_2 * args.chunks)) * 4) - shift_2;
-            const bool full_2 = (0 <= col_2) && ((col_2 + 4) <= args.cols);
-            const float g_out_2 = g_out[g_out_row_2];
-            float d_x_chunk[4];
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                d_x_chunk[i] = g_out_2;
-            }
-            if (lives_2) {
-                if (full_2) {
-                    store_f32x4(&d_x[d_x_row_2 + col_2], &d_x_chunk[0]);
-                } else {
-#pragma unroll
-                    for (int i_2 = 0; i_2 < 4; i_2++) {
-                        if ((0 <= (col_2 + i_2)) && ((col_2 + i_2) < args.cols)) {
-                            d_x[d_x_row_2 + (col_2 + i_2)] = d_x_chunk[i_2];
-                        }
-                    }
-                }
-            }
+    const int sub = tid;
+    for (int base = bid * 256; base < args.rows; base += blocks * 256) {
+        const int row = base + sub;
+        const bool lives = row < args.rows;
+        const int row_2 = min_i32(row, (args.rows - 1));
+        const int g_out_row = row_2 * args.g_out_row_stride_0;
+        const int lane = 0;
+        const float g_out_2 = g_out[g_out_row];
+        if (lives) {
+            d_x[row_2] = g_out_2;
         }
     }
 }

@@ -878,12 +878,8 @@ kernel void zmlx_top_k_gating_groups_vjp_f32(device const float* x [[buffer(0)]]
     device const float* g_weights_6 [[buffer(12)]],
     device const float* g_weights_7 [[buffer(13)]],
     device float* d_x [[buffer(14)]],
-    device float* d_g0 [[buffer(15)]],
-    device float* d_g1 [[buffer(16)]],
-    device float* d_g2 [[buffer(17)]],
-    device float* d_g3 [[buffer(18)]],
-    device uint* flag [[buffer(19)]],
-    constant zmlx_top_k_gating_groups_vjp_f32_args& args [[buffer(20)]],
+    device uint* flag [[buffer(15)]],
+    constant zmlx_top_k_gating_groups_vjp_f32_args& args [[buffer(16)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
@@ -1003,12 +999,6 @@ kernel void zmlx_top_k_gating_groups_vjp_f32(device const float* x [[buffer(0)]]
         const int i32_71 = (int)lt_70;
         const int shl_73 = (int)((uint)i32_71 << (3 & 31));
         const int or_74 = (int)(or_61 | shl_73);
-        if (tid == 0) {
-            d_g0[base] = 0.0f;
-            d_g1[base] = 0.0f;
-            d_g2[base] = 0.0f;
-            d_g3[base] = 0.0f;
-        }
         int found_88[8];
         uint found_col_88[8];
         int best_88[8];
@@ -1330,22 +1320,30 @@ kernel void zmlx_top_k_gating_groups_vjp_f32(device const float* x [[buffer(0)]]
 }
 
 struct zmlx_top_k_gating_groups_vjp_f32_1_args {
+    float scale;
     int cols;
+    int blocks_;
 };
 
-[[max_total_threads_per_threadgroup(32)]]
+[[max_total_threads_per_threadgroup(256)]]
 kernel void zmlx_top_k_gating_groups_vjp_f32_1(device float* d_b [[buffer(0)]],
-    constant zmlx_top_k_gating_groups_vjp_f32_1_args& args [[buffer(1)]],
+    device float* d_g0 [[buffer(1)]],
+    device float* d_g1 [[buffer(2)]],
+    device float* d_g2 [[buffer(3)]],
+    device float* d_g3 [[buffer(4)]],
+    constant zmlx_top_k_gating_groups_vjp_f32_1_args& args [[buffer(5)]],
     uint thread_of_group [[thread_position_in_threadgroup]],
     uint group_of_grid [[threadgroup_position_in_grid]],
     uint groups_of_grid [[threadgroups_per_grid]]) {
     const int tid = (int)thread_of_group;
-    const int bid = (int)group_of_grid;
-    const int lane = tid & 31;
-    const int group = tid / 32;
-    const int col = (bid * 32) + lane;
-    const bool inside = col < args.cols;
-    if ((group == 0) && inside) {
-        d_b[col] = 0.0f;
+    const long cols = (long)args.cols;
+    const long div_78 = div_i64(cols, 4L);
+    const float recip_129 = 1.0f / args.scale;
+    if (tid == 0) {
+        d_b[0] = 0.0f;
+        d_g0[0] = 0.0f;
+        d_g1[0] = 0.0f;
+        d_g2[0] = 0.0f;
+        d_g3[0] = 0.0f;
     }
 }

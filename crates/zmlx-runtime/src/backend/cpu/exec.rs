@@ -385,10 +385,12 @@ impl<'w> Env<'_, 'w> {
                 }
                 self.row_sums[acc as usize] = sums;
             }),
-            Step::SumAll { dtype, src, acc } => with_lane!(dtype, T => {
-                let sum = sums::total(self.src::<T>(src, d), d.lanes());
-                self.all_sums[acc as usize] += sum;
-            }),
+            Step::SumAll { dtype, src, acc } => {
+                self.all_sums[acc as usize] += match dtype {
+                    DType::F64 => sums::total(self.src::<f64>(src, d), d.lanes()),
+                    _ => sums::total(self.src::<f32>(src, d), d.lanes()),
+                };
+            }
             Step::Store { slot, dtype, src } => with_lane!(dtype, T => {
                 let range = self.window_range(d);
                 let mut window = std::mem::replace(&mut self.outputs[slot as usize], Window::U8(&mut []));

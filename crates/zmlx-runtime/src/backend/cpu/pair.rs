@@ -15,6 +15,8 @@ pub enum Cheap {
     /// The operand less the value.
     SubFrom,
     Mul,
+    /// Not so cheap, but a second op that waits for nothing: value over operand.
+    Div,
 }
 
 impl Cheap {
@@ -25,6 +27,7 @@ impl Cheap {
             Op::Mul => Cheap::Mul,
             Op::Sub if value_first => Cheap::Sub,
             Op::Sub => Cheap::SubFrom,
+            Op::Div if value_first => Cheap::Div,
             _ => return None,
         })
     }
@@ -71,6 +74,15 @@ impl Binary for Mul {
 }
 
 #[derive(Clone, Copy)]
+struct Div;
+impl Binary for Div {
+    #[inline(always)]
+    fn at(self, a: f32, b: f32) -> f32 {
+        a / b
+    }
+}
+
+#[derive(Clone, Copy)]
 struct Pair<P, Q>(P, Q);
 
 impl<A: Wide, P: Binary, Q: Binary> Fn3<A, f32> for Pair<P, Q> {
@@ -88,6 +100,7 @@ pub fn pair<A: Wide>(first: Cheap, second: Cheap, out: &mut [f32], a: &[A], b: S
             Cheap::Sub => dispatch(Map3(out, a, b, c, Pair(p, Sub))),
             Cheap::SubFrom => dispatch(Map3(out, a, b, c, Pair(p, SubFrom))),
             Cheap::Mul => dispatch(Map3(out, a, b, c, Pair(p, Mul))),
+            Cheap::Div => dispatch(Map3(out, a, b, c, Pair(p, Div))),
         }
     }
     match first {
@@ -95,7 +108,24 @@ pub fn pair<A: Wide>(first: Cheap, second: Cheap, out: &mut [f32], a: &[A], b: S
         Cheap::Sub => with(Sub, second, out, a, b, c),
         Cheap::SubFrom => with(SubFrom, second, out, a, b, c),
         Cheap::Mul => with(Mul, second, out, a, b, c),
+        Cheap::Div => with(Div, second, out, a, b, c),
     }
+}
+
+/// `out = a b + c d`, each rounded.
+pub fn blend<A: Wide>(out: &mut [f32], a: &[A], c: &[f32], [b, d]: [f32; 2]) {
+    struct M<'a, A>(&'a mut [f32], &'a [A], &'a [f32], [f32; 2]);
+    impl<A: Wide> Loop for M<'_, A> {
+        type Output = ();
+        #[inline(always)]
+        fn run<F: Fma>(self) {
+            let M(out, a, c, [b, d]) = self;
+            for ((y, a), c) in out.iter_mut().zip(a).zip(c) {
+                *y = a.wide() * b + c * d;
+            }
+        }
+    }
+    dispatch(M(out, a, c, [b, d]))
 }
 
 /// `out = ((a - b) c) d + e`, each rounded.
@@ -127,8 +157,9 @@ mod tests {
             Cheap::Sub => a - b,
             Cheap::SubFrom => b - a,
             Cheap::Mul => a * b,
+            Cheap::Div => a / b,
         };
-        let ops = [Cheap::Add, Cheap::Sub, Cheap::SubFrom, Cheap::Mul];
+        let ops = [Cheap::Add, Cheap::Sub, Cheap::SubFrom, Cheap::Mul, Cheap::Div];
         for (first, second) in ops.iter().flat_map(|p| ops.map(|q| (*p, q))) {
             for b in [Src::Lanes(&b[..]), Src::Splat(1.7)] {
                 for c in [Src::Lanes(&c[..]), Src::Splat(-0.3)] {
@@ -141,5 +172,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_blend_is_two_products_and_their_sum() {
+        let lanes = |seed: f32| -> Vec<f32> { (0..75).map(|i| (i as f32 * seed).sin() * 3.0).collect() };
+        let (a, c, mut out) = (lanes(0.7), lanes(1.3), vec![0.0; 75]);
+        blend(&mut out, &a, &c, [0.9, 0.1]);
+        assert!(out.iter().zip(a.iter().zip(&c)).all(|(y, (a, c))| *y == a * 0.9 + c * 0.1));
     }
 }

@@ -1,5 +1,5 @@
-//! Accumulators of reductions along rows. Floats are summed and multiplied in f64 (one rounding, at the end, and an
-//! order that depends on the shape alone), integers wrap in i64.
+//! Accumulators of reductions along rows. Floats are multiplied in f64 (one rounding, at the end) and summed as `sums` says,
+//! in an order that depends on the shape alone; integers wrap in i64.
 
 use super::{
     bank::Lane,

@@ -59,6 +59,11 @@ impl Chain {
         b.chain.fuse();
         b.chain.read_halves(|slot| inputs[slot as usize] == DType::BF16);
         b.chain.pointwise = b.chain.is_pointwise();
+        b.chain.work.push(0);
+        for link in &b.chain.links {
+            let before = b.chain.work.last().copied().unwrap_or(0);
+            b.chain.work.push(before + link.work());
+        }
         // what is read from memory must not be what is being written
         let c = &b.chain;
         let written = |p: &Place| match *p {

@@ -52,7 +52,9 @@ impl Chain {
                 let elsewhere = reads[1..].contains(&Arg::Block(value));
                 let can = match link.code {
                     Code::Reduce(_) | Code::SumOfProducts(_) => true,
-                    Code::Pair(..) | Code::Norm(..) | Code::ExpSub | Code::SumOfSquares(_) => !elsewhere,
+                    Code::Pair(..) | Code::Blend(_) | Code::Norm(..) | Code::ExpSub | Code::SumOfSquares(_) => {
+                        !elsewhere
+                    }
                     _ => false,
                 };
                 if !can {
@@ -109,6 +111,14 @@ impl Chain {
                 let code = Code::Pair(Cheap::of(op, a_first)?, Cheap::of(second, value_first)?);
                 lanes(a).then_some((code, [a, b, c]))?
             }
+            (Code::Op(Op::Mul, 2), Code::Pair(Cheap::Mul, Cheap::Add)) if args[2] == value && args[0] != value => {
+                match (a, b, args[1]) {
+                    (x, Arg::Splat(by), Arg::Splat(_)) | (Arg::Splat(by), x, Arg::Splat(_)) if lanes(x) => {
+                        (Code::Blend(by), [args[0], args[1], x])
+                    }
+                    _ => return None,
+                }
+            }
             (Code::Pair(Cheap::Sub, Cheap::Mul), Code::Pair(Cheap::Mul, Cheap::Add)) if !lanes(b) && !lanes(c) => {
                 let scale = if args[0] == value { args[1] } else { args[0] };
                 match (scale, args[2]) {
@@ -150,6 +160,9 @@ mod tests {
         assert_eq!(codes(&steps), [Code::Pair(Cheap::SubFrom, Cheap::Mul), Code::Copy]);
         let steps = [op(Op::Mul, 0, [X, W]), op(Op::Sub, 1, [W, T(0)]), store(1)];
         assert_eq!(codes(&steps), [Code::Pair(Cheap::Mul, Cheap::SubFrom), Code::Copy]);
+        let quotient = |args| [op(Op::Mul, 0, [X, W]), op(Op::Div, 1, args), store(1)];
+        assert_eq!(codes(&quotient([T(0), W])), [Code::Pair(Cheap::Mul, Cheap::Div), Code::Copy]);
+        assert_eq!(codes(&quotient([W, T(0)])).len(), 3);
     }
 
     #[test]
@@ -161,6 +174,16 @@ mod tests {
         };
         assert_eq!(steps(Op::Add), [Code::Norm(1, 2), Code::Copy]);
         assert_eq!(steps(Op::Sub)[0], Code::Pair(Cheap::Sub, Cheap::Mul));
+    }
+
+    #[test]
+    fn a_moving_average_is_one_loop() {
+        let average = |by: Place| {
+            let products = [op(Op::Mul, 0, [X, Place::Row(0)]), op(Op::Mul, 1, [by, W])];
+            codes(&[products[0].clone(), products[1].clone(), op(Op::Add, 2, [T(0), T(1)]), store(2)])
+        };
+        assert_eq!(average(Place::Row(1)), [Code::Blend(1), Code::Copy]);
+        assert_eq!(average(X), [Code::Op(Op::Mul, 2), Code::Pair(Cheap::Mul, Cheap::Add), Code::Copy]);
     }
 
     #[test]
@@ -243,19 +266,19 @@ mod tests {
     fn what_is_read_twice_or_changes_in_between_stays_apart() {
         let twice = [op(Op::Add, 0, [X, W]), op(Op::Mul, 1, [T(0), T(0)]), store(1)];
         assert_eq!(codes(&twice)[..2], [Code::Op(Op::Add, 2), Code::Op(Op::Mul, 2)]);
-        let again = [op(Op::Add, 0, [X, W]), op(Op::Mul, 1, [T(0), X]), op(Op::Div, 2, [T(1), T(0)]), store(2)];
+        let again = [op(Op::Add, 0, [X, W]), op(Op::Mul, 1, [T(0), X]), op(Op::Min, 2, [T(1), T(0)]), store(2)];
         assert_eq!(codes(&again)[..2], [Code::Op(Op::Add, 2), Code::Op(Op::Mul, 2)]);
         // t0 is another value when the reader of t1 runs
         let changes = [
-            op(Op::Div, 0, [X, W]),
+            op(Op::Min, 0, [X, W]),
             op(Op::Add, 1, [T(0), W]),
-            op(Op::Div, 0, [W, X]),
+            op(Op::Min, 0, [W, X]),
             op(Op::Mul, 2, [T(1), T(0)]),
             store(2),
         ];
         assert_eq!(codes(&changes)[1], Code::Op(Op::Add, 2));
         // a block may be written again after its last reader
-        let reused = [op(Op::Add, 0, [X, W]), op(Op::Mul, 0, [T(0), X]), op(Op::Div, 1, [T(0), X]), store(1)];
+        let reused = [op(Op::Add, 0, [X, W]), op(Op::Mul, 0, [T(0), X]), op(Op::Min, 1, [T(0), X]), store(1)];
         assert_eq!(codes(&reused)[0], Code::Pair(Cheap::Add, Cheap::Mul));
     }
 

@@ -48,6 +48,8 @@ enum Code {
     Pair(Cheap, Cheap),
     /// `((a - b) * c) * d + e` with one b and one c for all lanes, d and e in memory: what layer normalisation ends in.
     Norm(u8, u8),
+    /// `a * b + c * d` with one b and one d, a splat, for all lanes: a moving average.
+    Blend(u8),
     /// e to the difference of two operands.
     ExpSub,
     Predicate(Op),
@@ -81,13 +83,28 @@ struct Link {
 }
 
 impl Link {
+    /// Rough work on a lane: that of its ops, and one for what is read and written.
+    fn work(&self) -> usize {
+        let ops = match self.code {
+            Code::Op(op, _) | Code::Predicate(op) => op.row().cost,
+            Code::ExpSub => Op::Exp.row().cost + 1,
+            Code::Pair(_, Cheap::Div) => 1 + Op::Div.row().cost,
+            Code::Pair(..) | Code::SumOfProducts(_) | Code::Store(_) => 2,
+            Code::Blend(_) | Code::SumOfSquares(_) => 3,
+            Code::Norm(..) => 4,
+            Code::Rand(_) => 20,
+            _ => 1,
+        };
+        ops as usize + 1
+    }
+
     /// What it reads.
     fn reads(&self) -> &[Arg] {
         let count = match self.code {
             Code::Load(_) | Code::Truth(_) | Code::Rand(_) => 0,
             Code::Op(_, operands) => operands as usize,
             Code::ExpSub | Code::Predicate(_) | Code::OneHot(_) | Code::SumOfProducts(_) | Code::SumOfSquares(_) => 2,
-            Code::Pair(..) | Code::Norm(..) | Code::Select => 3,
+            Code::Pair(..) | Code::Blend(_) | Code::Norm(..) | Code::Select => 3,
             _ => 1,
         };
         &self.args[..count]
@@ -109,6 +126,8 @@ pub struct Chain {
     hots: Vec<(DType, Place)>,
     reduces: Vec<(u16, ReduceOp)>,
     stores: Vec<u16>,
+    /// Work before each link, and that of all.
+    work: Vec<usize>,
     /// It is pointwise, from f32 inputs, constants and launch arguments to f32 outputs.
     pub pointwise: bool,
 }

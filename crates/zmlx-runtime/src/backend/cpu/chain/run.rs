@@ -4,11 +4,12 @@ use super::{Arg, BLOCK, Chain, Code, FEW, Link, RARE, Splat, To};
 use crate::{
     Slice,
     backend::cpu::{
+        ahead::Ahead,
         bank::{Lane, Place, with_lane},
         exec::{Domain, Env, OutLane, Window},
         lanes::{self, Arith, Src, Truth, Wide},
         memory::{self, FromMemory, Halves},
-        pair::{norm, pair},
+        pair::{blend, norm, pair},
         reduce::Best,
         stream,
         sums::{self, Sums},
@@ -176,6 +177,7 @@ fn widening<'a, A: Wide>(link: &Link, out: &mut [f32], x: &[A], arg: impl Fn(Arg
     let [_, b, c] = link.args;
     match link.code {
         Code::Pair(first, second) => pair(first, second, out, x, arg(b), arg(c)),
+        Code::Blend(d) => blend(out, x, arg(c).lanes(), [arg(b).at(0), arg(Arg::Splat(d)).at(0)]),
         Code::Norm(d, e) => {
             let [d, e] = [d, e].map(|k| arg(Arg::Memory(k)).lanes());
             norm(out, x, [arg(b).at(0), arg(c).at(0)], [d, e]);
@@ -386,7 +388,7 @@ impl Chain {
                 lanes.outputs[k] = window;
             }
         }
-        let block = env.ahead.map_or(BLOCK, |a| a.block(self.links.len()));
+        let block = if env.ahead.is_some() { Ahead::block(self.links.len()) } else { BLOCK };
         for row in rows {
             self.enter(env, row, cols.clone(), &mut lanes.row);
             sinks.start();
@@ -394,7 +396,8 @@ impl Chain {
                 let n = block.min(cols.len() - at);
                 for (j, link) in self.links.iter().enumerate() {
                     if let Some(ahead) = env.ahead {
-                        ahead.ask(env.first_row + row, cols.start + at, n, (j, self.links.len()));
+                        let share = (self.work[j], self.work[j + 1], self.work[self.links.len()]);
+                        ahead.ask(env.first_row + row, cols.start + at, n, share);
                     }
                     match link.to {
                         To::Nothing => sinks.take(link, &lanes, at, n),

@@ -146,8 +146,13 @@ pub fn run_few(kernel: &Kernel, inputs: &[Slice<'_>], uniforms: &[Scalar], count
 }
 
 impl Run<'_> {
+    /// Columns that there is something to do for.
+    fn work_cols(&self) -> usize {
+        if self.plan.is_of_rows() { self.cols.min(1) } else { self.cols }
+    }
+
     fn is_parallel(&self) -> bool {
-        self.rows.saturating_mul(self.cols).saturating_mul(self.plan.cost as usize + 4) > PARALLEL_WORK
+        self.rows.saturating_mul(self.work_cols()).saturating_mul(self.plan.cost as usize + 4) > PARALLEL_WORK
     }
 
     fn planned(&self, block: Option<usize>) -> Result<(), Error> {
@@ -252,7 +257,7 @@ impl Run<'_> {
         if together > 1 {
             self.widen_columns(shared, together);
         }
-        let group = GROUP.checked_div(self.cols).map_or(plan.lanes, |rows| rows.max(together).min(plan.lanes));
+        let group = GROUP.checked_div(self.work_cols()).map_or(plan.lanes, |rows| rows.max(together).min(plan.lanes));
         let groups = self.rows.div_ceil(group);
         let has_sums = !plan.row_sums.is_empty() || !plan.all_sums.is_empty();
         let tasks = groups.min(if has_sums { SUM_TASKS } else { TASKS });

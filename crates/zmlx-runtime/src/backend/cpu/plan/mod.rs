@@ -72,6 +72,11 @@ impl Plan {
             _ => None,
         }
     }
+
+    /// Has it nothing to do an element?
+    pub fn is_of_rows(&self) -> bool {
+        self.passes.iter().all(|p| p.tiles.is_empty() && p.folds.is_empty() && p.scans.is_empty())
+    }
 }
 
 /// Lanes of a tile: a few f32 registers of this size fit in L1. (Of 512, 1024, 2048 and 8192, on a Zen 4 of two cores at
