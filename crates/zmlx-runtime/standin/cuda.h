@@ -338,3 +338,108 @@ inline float ptx_rsqrt_approx_f32(float x) { return rsqrtf(x); }
 inline float ptx_rsqrt_approx_ftz_f32(float x) { return rsqrtf(x); }
 inline float ptx_sqrt_approx_f32(float x) { return sqrtf(x); }
 inline float ptx_tanh_approx_f32(float x) { return gpu::from_f16(gpu::to_f16(tanhf(x))); }
+
+// --- matrix units: every lane does its own elements, from what the others hand over ----------------------------------
+
+inline gpu::u64 __cvta_generic_to_shared(const void* p) { return reinterpret_cast<gpu::u64>(p); }
+
+namespace gpu {
+struct Quad {
+  unsigned at[4];
+};
+// Four 8 x 8 matrices of 16 bits: lane 8 j + r has the address of row r of the j-th.
+inline void load_matrices(unsigned* out[4], u64 row, bool turned, int line) {
+  Lanes lanes = exchange("ldmatrix", ~0u, pack(row), line);
+  for (unsigned j = 0; j < 4; ++j) {
+    unsigned short pair[2];
+    for (unsigned i = 0; i < 2; ++i) {
+      unsigned row_of = self->lane / 4, col = self->lane % 4 * 2 + i;
+      if (turned) {
+        unsigned swap = row_of;
+        row_of = col, col = swap;
+      }
+      u64 address = unpack<u64>(lanes, 8 * j + row_of);
+      if (address % 16) fail("ldmatrix of an address that is no multiple of 16");
+      pair[i] = reinterpret_cast<const unsigned short*>(address)[col];
+    }
+    *out[j] = unsigned(pair[1]) << 16 | pair[0];
+  }
+}
+// D = A B + C, 16 x 8 x 16, A by rows and B by columns.
+template <float (*wide)(unsigned short)>
+inline void mma(float* c[4], Quad a, unsigned b0, unsigned b1, int line) {
+  Lanes of_a = exchange("mma of A", ~0u, pack(a), line);
+  Word as[32];
+  for (unsigned lane = 0; lane < 32; ++lane) as[lane] = of_a.values[lane];
+  Lanes of_b = exchange("mma of B", ~0u, pack(u64(b1) << 32 | b0), line);
+  for (unsigned i = 0; i < 4; ++i) {
+    unsigned row = self->lane / 4 + i / 2 * 8, col = self->lane % 4 * 2 + i % 2;
+    float sum = *c[i];
+    for (unsigned k = 0; k < 16; ++k) {
+      unsigned from = k % 8 / 2, shift = k % 2 * 16;
+      Quad own;
+      __builtin_memcpy(&own, &as[row % 8 * 4 + from], sizeof own);
+      unsigned x = own.at[row / 8 + k / 8 * 2] >> shift & 0xffff;
+      u64 y = unpack<u64>(of_b, col * 4 + from) >> (k / 8 * 32 + shift) & 0xffff;
+      sum = fmaf(wide(static_cast<unsigned short>(x)), wide(static_cast<unsigned short>(y)), sum);
+    }
+    *c[i] = sum;
+  }
+}
+// Copies of a thread that it has not waited for: nothing has arrived before it does.
+struct Copies {
+  struct {
+    u64 to, from;
+    int bytes;
+  } at[512];
+  unsigned count, groups, group[512];
+};
+inline Copies copies[1024];
+}  // namespace gpu
+
+inline void ptx_ldmatrix_sync_aligned_m8n8_x4_shared_b16(unsigned& a, unsigned& b, unsigned& c, unsigned& d, gpu::u64 row,
+                                                         int line = __builtin_LINE()) {
+  unsigned* out[4] = {&a, &b, &c, &d};
+  gpu::load_matrices(out, row, false, line);
+}
+inline void ptx_ldmatrix_sync_aligned_m8n8_x4_trans_shared_b16(unsigned& a, unsigned& b, unsigned& c, unsigned& d,
+                                                               gpu::u64 row, int line = __builtin_LINE()) {
+  unsigned* out[4] = {&a, &b, &c, &d};
+  gpu::load_matrices(out, row, true, line);
+}
+#define GPU_MMA(name, wide)                                                                                            \
+  inline void name(float& c0, float& c1, float& c2, float& c3, unsigned a0, unsigned a1, unsigned a2, unsigned a3,      \
+                   unsigned b0, unsigned b1, int line = __builtin_LINE()) {                                             \
+    float* c[4] = {&c0, &c1, &c2, &c3};                                                                                 \
+    gpu::mma<wide>(c, gpu::Quad{{a0, a1, a2, a3}}, b0, b1, line);                                                       \
+  }
+GPU_MMA(ptx_mma_sync_aligned_m16n8k16_row_col_f32_bf16_bf16_f32, gpu::from_bf16)
+GPU_MMA(ptx_mma_sync_aligned_m16n8k16_row_col_f32_f16_f16_f32, gpu::from_f16)
+#undef GPU_MMA
+
+inline void ptx_cp_async_cg_shared_global(gpu::u64 to, const void* from, int bytes) {
+  gpu::Copies& all = gpu::copies[gpu::self->linear];
+  gpu::u64 source = reinterpret_cast<gpu::u64>(from);
+  if (to % 16 || source % 16) gpu::fail("cp.async of an address that is no multiple of 16");
+  if (all.count == 512) gpu::fail("more than 512 copies that were not waited for");
+  all.group[all.count] = all.groups;
+  all.at[all.count++] = {to, source, bytes};
+}
+inline void ptx_cp_async_commit_group() { ++gpu::copies[gpu::self->linear].groups; }
+inline void ptx_cp_async_wait_group(int most) {
+  gpu::Copies& all = gpu::copies[gpu::self->linear];
+  unsigned left = 0;
+  for (unsigned i = 0; i < all.count; ++i) {
+    auto copy = all.at[i];
+    if (all.group[i] + unsigned(most) >= all.groups) {
+      all.group[left] = all.group[i];
+      all.at[left++] = copy;
+      continue;
+    }
+    for (int byte = 0; byte < 16; ++byte) {
+      auto to = reinterpret_cast<unsigned char*>(copy.to);
+      to[byte] = byte < copy.bytes ? reinterpret_cast<const unsigned char*>(copy.from)[byte] : 0;
+    }
+  }
+  all.count = left;
+}

@@ -126,7 +126,6 @@ fn portable_kernels_become_code() {
     if !nvrtc() {
         return;
     }
-    let tensor = |name, dtype, rank| [Tensor { name, dtype, rank }];
     let uniforms = [("scale".to_string(), Scalar::Float(1.0))];
     let words = "
         shared_array(f32, part, 32);
@@ -137,8 +136,24 @@ fn portable_kernels_become_code() {
         warp_barrier();
         y[block_index_y + block_index_z * grid_blocks] = narrow<y_t>(v);";
     let raw = |name, dtype, header, body| {
-        let (inputs, outputs) = (tensor("x", dtype, 2), tensor(if name == "sum" { "sums" } else { "y" }, dtype, 2));
-        let raw = Raw { name, inputs: &inputs, outputs: &outputs, uniforms: &uniforms, header, body, threads: 256 };
+        let of = |names: &[&'static str], dtype| -> Vec<Tensor<'_>> {
+            names.iter().map(|name| Tensor { name, dtype, rank: 2 }).collect()
+        };
+        let (inputs, outputs) = match name {
+            "fragments" => (of(&["x", "w"], dtype), of(&["y", "sums"], DType::F32)),
+            "sum" => (of(&["x"], dtype), of(&["sums"], dtype)),
+            _ => (of(&["x"], dtype), of(&["y"], dtype)),
+        };
+        let raw = Raw {
+            name,
+            inputs: &inputs,
+            outputs: &outputs,
+            uniforms: &uniforms,
+            header,
+            body,
+            threads: 256,
+            shared: if name == "fragments" { 2 * 2 * 16 * 24 } else { 0 },
+        };
         let text = raw.text(&CUDA).unwrap_or_else(|error| panic!("{error}"));
         let source = Source { options: &["--minimal"], ..source(name, &text) };
         let code = compile(&source, (9, 0)).unwrap_or_else(|error| panic!("{error}"));
@@ -149,6 +164,10 @@ fn portable_kernels_become_code() {
     }
     raw("sum", DType::I32, portable::SQUARE, portable::BLOCK_SUM);
     raw("words", DType::F32, "", words);
+    for dtype in [DType::F16, DType::BF16] {
+        let fragments = portable::FRAGMENTS.replace("OF_A", "true").replace("OF_B", "false");
+        raw("fragments", dtype, "", &fragments);
+    }
 }
 
 #[test]

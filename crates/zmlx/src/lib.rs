@@ -9,6 +9,7 @@ mod fused;
 mod gating;
 mod geometry;
 mod gradient;
+mod grouped;
 mod host;
 mod inputs;
 mod op;
@@ -17,6 +18,7 @@ mod raw;
 mod reduce;
 mod specialise;
 mod tables;
+mod tiles;
 
 #[doc(hidden)]
 #[path = "jit.rs"]

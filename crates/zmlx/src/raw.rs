@@ -42,13 +42,13 @@ pub struct RawLaunch<'a> {
 pub type Runner = Rc<dyn Fn(&RawLaunch<'_>) -> Result<Vec<Tensor>>>;
 
 thread_local! {
-    static RUNNER: RefCell<Option<Runner>> = const { RefCell::new(None) };
+    static RUNNER: RefCell<Option<(&'static str, Runner)>> = const { RefCell::new(None) };
 }
 
-/// In `body`, on this thread, kernels that have a source run by `runner` instead of on the device of their tensors: tests
-/// execute the text of a GPU on the CPU so, as all of a function of several kernels.
-pub fn launches_run_by<T>(runner: Runner, body: impl FnOnce() -> T) -> T {
-    let before = RUNNER.replace(Some(runner));
+/// In `body`, on this thread, kernels that have a source for this target (`cuda` or `metal`) run by `runner` instead of on the
+/// device of their tensors: tests execute the text of a GPU on the CPU so, as all of a function of several kernels.
+pub fn launches_run_by<T>(target: &'static str, runner: Runner, body: impl FnOnce() -> T) -> T {
+    let before = RUNNER.replace(Some((target, runner)));
     let out = body();
     RUNNER.set(before);
     out
@@ -89,6 +89,7 @@ pub struct RawKernel {
     cuda: Option<String>,
     metal: Option<String>,
     header: String,
+    shared: usize,
     cpu: Option<OnCpu>,
     results: Option<Results>,
     grid: Option<GridOf>,
@@ -164,6 +165,12 @@ impl RawKernel {
     #[must_use]
     pub fn header(self, source: &str) -> RawKernel {
         self.change(|k| k.header = source.into())
+    }
+    /// So many bytes that the threads of a block share, under the name `memory` (u8, aligned to 16 bytes). CUDA gives up to
+    /// 227 KiB and at least 48, Metal 32.
+    #[must_use]
+    pub fn shared_memory(self, bytes: usize) -> RawKernel {
+        self.change(|k| k.shared = bytes)
     }
     /// Shape and dtype of each result, from the inputs. Without this every result is like the first input.
     #[must_use]
@@ -259,12 +266,10 @@ impl RawKernel {
     }
 
     fn run(&self, inputs: &[Tensor], device: &Device) -> Result<Vec<Tensor>> {
-        let results = match (RUNNER.with_borrow(Option::clone), &self.cuda) {
-            (Some(runner), Some(body)) => self.launch(body, inputs, device, Some(&runner))?,
-            _ => match target_of(device).and_then(|target| self.source(target)) {
-                Some(body) => self.launch(body, inputs, device, None)?,
-                None => self.run_closure(inputs, device)?,
-            },
+        let runner = RUNNER.with_borrow(Option::clone).map(|(_, runner)| runner);
+        let results = match text_target(device).and_then(|target| self.source(target)) {
+            Some(body) => self.launch(body, inputs, device, runner.as_ref())?,
+            None => self.run_closure(inputs, device)?,
         };
         let bytes = |t: &Tensor| t.elem_count() * t.dtype().size_in_bytes();
         stats::count_launch(inputs.iter().chain(&results).map(bytes).sum());
@@ -322,6 +327,7 @@ impl RawKernel {
             header: &self.header,
             body,
             threads: threads.next_power_of_two(),
+            shared: self.shared,
         };
         let shapes: Vec<Shape> = results.iter().map(|(shape, _)| shape.clone()).collect();
         let dims: SmallVec<[&[usize]; 12]> =
@@ -351,7 +357,7 @@ fn declare<'a>(op: &str, name: &'a str, dtype: DType, rank: usize) -> Result<Dec
     Ok(Declared { name, dtype: bridge::dtype_of(op, name, dtype)?, rank })
 }
 
-/// Does a portable kernel run as a text on this device, and not as its closure?
-pub(crate) fn runs_text(device: &Device) -> bool {
-    target_of(device).is_some() || RUNNER.with_borrow(Option::is_some)
+/// The target as whose text a portable kernel runs on this device; without one it runs as its closure.
+pub(crate) fn text_target(device: &Device) -> Option<&'static str> {
+    RUNNER.with_borrow(|r| r.as_ref().map(|(target, _)| *target)).or_else(|| target_of(device))
 }

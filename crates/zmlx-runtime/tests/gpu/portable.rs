@@ -54,3 +54,31 @@ pub fn block_sums(x: &[i32], blocks: usize, threads: usize) -> Vec<i32> {
     }
     sums
 }
+
+/// A product of two 16 × 16 matrices on matrix units, and the sums of its rows.
+pub const FRAGMENTS: &str = "
+    shared x_t* a = (shared x_t*)memory;
+    shared x_t* b = a + 16 * 24;
+    const i32 at = thread_index / 2 * 24 + thread_index % 2 * 8;
+    copy_async(a + at, x + thread_index * 8, true);
+    copy_async(b + at, w + thread_index * 8, true);
+    copy_commit();
+    copy_wait<0>();
+    barrier();
+    fragment_c c;
+    clear(c);
+    fragment_a<x_t> of_a = load_a<OF_A>(a, 0, 24, lane);
+    fragment_b<x_t> of_b = load_b<OF_B>(b, 0, 24, lane);
+    multiply_add(c, of_a, of_b);
+    f32 sum[2];
+    sum[0] = sum[1] = 0.0f;
+    for (i32 e = 0; e < 8; e++) {
+        y[fragment_row(e, lane) * 16 + fragment_col(e, lane)] = element(c, e);
+        sum[e / FRAGMENT_HALF % 2] += element(c, e);
+    }
+    for (i32 r = 0; r < 2; r++) {
+        const f32 all = across_row<sum_of>(sum[r]);
+        if (fragment_col(0, lane) == 0) {
+            sums[fragment_row(r * FRAGMENT_HALF, lane)] = all;
+        }
+    }";

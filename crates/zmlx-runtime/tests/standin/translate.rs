@@ -80,7 +80,7 @@ fn inline_ptx(text: &str) -> Result<String, String> {
         let fields = split(&inside[..len], ':');
         let instruction: String = fields[0].split('"').skip(1).step_by(2).collect();
         let instruction = instruction.trim().trim_end_matches(';');
-        if instruction.contains([';', '{']) {
+        if instruction.contains(';') || instruction.starts_with('{') {
             return Err(format!("inline PTX of more than one instruction has no stand-in: {instruction}"));
         }
         let mnemonic = instruction.split_whitespace().next().unwrap_or("").replace("::", "_").replace('.', "_");

@@ -82,6 +82,12 @@ pub fn keep_freed_memory(device: &CudaDevice) -> Result<()> {
     Ok(context(&device.cuda_stream())?.keep_freed_memory()?)
 }
 
+/// See `super::matrix_units`.
+pub fn matrix_units(device: &CudaDevice) -> Option<usize> {
+    let facts = context(&device.cuda_stream()).ok()?.facts();
+    (facts.capability >= (8, 0)).then_some(facts.shared_per_block as usize)
+}
+
 /// See `super::check`.
 pub fn out_of_range(device: &CudaDevice) -> Result<Vec<String>> {
     Ok(context(&device.cuda_stream())?.out_of_range()?)
@@ -119,7 +125,7 @@ pub fn run_raw(call: &RawCall<'_>, function: &Function, tensors: &[&Tensor], dev
     params.push(call.args.as_ptr().cast_mut().cast());
     // SAFETY: the parameters are those of the generated signature, and the arguments are only read; the tensors are locked and
     // live until it is queued. What the body does with them is its author's promise.
-    unsafe { launch(function, call.blocks, call.threads, 0, stream.cu_stream(), &mut params)? };
+    unsafe { launch(function, call.blocks, call.threads, call.raw.shared as u32, stream.cu_stream(), &mut params)? };
     drop(uses);
     let store = |slice| Storage::Cuda(CudaStorage { slice, device: device.clone() });
     Ok(results.into_iter().map(store).collect())

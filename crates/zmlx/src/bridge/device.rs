@@ -53,6 +53,16 @@ pub fn runs_on(device: &Device) -> bool {
     }
 }
 
+/// The most memory, in bytes, that a block shares on a device with matrix units for 16-bit floats. The CPU has what a test gives it.
+pub fn matrix_units(device: &Device) -> Option<usize> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => super::cuda::matrix_units(device),
+        Device::Metal(_) => Some(32 << 10),
+        _ => Some(usize::MAX),
+    }
+}
+
 /// Lets a device keep the memory that its tensors free, for the tensors that come: on CUDA it is otherwise given back whenever
 /// somebody waits for the device, and mapped anew afterwards. The CPU's allocator is the program's choice.
 ///

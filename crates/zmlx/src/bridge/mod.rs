@@ -10,7 +10,7 @@ mod overwrite;
 mod raw;
 mod tape;
 
-pub use device::{Call, Kernels, check, keep_freed_memory, runs_on};
+pub use device::{Call, Kernels, check, keep_freed_memory, matrix_units, runs_on};
 pub use overwrite::overwrite;
 pub use raw::{RawCall, RawKernels, RawKey, target_of};
 pub use tape::{Backward, Raw, record};

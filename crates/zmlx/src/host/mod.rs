@@ -3,6 +3,7 @@
 pub mod affine;
 pub mod attention;
 pub mod experts;
+pub mod grouped;
 pub mod products;
 
 use crate::bridge::CandlePool;

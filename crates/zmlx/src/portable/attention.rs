@@ -3,17 +3,19 @@
 //! q is [b, h, q, d], k and v [b, kv, n, d] with h a multiple of kv; results are y like q and lse [b, h, q] in f32 (f64 for f64).
 //! Causal and windows count from the ends: query i is at place i + n − q. A mask of u8 (0: unseen) or of floats that are added is
 //! broadcast to [b, h, q, n]. A row that sees nothing gives 0. Any length: no more scores than a tile are held, forward and
-//! backward. On GPUs d is at most 256 and no matrix unit is used. A row that meets NaN is NaN, and so are the gradients of the keys
-//! that it sees; on a GPU also those of keys up to a tile of 32 beyond.
+//! backward. On GPUs d is at most 256; f16 and bf16 in heads of up to 128, a multiple of 8, go through matrix units forward
+//! (`tiles/attention.rs`), from 16 queries on. A row that meets NaN is NaN, and so are the gradients of the keys that it sees; on a GPU
+//! also those of keys up to a tile of 32 beyond.
 //! Cost: 2·b·h·q·n·d multiplications and additions, half of them if causal; 5 such products backward.
 //! Source: arXiv:2307.08691, algorithms 1 and 2.
 
-use super::{Case, Portable, numbers};
+use super::{Case, Portable, numbers, quantized_matvec::aligned};
 use crate::{
     Error, Grid, RawKernel, Result,
     entry::Gradient,
     host::attention::{self as host, Back, Real},
-    raw::runs_text,
+    raw::text_target,
+    tiles::attention as units,
 };
 use candle_core::{D, DType, Device, Shape, Tensor, WithDType};
 use zmlx_runtime::list::List;
@@ -400,7 +402,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Options<'_>) -> R
     if options.window == Some(0) {
         return Err(Error::argument(NAME, "window", "a key at least", 0));
     }
-    let on_gpu = runs_text(q.device());
+    let on_gpu = text_target(q.device()).is_some();
     if on_gpu && (dtype == DType::F64 || d > WIDEST) {
         return Err(Error::argument(
             NAME,
@@ -443,9 +445,12 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Options<'_>) -> R
     };
     let mask = mask.map_or_else(|| Tensor::zeros((1, 1, 1, 1), wide, q.device()), Ok)?;
     let numbered = move |which| set(kernel(which, d), &s);
-    let kernel = numbered(Which::Forward)
+    let kernel = match units::kernel(q.device(), dtype, d, nq, HEADER) {
+        Some(kernel) => set(kernel, &s).grid(units::grid(nq, b * h)),
+        None => numbered(Which::Forward).grid(grid(Which::Forward, d, nq, b * h)),
+    };
+    let kernel = kernel
         .results(move |t| vec![(t[0].shape().clone(), dtype), (Shape::from((b, h, nq)), wide)])
-        .grid_of(move |_| grid(Which::Forward, d, nq, b * h))
         .cpu(move |t| match wide {
             DType::F64 => forward::<f64>(&s, t),
             _ => forward::<f32>(&s, t),
@@ -458,7 +463,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Options<'_>) -> R
                 less = (less - of_lse)?;
             }
             let all = [&t[0], &t[1], &t[2], &t[3], &results[1], &less, &g];
-            if !runs_text(t[0].device()) {
+            if text_target(t[0].device()).is_none() {
                 let all: Vec<Tensor> = all.into_iter().cloned().collect();
                 let mut gradients = match wide {
                     DType::F64 => backward::<f64>(&s, &all)?,
@@ -475,7 +480,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Options<'_>) -> R
             gradients.extend(by_kv.call(&all)?);
             Ok(gradients.into_iter().map(Some).chain([None]).collect())
         });
-    let mut results = kernel.call(&[q, k, v, &mask])?;
+    let mut results = kernel.call(&[&aligned(q)?, &aligned(k)?, &aligned(v)?, &mask])?;
     let lse = results.pop().ok_or_else(|| Error::internal("attention has two results"))?;
     Ok([results.swap_remove(0), lse])
 }
@@ -525,6 +530,7 @@ fn cases(dtype: DType) -> candle_core::Result<Vec<Case>> {
         ("causal, more queries than keys", [1, 1, 1, 40, 7, 16], 1, 0),
         ("a window", [1, 2, 2, 70, 70, 40], 1, 11),
         ("wide heads", [1, 1, 1, 5, 33, 160], 0, 0),
+        ("more than a tile of queries and of keys", [1, 2, 1, 70, 140, 16], 1, 75),
     ] {
         let inputs = vec![
             (numbers(&[b, h, q, d], dtype, 1, cpu)? * 2.0)?,
@@ -597,7 +603,12 @@ pub static ENTRY: Portable = Portable {
                 vec![t(16, 1)?, t(4, 2)?, t(4, 3)?],
                 &[1.0, 0.0],
             );
-            all.push(Case { flops, bytes: (40 * n * 128 * dtype.size_in_bytes()) as f64, ..case });
+            // 2 products forward, 5 backward
+            all.push(Case {
+                flops: [flops, 3.5 * flops],
+                bytes: (40 * n * 128 * dtype.size_in_bytes()) as f64,
+                ..case
+            });
         }
         Ok(all)
     },

@@ -4,20 +4,28 @@
 // index: begin
 pub mod attention;
 pub mod dequantize_affine;
+pub mod grouped_matmul;
+pub mod grouped_swiglu;
 pub mod moe_down_combine;
 pub mod moe_gate_up_swiglu;
 pub mod paged_attention;
 pub mod quantize_affine;
+pub mod quantized_grouped_matmul;
+pub mod quantized_grouped_swiglu;
 pub mod quantized_matvec;
 
 /// Every kernel that is written by hand, by name.
 pub static PORTABLES: &[&Portable] = &[
     &attention::ENTRY,
     &dequantize_affine::ENTRY,
+    &grouped_matmul::ENTRY,
+    &grouped_swiglu::ENTRY,
     &moe_down_combine::ENTRY,
     &moe_gate_up_swiglu::ENTRY,
     &paged_attention::ENTRY,
     &quantize_affine::ENTRY,
+    &quantized_grouped_matmul::ENTRY,
+    &quantized_grouped_swiglu::ENTRY,
     &quantized_matvec::ENTRY,
 ];
 // index: end
@@ -64,14 +72,14 @@ pub struct Case {
     pub settings: Vec<f64>,
     /// What a launch moves at least, for measurements.
     pub bytes: f64,
-    /// Multiplications with an addition, where they and not the bytes are the floor.
-    pub flops: f64,
+    /// Multiplications with an addition, where they and not the bytes are the floor: forward, and with the gradient.
+    pub flops: [f64; 2],
 }
 
 impl Case {
     /// A case to be checked.
     pub fn new(what: &str, inputs: Vec<Tensor>, settings: &[f64]) -> Case {
-        Case { what: what.into(), inputs, settings: settings.to_vec(), bytes: 0.0, flops: 0.0 }
+        Case { what: what.into(), inputs, settings: settings.to_vec(), bytes: 0.0, flops: [0.0; 2] }
     }
 }
 

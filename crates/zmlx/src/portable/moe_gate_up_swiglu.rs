@@ -85,7 +85,7 @@ pub struct Experts<'a> {
 
 impl<'a> Experts<'a> {
     /// Its packing, and how many experts and rows there are.
-    pub(super) fn packing(self, op: &str, bits: usize) -> Result<(Packing, usize, usize)> {
+    pub(crate) fn packing(self, op: &str, bits: usize) -> Result<(Packing, usize, usize)> {
         if ![4, 8].contains(&bits) {
             return Err(Error::argument(op, "bits", "4 or 8", bits));
         }
@@ -96,7 +96,7 @@ impl<'a> Experts<'a> {
         }
     }
     /// As inputs of a kernel.
-    pub(super) fn tensors(self) -> Result<[Tensor; 3]> {
+    pub(crate) fn tensors(self) -> Result<[Tensor; 3]> {
         Ok([aligned(self.words)?, self.scales.detach(), self.biases.detach()])
     }
 }

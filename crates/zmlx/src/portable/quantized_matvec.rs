@@ -1,9 +1,9 @@
 //! A few rows times a packed matrix: y = x·wᵀ, w in MLX's affine codes of 4 or 8 bits
 //!
 //! x is [.., K], w the words [N, K·bits/32] with scales and biases [N, K/group], y is [.., N] in the dtype of x. Sums are in f32. A
-//! warp of a GPU makes 4 columns of y: 16 bytes of words a lane and load, which x meets in shared memory. From 17 rows of x on a GPU,
-//! and for other bits, w is dequantised and candle multiplies; a CPU dequantises some rows of w at a time, for all of x. The gradient
-//! is by x.
+//! warp of a GPU makes 4 columns of y: 16 bytes of words a lane and load, which x meets in shared memory. From 17 rows of x on, f16 and
+//! bf16 go through matrix units, where N is a multiple of 8: codes become floats of the dtype of x on their way to shared memory. Else, and for
+//! other bits, w is dequantised and candle multiplies; a CPU dequantises some rows of w at a time, for all of x. The gradient is by x.
 //! Cost: N·K·bits/8 bytes and the scales and biases read, for up to 4 rows of x.
 //! Source: the definition.
 
@@ -19,10 +19,12 @@ use crate::{
         affine::Packing,
         products::{self, with_matrices},
     },
-    raw::runs_text,
+    raw::text_target,
+    tiles::{ALONE, CODES, OF_CODES, OF_ROWS, Product, SAME, STORE, Tile, fits, kernel},
 };
 use candle_core::{D, DType, Device, Shape, Tensor};
 use std::sync::LazyLock;
+use zmlx_runtime::list::List;
 
 /// Most rows of x that the kernel takes; more go through a matrix product.
 const FEW: usize = 16;
@@ -203,6 +205,30 @@ const WARPS: usize = 8;
 /// Most blocks: more, and x would be brought more often. An H100 has room for four of them on each of its 132 multiprocessors.
 const BLOCKS: usize = 528;
 
+/// The product of many rows, on matrix units that have this much shared memory.
+fn product(bits: usize, m: usize, n: usize, memory: usize) -> RawKernel {
+    let (tile, number) = (Tile::alone(memory, m, n), bits.to_string());
+    static KERNELS: LazyLock<List<((usize, Tile), RawKernel)>> = LazyLock::new(List::default);
+    let words = [
+        ("$ACROSS", "args.y_dims[1]"),
+        ("$FULL", "args.x_dims[1]"),
+        ("$ROW_OF", SAME),
+        ("$X", "x"),
+        ("$W_SCALES", "scales"),
+        ("$W_BIASES", "biases"),
+        ("$WORDS", "args.packed_dims[1]"),
+        ("$GROUPS", "args.scales_dims[1]"),
+        ("$W", "packed"),
+        ("$BITS", &number),
+    ];
+    let product = Product { place: ALONE, a: OF_ROWS, b: OF_CODES, codes: CODES, store: STORE };
+    let make = || {
+        let kernel = kernel(&format!("quantized_matmul_{bits}"), &product, &tile, false, &words);
+        ((bits, tile), kernel.inputs(&["x", "packed", "scales", "biases"]).outputs(&["y"]))
+    };
+    KERNELS.get_or_add(|(key, _)| *key == (bits, tile), make).1.clone().grid(tile.grid_each(1, m, n))
+}
+
 static KERNELS: LazyLock<[[RawKernel; 2]; 2]> = LazyLock::new(|| {
     [4, 8].map(|bits| {
         AT_A_TIME.map(|rows| {
@@ -234,20 +260,23 @@ pub fn quantized_matvec(x: &Tensor, w: &Tensor, scales: &Tensor, biases: &Tensor
     let m = x.dim(0)?;
     let dtype = x.dtype();
     // on a CPU many rows are multiplied with some rows of w at a time
-    let in_tiles = m > FEW && dtype != DType::F64 && !runs_text(x.device());
-    if (m > FEW && !in_tiles) || m == 0 || ![4, 8].contains(&bits) {
+    let in_tiles = m > FEW && dtype != DType::F64 && text_target(x.device()).is_none();
+    let units = if m > FEW { fits(x.device(), dtype, &[p.rows, p.cols]) } else { None };
+    if (m > FEW && !in_tiles && units.is_none()) || m == 0 || ![4, 8].contains(&bits) {
         // the other side of the product is no function of a float that is tracked
         let w = dequantize_affine(w, scales, biases, bits)?.to_dtype(dtype)?;
         return Ok(x.matmul(&w.t()?)?.reshape(dims)?);
     }
     let (n, many) = (p.rows, usize::from(m > 1));
-    let kernel = KERNELS[usize::from(bits == 8)][many]
-        .clone()
-        .results(move |_| vec![(Shape::from((m, n)), dtype)])
-        .grid_of(move |_| {
+    let kernel = match units {
+        Some(memory) => product(bits, m, n, memory),
+        None => {
             let blocks = [n.div_ceil(4 * WARPS).min(BLOCKS) as u32, m.div_ceil(AT_A_TIME[many]) as u32, 1];
-            Grid { blocks, threads: 32 * WARPS as u32 }
-        })
+            KERNELS[usize::from(bits == 8)][many].clone().grid(Grid { blocks, threads: 32 * WARPS as u32 })
+        }
+    };
+    let kernel = kernel
+        .results(move |_| vec![(Shape::from((m, n)), dtype)])
         .cpu(move |t| {
             let t: Vec<Tensor> = t.iter().map(Tensor::contiguous).collect::<candle_core::Result<_>>()?;
             let x = t[0].to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
@@ -262,13 +291,14 @@ pub fn quantized_matvec(x: &Tensor, w: &Tensor, scales: &Tensor, biases: &Tensor
             let w = dequantize_affine(&t[1], &t[2], &t[3], bits)?.to_dtype(dtype)?;
             Ok(vec![Some(g.contiguous()?.matmul(&w)?), None, None, None])
         });
-    let y = kernel.call(&[&x, &aligned(w)?, &scales.detach(), &biases.detach()])?.swap_remove(0);
+    let y = kernel.call(&[&aligned(&x)?, &aligned(w)?, &scales.detach(), &biases.detach()])?.swap_remove(0);
     Ok(y.reshape(dims)?)
 }
 
-/// Words for a kernel that loads 16 bytes of them at a time: a view that starts elsewhere is copied.
-pub(super) fn aligned(words: &Tensor) -> candle_core::Result<Tensor> {
-    if words.layout().start_offset().is_multiple_of(4) { words.contiguous() } else { words.force_contiguous() }
+/// A tensor for a kernel that loads 16 bytes of it at a time: a view that starts elsewhere is copied.
+pub(crate) fn aligned(t: &Tensor) -> candle_core::Result<Tensor> {
+    let own = 16 / t.dtype().size_in_bytes();
+    if t.layout().start_offset().is_multiple_of(own) { t.contiguous() } else { t.force_contiguous() }
 }
 
 fn cases(dtype: DType) -> candle_core::Result<Vec<Case>> {
@@ -282,6 +312,8 @@ fn cases(dtype: DType) -> candle_core::Result<Vec<Case>> {
         (8, 128, 1, 33, 640),
         (8, 32, 5, 9, 544),
         (4, 64, 20, 7, 64),
+        (4, 64, 67, 72, 192),
+        (8, 32, 17, 8, 96),
         (3, 64, 2, 8, 64),
     ] {
         let mut inputs = vec![numbers(&[m, cols], dtype, 3, &Device::Cpu)?];
@@ -306,15 +338,18 @@ pub static ENTRY: Portable = Portable {
     cases,
     sizes: |dtype, device| {
         let mut all = vec![];
-        for (bits, m) in [(4, 1), (8, 1), (4, 4)] {
+        for (bits, m) in [(4, 1), (8, 1), (4, 4), (4, 512), (8, 512)] {
             // the head of a language model; on a CPU an eighth of it
             let rows = if device.is_cpu() { 18_992 } else { 151_936 };
             let p = Packing { rows, cols: 2048, group: 64, bits };
             let mut inputs = vec![numbers(&[m, 2048], dtype, 1, device)?];
             inputs.extend(packed(p, dtype, device)?);
             let bytes = (rows * 2048) as f64 * (bits as f64 / 8.0 + dtype.size_in_bytes() as f64 / 32.0);
+            let flops = if m > FEW { (m * rows * 2048) as f64 } else { 0.0 };
+            let flops = [flops, 2.0 * flops];
             all.push(Case {
                 bytes,
+                flops,
                 ..Case::new(&format!("{m}x2048 · 2048x{rows}, {bits} bits"), inputs, &[bits as f64])
             });
         }

@@ -21,7 +21,7 @@ pub fn each(shift: i64, f: &mut dyn FnMut(&Raw<'_>)) {
     let [count, place] = [order::COUNT, order::PLACE].map(|body| format!("{}{body}", order::LOAD));
     let mut raw = |name, inputs: &[Tensor<'_>], outputs: &[Tensor<'_>], body: &str, shifts: bool| {
         let uniforms = if shifts { &uniforms[..] } else { &[] };
-        f(&Raw { name, inputs, outputs, uniforms, header: "", body, threads: 256 });
+        f(&Raw { name, inputs, outputs, uniforms, header: "", body, threads: 256, shared: 0 });
     };
     raw("count_digits", &[word("keys")], &[word("counts")], &count, true);
     let inputs = [word("keys"), word("from"), word("starts")];

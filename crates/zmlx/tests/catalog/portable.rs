@@ -11,6 +11,11 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc};
 use zmlx::{RawLaunch, harness::verify_portable, launches_run_by, portable::PORTABLES};
 use zmlx_ir::DType;
 
+/// Its name to a kernel.
+fn target(dialect: Dialect) -> &'static str {
+    if dialect == Dialect::Cuda { "cuda" } else { "metal" }
+}
+
 /// A launch on the stand-in; units are kept by their text.
 fn launch(dialect: Dialect, l: &RawLaunch<'_>, units: &RefCell<HashMap<String, Rc<Unit>>>) -> Vec<Tensor> {
     let text = l.raw.text(table(dialect)).unwrap_or_else(|e| panic!("{e}"));
@@ -25,7 +30,8 @@ fn launch(dialect: Dialect, l: &RawLaunch<'_>, units: &RefCell<HashMap<String, R
     let of = |(shape, dtype): &(candle_core::Shape, DType)| Bytes::poisoned(shape.elem_count() * dtype.size_bytes());
     buffers.extend(l.results.iter().map(of));
     if l.blocks.iter().all(|b| *b > 0) {
-        unit.run_in_every_order(&entry, l.blocks, [l.threads, 1, 1], 0, &mut buffers, &l.args)
+        let shared = if dialect == Dialect::Cuda { l.raw.shared } else { 0 };
+        unit.run_in_every_order(&entry, l.blocks, [l.threads, 1, 1], shared, &mut buffers, &l.args)
             .unwrap_or_else(|e| panic!("{entry}: {e}"));
     }
     let results = l.results.iter().zip(&buffers[l.inputs.len()..]);
@@ -74,7 +80,8 @@ fn run(dialect: Dialect) {
                 *count.borrow_mut() += 1;
                 Ok(launch(dialect, l, &units))
             });
-            let report = launches_run_by(runner, || verify_portable(kernel, dtype, &candle_core::Device::Cpu));
+            let report =
+                launches_run_by(target(dialect), runner, || verify_portable(kernel, dtype, &candle_core::Device::Cpu));
             let report = report.unwrap_or_else(|e| panic!("{}: {e}", kernel.name));
             println!("{} {dtype}: {} cases, {:.2} {:?}", kernel.name, report.cases, report.value, report.gradient);
             assert!(report.ok(), "{} {dtype}: {:#?}", kernel.name, report.failures);
@@ -115,7 +122,7 @@ fn a_page_outside_the_cache_is_not_read() {
         }
         let units = Rc::new(RefCell::new(HashMap::new()));
         let runner = Rc::new(move |l: &RawLaunch<'_>| Ok(launch(dialect, l, &units)));
-        let y = launches_run_by(runner, || -> candle_core::Result<Tensor> {
+        let y = launches_run_by(target(dialect), runner, || -> candle_core::Result<Tensor> {
             let q = Tensor::ones((3, 2, 8), candle_core::DType::F32, cpu)?;
             let cache = Tensor::ones((3, 4, 1, 8), q.dtype(), cpu)?;
             let (pages, lengths) = (Tensor::new(&[[0u32, 7], [2, 1], [7, 7]], cpu)?, Tensor::new(&[6u32; 3], cpu)?);
@@ -136,7 +143,11 @@ fn everywhere(body: impl Fn() -> candle_core::Result<Vec<Tensor>>) -> Vec<Vec<Te
             continue;
         }
         let units = Rc::new(RefCell::new(HashMap::new()));
-        all.push(launches_run_by(Rc::new(move |l: &RawLaunch<'_>| Ok(launch(dialect, l, &units))), &body));
+        all.push(launches_run_by(
+            target(dialect),
+            Rc::new(move |l: &RawLaunch<'_>| Ok(launch(dialect, l, &units))),
+            &body,
+        ));
     }
     all.into_iter().map(|r| r.unwrap_or_else(|e| panic!("{e}"))).collect()
 }
@@ -252,7 +263,7 @@ fn an_expert_that_is_not_there_is_an_error_or_nan() {
         }
         let units = Rc::new(RefCell::new(HashMap::new()));
         let runner = Rc::new(move |l: &RawLaunch<'_>| Ok(launch(dialect, l, &units)));
-        for t in launches_run_by(runner, run).unwrap_or_else(|e| panic!("{e}")) {
+        for t in launches_run_by(target(dialect), runner, run).unwrap_or_else(|e| panic!("{e}")) {
             let rows = t.to_vec2::<f32>().expect("floats");
             assert!(rows[0].iter().all(|v| v.is_finite()) && rows[1].iter().all(|v| v.is_nan()), "{rows:?}");
         }
@@ -260,11 +271,35 @@ fn an_expert_that_is_not_there_is_an_error_or_nan() {
 }
 
 #[test]
+fn a_row_that_is_not_there_gives_nan_and_rows_of_no_expert_zeros() {
+    use candle_core::DType::{BF16, F32};
+    use zmlx::portable::grouped_matmul::grouped_matmul;
+    let cpu = &candle_core::Device::Cpu;
+    for dialect in [Dialect::Cuda, Dialect::Metal] {
+        if compiler(dialect).is_none() {
+            return println!("not run: no clang");
+        }
+        let units = Rc::new(RefCell::new(HashMap::new()));
+        let runner = Rc::new(move |l: &RawLaunch<'_>| Ok(launch(dialect, l, &units)));
+        let y = launches_run_by(target(dialect), runner, || -> candle_core::Result<Tensor> {
+            let (x, w) = (Tensor::ones((2, 8), BF16, cpu)?, Tensor::ones((2, 8, 8), BF16, cpu)?);
+            let (index, offsets) = (Tensor::new(&[0u32, 9, 1, 1], cpu)?, Tensor::new(&[0u32, 2, 3], cpu)?);
+            grouped_matmul(&x, Some(&index), &w, &offsets)?.to_dtype(F32)
+        });
+        let rows = y.and_then(|y| y.to_vec2::<f32>()).unwrap_or_else(|e| panic!("{e}"));
+        assert!(rows[1].iter().all(|v| v.is_nan()), "{rows:?}");
+        assert!([0, 2].iter().all(|r| rows[*r] == [8.0; 8]) && rows[3] == [0.0; 8], "{rows:?}");
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_told_and_nothing_gives_nothing() {
-    use candle_core::DType::{F8E4M3, F32, I64, U32};
+    use candle_core::DType::{BF16, F8E4M3, F32, I64, U32};
     use zmlx::portable::{
         attention::{Options, attention},
         dequantize_affine::dequantize_affine,
+        grouped_matmul::grouped_matmul,
+        grouped_swiglu::grouped_swiglu,
         moe_down_combine::moe_down_combine,
         moe_gate_up_swiglu::{Experts, moe_gate_up_swiglu},
         paged_attention::{decode_attention, paged_attention},
@@ -313,6 +348,35 @@ fn what_does_not_fit_is_told_and_nothing_gives_nothing() {
         quantize_affine(&ones(&[2, 64], U32), 64, 4).map(|mut t| t.remove(0)),
         "quantize_affine: w: dtype, expected f16, bf16, f32 or f64, got u32",
     );
+    let (x, w) = (ones(&[4, 8], F32), ones(&[2, 3, 8], F32));
+    let u32s = |v: &[u32]| Tensor::new(v, cpu).expect("integers");
+    let grouped = |index: Option<&Tensor>, offsets: &[u32]| grouped_matmul(&x, index, &w, &u32s(offsets));
+    told(grouped(None, &[0, 4]), "grouped_matmul: offsets has shape [2], expected [3]");
+    told(
+        grouped(None, &[0, 3, 2]),
+        "grouped_matmul: offsets, expected 0 first, each at most the next and all at most 4, got [0, 3, 2]",
+    );
+    told(
+        grouped(Some(&ones(&[2], I64)), &[0, 1, 2]),
+        "grouped_matmul: index, expected one dimension of u32, got [2] of i64",
+    );
+    told(
+        grouped_swiglu(&x, None, &w, &ones(&[2, 2, 8], F32), &u32s(&[0, 1, 2])),
+        "grouped_swiglu: up, expected [2, 3, 8], as gate, got [2, 2, 8]",
+    );
+    told(
+        grouped_matmul(&x.to_dtype(BF16).expect("bf16"), None, &w, &u32s(&[0, 1, 2])),
+        "grouped_matmul: w: dtype, expected bf16, as x, got f32",
+    );
+    for found in everywhere(|| {
+        let (w, none) = (ones(&[2, 8, 8], BF16), u32s(&[0, 0, 0]));
+        Ok(vec![
+            grouped_matmul(&ones(&[0, 8], BF16), None, &w, &none)?,
+            grouped_matmul(&ones(&[4, 8], BF16), Some(&u32s(&[])), &w, &none)?,
+        ])
+    }) {
+        assert!(found.iter().all(|y| y.dims() == [0, 8]));
+    }
     let scales = ones(&[2, 1], F8E4M3);
     told(
         dequantize_affine(&ones(&[2, 8], U32), &scales, &scales, 4),
@@ -323,7 +387,7 @@ fn what_does_not_fit_is_told_and_nothing_gives_nothing() {
 /// Between two texts of a golden file, each of which is compiled by itself (and so `zmlx-runtime`'s test of NVRTC does).
 const NEXT_UNIT: &str = "\n// --- next unit ---\n";
 
-/// The texts of all launches of the cases in f32, each entry once: for the golden files.
+/// The texts of all launches of the cases in f32, and of those that matrix units make in bf16, each entry once: for the golden files.
 pub fn texts(dialect: Dialect, kernel: &zmlx::portable::Portable) -> String {
     let texts = Rc::new(RefCell::new(vec![]));
     let seen = texts.clone();
@@ -339,8 +403,11 @@ pub fn texts(dialect: Dialect, kernel: &zmlx::portable::Portable) -> String {
         };
         Ok(l.results.iter().map(zero).collect())
     });
-    let report = launches_run_by(runner, || verify_portable(kernel, DType::F32, &candle_core::Device::Cpu));
-    report.unwrap_or_else(|e| panic!("{}: {e}", kernel.name));
+    for dtype in [DType::F32, DType::BF16] {
+        let check = || verify_portable(kernel, dtype, &candle_core::Device::Cpu);
+        let report = launches_run_by(target(dialect), runner.clone(), check);
+        report.unwrap_or_else(|e| panic!("{}: {e}", kernel.name));
+    }
     let texts = texts.borrow();
     texts.iter().map(|(_, text)| &text[..]).collect::<Vec<_>>().join(NEXT_UNIT)
 }

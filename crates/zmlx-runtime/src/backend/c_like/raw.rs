@@ -15,6 +15,10 @@ use zmlx_ir::{DType, Scalar};
 pub struct Words {
     /// Types, words and the exchange between lanes; also mathematics, where its names are not those of C.
     pub text: &'static str,
+    /// Its matrix units, for the bodies that have fragments of matrices.
+    pub matrix: &'static str,
+    /// Declares `memory`, so many bytes that the threads of a block share.
+    pub memory: fn(usize) -> String,
     /// The entry up to its opening brace: from its name, parameters, type of arguments and most threads.
     pub entry: fn(&str, &[String], &str, u32) -> String,
     /// Who this thread is, in the body.
@@ -52,6 +56,8 @@ pub struct Raw<'a> {
     pub body: &'a str,
     /// The most threads of a block.
     pub threads: u32,
+    /// Bytes of `memory`, which the threads of a block share; none if 0.
+    pub shared: usize,
 }
 
 /// Names that the prelude and the signature take.
@@ -121,6 +127,27 @@ const NAMES: &[&str] = &[
     "load4",
     "as_f32",
     "as_u32",
+    "memory",
+    "fragment_a",
+    "fragment_b",
+    "fragment_c",
+    "fragment_row",
+    "fragment_col",
+    "load_a",
+    "load_b",
+    "multiply_add",
+    "clear",
+    "element",
+    "copy_async",
+    "copy_commit",
+    "copy_wait",
+    "pair_of",
+    "store4",
+    "set_element",
+    "sigmoid",
+    "as_a",
+    "across_row",
+    "FRAGMENT_HALF",
 ];
 
 /// What is the same for all targets.
@@ -186,7 +213,11 @@ impl Raw<'_> {
         let entry = self.entry();
         let args = format!("{entry}_args");
         let mut text = format!("{}{}\n{}", d.opening, prelude::text(needs, d), d.raw.text);
-        let _ = write!(text, "{}\n{}\nstruct {args} {{\n", pointers(COMMON, d), pointers(self.header, d));
+        text += &pointers(COMMON, d);
+        if self.body.contains("fragment_c") {
+            text += d.raw.matrix;
+        }
+        let _ = write!(text, "\n{}\nstruct {args} {{\n", pointers(self.header, d));
         for t in self.tensors() {
             let _ = writeln!(text, "    i64 {}_len;", t.name);
             if t.rank > 0 {
@@ -206,6 +237,9 @@ impl Raw<'_> {
         text += d.raw.places;
         for t in self.tensors() {
             let _ = writeln!(text, "    typedef {} {}_t;", spelling(t.dtype), t.name);
+        }
+        if self.shared > 0 {
+            text += &(d.raw.memory)(self.shared);
         }
         let _ = write!(text, "{}\n}}\n", pointers(self.body, d));
         Ok(text)
@@ -310,6 +344,7 @@ mod tests {
             header: "",
             body: "y[0] = wide(x[0]);",
             threads: 64,
+            shared: 0,
         };
         raw.text(d).map_err(|e| e.to_string())
     }
@@ -345,7 +380,16 @@ mod tests {
     #[test]
     fn arguments_lie_where_a_c_compiler_puts_them() {
         let uniforms = [("eps".into(), Scalar::Float(1.0)), ("n".into(), Scalar::Int(7))];
-        let raw = Raw { name: "k", inputs: &[], outputs: &[], uniforms: &uniforms, header: "", body: "", threads: 32 };
+        let raw = Raw {
+            name: "k",
+            inputs: &[],
+            outputs: &[],
+            uniforms: &uniforms,
+            header: "",
+            body: "",
+            threads: 32,
+            shared: 0,
+        };
         let mut out = vec![];
         raw.pack(&[&[2, 3], &[]], &mut out);
         let words: Vec<i64> = out.as_chunks::<8>().0.iter().map(|w| i64::from_ne_bytes(*w)).collect();

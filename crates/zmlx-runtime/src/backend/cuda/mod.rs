@@ -3,4 +3,5 @@
 
 pub mod dialect;
 pub mod driver;
+pub mod matrix;
 pub mod raw;

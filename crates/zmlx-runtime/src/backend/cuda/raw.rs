@@ -36,6 +36,8 @@ template <class T> function T shuffle_xor(T x, i32 n) { return __shfl_xor_sync(0
 template <class T> function T shuffle_up(T x, i32 n) { return __shfl_up_sync(0xffffffffu, x, n, 32); }
 template <class T> function T shuffle_down(T x, i32 n) { return __shfl_down_sync(0xffffffffu, x, n, 32); }
 ",
+    matrix: super::matrix::WORDS,
+    memory: |_| "    extern __shared__ __align__(16) u8 memory[];\n".into(),
     entry,
     pointers: ["", ""],
     places: "\

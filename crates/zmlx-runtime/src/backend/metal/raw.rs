@@ -46,6 +46,8 @@ function f32 fminf(f32 x, f32 y) { return metal::fmin(x, y); }
 function f32 fmaxf(f32 x, f32 y) { return metal::fmax(x, y); }
 function f32 fmaf(f32 x, f32 y, f32 z) { return metal::fma(x, y, z); }
 ",
+    matrix: super::matrix::WORDS,
+    memory: |bytes| format!("    alignas(16) threadgroup u8 memory[{bytes}];\n"),
     entry,
     pointers: ["device", "threadgroup"],
     places: "\

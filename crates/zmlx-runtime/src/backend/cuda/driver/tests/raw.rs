@@ -29,6 +29,7 @@ fn a_portable_softmax_is_that_of_the_cpu() {
         header: "",
         body: portable::SOFTMAX,
         threads: 256,
+        shared: 0,
     };
     let text = raw.text(&CUDA).expect("a text");
     let function =
