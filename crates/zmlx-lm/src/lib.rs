@@ -24,12 +24,14 @@
 //! | [`models`] | one file a `model_type`: its fields, and the blocks that it is made of |
 
 pub mod blocks;
+mod checkpoint;
 pub mod config;
 mod error;
 pub mod models;
 pub mod weights;
 
 pub use blocks::{Cache, Model};
+pub use checkpoint::{Checkpoint, Place, dtype_named};
 pub use config::Config;
 pub use error::{Error, Result};
 pub use weights::{Load, Weights};
