@@ -3,9 +3,11 @@
 
 // index: begin
 pub mod llama;
+pub mod mistral;
+pub mod qwen2;
 
 /// Every model type, by name.
-pub static MODEL_TYPES: &[&ModelType] = &[&llama::ENTRY];
+pub static MODEL_TYPES: &[&ModelType] = &[&llama::ENTRY, &mistral::ENTRY, &qwen2::ENTRY];
 // index: end
 
 use crate::{Config, Error, Load, Model, Result, Weights, weights::Source};
