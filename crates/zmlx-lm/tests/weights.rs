@@ -114,7 +114,9 @@ fn every_type_of_gguf_gives_the_logits_of_its_numbers() -> Result<()> {
             Q6K => 0.5,
             _ => 4.0,
         };
-        assert!(off <= most && rounded < 0.5, "{kind:?}: {off}, {rounded}");
+        // but where blocks are codes too
+        let most_rounded = if matches!(kind, Q4_0 | Q4_1 | Q8_0) { 1e-4 } else { 0.5 };
+        assert!(off <= most && rounded < most_rounded, "{kind:?}: {off}, {rounded}");
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ impl Embedding {
         let ids = tokens.flatten_all()?;
         let rows = match &self.matrix {
             Matrix::Dense(w) => w.index_select(&ids, 0)?,
-            Matrix::Affine(w) => w.select(&ids)?.dequantize()?,
+            Matrix::Affine(w) => w.select(&ids)?.dequantize_in(self.dtype)?,
             Matrix::Blocks(w) => w[0].tensor.embedding(&ids)?,
         };
         let k = rows.dim(1)?;

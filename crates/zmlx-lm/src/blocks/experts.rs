@@ -121,7 +121,7 @@ impl ExpertLinear {
     fn gathered(&self, x: &Tensor, ids: &Tensor) -> Result<Tensor> {
         let w = match &self.matrix {
             Matrix::Dense(w) => w.index_select(ids, 0)?,
-            Matrix::Affine(w) => w.select(ids)?.dequantize()?.to_dtype(x.dtype())?,
+            Matrix::Affine(w) => w.select(ids)?.dequantize_in(x.dtype())?,
             Matrix::Blocks(_) => return Err(Error::argument("experts", "weights", "dense or affine", "blocks")),
         };
         let y = w.matmul(&x.unsqueeze(2)?)?.squeeze(2)?;

@@ -61,6 +61,15 @@ impl Affine {
         Ok(dequantize_affine(&self.words, &self.scales, &self.biases, self.bits)?)
     }
 
+    /// The numbers in another dtype, rounded once.
+    ///
+    /// # Errors
+    /// As [`Affine::dequantize`].
+    pub fn dequantize_in(&self, dtype: DType) -> Result<Tensor> {
+        let (scales, biases) = (self.scales.to_dtype(dtype)?, self.biases.to_dtype(dtype)?);
+        Ok(dequantize_affine(&self.words, &scales, &biases, self.bits)?)
+    }
+
     /// Rows, or experts, by number.
     ///
     /// # Errors
@@ -165,7 +174,7 @@ impl Matrix {
     pub fn dense(&self, dtype: DType) -> Result<Tensor> {
         match self {
             Matrix::Dense(w) => Ok(w.to_dtype(dtype)?),
-            Matrix::Affine(w) => Ok(w.dequantize()?.to_dtype(dtype)?),
+            Matrix::Affine(w) => w.dequantize_in(dtype),
             Matrix::Blocks(w) => {
                 let each = w.iter().map(|b| b.tensor.dequantize(&b.tensor.device())?.to_dtype(dtype));
                 let all = each.collect::<candle_core::Result<Vec<_>>>()?;

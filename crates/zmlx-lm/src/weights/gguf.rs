@@ -5,7 +5,7 @@ use crate::{Config, Error, Result, models};
 use candle_core::{
     DType, Device, Tensor,
     quantized::{
-        GgmlDType, QStorage, QTensor,
+        GgmlDType,
         gguf_file::{Content, Value},
     },
 };
@@ -215,10 +215,6 @@ fn size_of(shape: &[usize], kind: GgmlDType) -> Option<usize> {
 }
 
 impl Tensors {
-    fn place(&self, name: &str) -> Result<&Place> {
-        self.places.get(name).ok_or_else(|| Error::argument("weights", name, "a tensor", "none"))
-    }
-
     /// The bytes of a tensor, its rows in the order of Hugging Face.
     fn bytes(&self, place: &Place) -> Result<Cow<'_, [u8]>> {
         let Some(heads) = place.turned else { return Ok(Cow::Borrowed(self.file.map.range(place.at.clone())?)) };
@@ -245,16 +241,24 @@ impl Source for Tensors {
         Some(Found { shape: place.shape.clone(), format: Format::Blocks(place.kind) })
     }
 
-    fn dense(&self, name: &str, _: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
-        Ok(self.blocks(name, device)?.dequantize(device)?.to_dtype(dtype)?)
+    fn dense(&self, name: &str, _: &[usize], _: DType, _: &Device) -> Result<Tensor> {
+        Err(Error::argument(
+            "weights",
+            name,
+            "blocks, as of every tensor of a GGUF file",
+            "a tensor that is stored one by one",
+        ))
     }
 
-    fn blocks(&self, name: &str, device: &Device) -> Result<QTensor> {
-        let place = self.place(name)?;
-        let storage = QStorage::from_data(self.bytes(place)?, device, place.kind)?;
-        // the pages that were copied
-        self.file.map.read(place.at.clone(), |_| {})?;
-        Ok(QTensor::new(storage, place.shape.as_slice())?)
+    fn blocks(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+        let place = self.places.get(name).ok_or_else(|| Error::argument("weights", name, "a tensor", "none"))?;
+        self.bytes(place)
+    }
+
+    fn let_go(&self, name: &str) {
+        if let Some(place) = self.places.get(name) {
+            self.file.map.let_go(place.at.start, place.at.len());
+        }
     }
 
     fn names(&self) -> Vec<String> {

@@ -70,12 +70,13 @@ impl Map {
 
     /// The pages that lie in this range are no longer in memory; they would be read again.
     #[cfg(unix)]
-    fn let_go(&self, at: usize, len: usize) {
+    pub fn let_go(&self, at: usize, len: usize) {
         // SAFETY: the pages of a file that is mapped and not written are read again where they are needed. Advice that is
         // not taken changes nothing.
         let _ = unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, at, len) };
     }
 
     #[cfg(not(unix))]
-    fn let_go(&self, _: usize, _: usize) {}
+    /// As above.
+    pub fn let_go(&self, _: usize, _: usize) {}
 }

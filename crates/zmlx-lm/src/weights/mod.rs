@@ -3,6 +3,7 @@
 //!
 //! Names are those of Hugging Face's `state_dict`; a source that has others translates.
 
+mod codes;
 pub mod folder;
 pub mod gguf;
 mod ledger;
@@ -16,10 +17,13 @@ use crate::{
 };
 use candle_core::{
     DType, Device, Shape, Tensor,
-    quantized::{GgmlDType, QTensor},
+    quantized::{GgmlDType, QStorage, QTensor},
 };
 use ledger::Ledger;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// How numbers are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,13 +52,15 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// What the file or the device says.
     fn dense(&self, name: &str, expected: &[usize], dtype: DType, device: &Device) -> Result<Tensor>;
-    /// A tensor in blocks, as it is.
+    /// The bytes of a tensor in blocks.
     ///
     /// # Errors
-    /// A source without such tensors; what the file or the device says.
-    fn blocks(&self, name: &str, _device: &Device) -> Result<QTensor> {
+    /// A source without such tensors; what the file says.
+    fn blocks(&self, name: &str) -> Result<Cow<'_, [u8]>> {
         Err(Error::argument("weights", name, "a tensor that is stored one by one", "blocks"))
     }
+    /// The tensor was read: its part of a file need not stay in memory.
+    fn let_go(&self, _name: &str) {}
     /// All names; empty if it makes what it is asked for.
     fn names(&self) -> Vec<String>;
 }
@@ -163,9 +169,8 @@ impl Weights {
         let (name, shape) = (self.name(name), shape.into());
         match self.found(&name, shape.dims()) {
             Some(Format::Dense(_)) => self.dense(&name, shape.dims(), dtype),
-            Some(Format::Blocks(_)) => {
-                let blocks = self.read(&name, |s| s.blocks(&name, self.device()))?;
-                Ok(blocks.dequantize(self.device())?.to_dtype(dtype)?)
+            Some(Format::Blocks(kind)) => {
+                Ok(self.blocks(&name, shape.dims(), kind)?.dequantize(self.device())?.to_dtype(dtype)?)
             }
             None => self.nothing(shape, dtype),
         }
@@ -232,12 +237,14 @@ impl Weights {
         }
         match self.found(&name, shape) {
             Some(Format::Blocks(kind)) => {
-                let blocks = self.read(&name, |s| s.blocks(&name, self.device()))?;
                 let dense = matches!(kind, GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16);
-                match dense || self.shared.load.dequantize {
-                    true => Ok(Matrix::Dense(blocks.dequantize(self.device())?.to_dtype(self.dtype())?)),
-                    false => Matrix::blocks(blocks),
+                if dense || self.shared.load.dequantize {
+                    let blocks = self.blocks(&name, shape, kind)?;
+                    return Ok(Matrix::Dense(blocks.dequantize(self.device())?.to_dtype(self.dtype())?));
                 }
+                let codes = self.read(&name, |s| codes::of_blocks(kind, &s.blocks(&name)?, shape, self.device()))?;
+                codes
+                    .map_or_else(|| Matrix::blocks(self.blocks(&name, shape, kind)?), |codes| Ok(Matrix::Affine(codes)))
             }
             Some(Format::Dense(_)) => Ok(Matrix::Dense(self.dense(&name, shape, self.dtype())?)),
             None => Ok(Matrix::Dense(self.nothing(shape.into(), self.dtype())?)),
@@ -275,7 +282,7 @@ impl Weights {
         let words = self.tensor_in("weight", with(k / 32 * bits), DType::U32)?;
         let codes = Affine { words, scales, biases, bits };
         match self.shared.load.dequantize {
-            true => Ok(Matrix::Dense(codes.dequantize()?.to_dtype(self.dtype())?)),
+            true => Ok(Matrix::Dense(codes.dequantize_in(self.dtype())?)),
             false => Ok(Matrix::Affine(codes)),
         }
     }
@@ -298,8 +305,16 @@ impl Weights {
         self.read(name, |s| s.dense(name, shape, dtype, self.device()))
     }
 
-    fn read<T>(&self, _name: &str, f: impl FnOnce(&dyn Source) -> Result<T>) -> Result<T> {
+    fn blocks(&self, name: &str, shape: &[usize], kind: GgmlDType) -> Result<QTensor> {
+        self.read(name, |s| {
+            let storage = QStorage::from_data(s.blocks(name)?, self.device(), kind)?;
+            Ok(QTensor::new(storage, shape)?)
+        })
+    }
+
+    fn read<T>(&self, name: &str, f: impl FnOnce(&dyn Source) -> Result<T>) -> Result<T> {
         let tensor = f(&*self.shared.source)?;
+        self.shared.source.let_go(name);
         if let Some(tell) = &self.shared.load.progress {
             let (read, all) = self.ledger(|l| l.progress());
             tell(read, all);
