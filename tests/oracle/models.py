@@ -100,14 +100,13 @@ def listed(shapes):
             runs, start = [], axis[0]
             for a, b in zip(axis, axis[1:] + [None]):
                 if b != a + 1:
-                    runs.append(f"{start}-{a}")
+                    runs.append(f"{start}-{a}" if a > start else f"{a}")
                     start = b
             ranges.append(",".join(runs))
         count = np.prod([len(set(axis)) for axis in zip(*places)], dtype=int)
         assert count == len(places), family
         for r in ranges:
-            a, b = r.split("-", 1)
-            family = family.replace("*", a if a == b else "{" + r + "}", 1)
+            family = family.replace("*", r if r.isdigit() else "{" + r + "}", 1)
         lines.append(f"{family} {shape}")
     return sorted(lines)
 
