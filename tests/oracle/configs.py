@@ -123,6 +123,8 @@ TYPES = {
         "k8": dict(num_experts_per_tok=8, num_hidden_layers=3,
                    layer_types=["full_attention", "sliding_attention", "sliding_attention"]),
         "ties": dict(num_experts_per_tok=3, ties=True),
+        "mxfp4": dict(intermediate_size=64, quantization_config=dict(
+            quant_method="mxfp4", modules_to_not_convert=["model.layers.*.self_attn", "model.layers.*.mlp.router", "lm_head"])),
     }),
 }
 

@@ -1,6 +1,6 @@
 """Writes crates/zmlx-lm/tests/data/models/NAME.json: what transformers says of tiny models, in f32 on the CPU.
 
-python3 tests/oracle/models.py [NAME ...]      (pip install torch transformers; 'mlx[cpu]' mlx-lm to compare with mlx_lm)
+python3 tests/oracle/models.py [NAME ...]      (pip install torch transformers ml_dtypes; 'mlx[cpu]' mlx-lm to compare with mlx_lm)
 
 Weights are nobody's: `weights` makes them of a tensor's name and flat index, so that none are stored; the tests make the same
 (crates/zmlx-lm/tests/support/weights.rs). A file has the config.json, the tensors of the checkpoint, a prompt, the logits of
@@ -20,6 +20,7 @@ import sys
 import tempfile
 import warnings
 
+import ml_dtypes
 import numpy as np
 import torch
 import transformers
@@ -58,7 +59,8 @@ SPREAD = np.float32(0.3)
 
 
 def weights(name, shape, ties):
-    """A number in [-1, 1) of each place, times SPREAD; weights of norms are 1 more, routers with ties have rows in pairs."""
+    """A number in [-1, 1) of each place, times SPREAD; weights of norms are 1 more, routers with ties have rows in pairs. Of
+    MXFP4's blocks and scales a byte, the exponent of a scale one of three."""
     key = 0xCBF29CE484222325
     for byte in name.encode():
         key = (key ^ byte) * 0x100000001B3 % 2**64
@@ -70,6 +72,10 @@ def weights(name, shape, ties):
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z = (z ^ (z >> np.uint64(31))) >> np.uint64(40)
+    if name.endswith("_blocks"):
+        return (z % np.uint64(256)).astype(np.uint8).reshape(shape)
+    if name.endswith("_scales"):
+        return (np.uint64(122) + z % np.uint64(3)).astype(np.uint8).reshape(shape)
     unit = (z.astype(np.float32) - np.float32(2**23)) / np.float32(2**23) * SPREAD
     return (unit + np.float32(1) if "norm" in name else unit).reshape(shape)
 
@@ -82,8 +88,38 @@ def checkpoint(config, folder, ties):
     with tempfile.TemporaryDirectory() as saved:
         made.save_pretrained(saved)
         shapes = {name: t.shape for name, t in load_file(f"{saved}/model.safetensors").items()}
-    save_file({n: weights(n, s, ties) for n, s in shapes.items()}, f"{folder}/model.safetensors", metadata={"format": "pt"})
+    made = {n: weights(n, s, ties) for n, s in shapes.items()}
+    save_file(made, f"{folder}/model.safetensors", metadata={"format": "pt"})
     return shapes
+
+
+def in_mxfp4(folder, config):
+    """Puts MXFP4 in the place of a folder's experts, as gpt_oss is published, and what it stands for into the folder."""
+    path = f"{folder}/model.safetensors"
+    dense, packed = load_file(path), {}
+    for name, t in list(dense.items()):
+        if re.search(r"experts\.(gate_up|down)_proj$", name):
+            experts, cols, rows = t.shape
+            blocks, scales = f"{name}_blocks", f"{name}_scales"
+            packed[blocks] = weights(blocks, (experts, rows, cols // 32, 16), False)
+            packed[scales] = weights(scales, (experts, rows, cols // 32), False)
+            halves = np.stack([packed[blocks] & 15, packed[blocks] >> 4], -1)
+            numbers = halves.reshape(*scales_of(packed[scales]).shape, 32)
+            numbers = numbers.view(ml_dtypes.float4_e2m1fn).astype(np.float32)
+            of_rows = (numbers * scales_of(packed[scales])[..., None]).reshape(experts, rows, cols)
+            dense[name] = np.ascontiguousarray(of_rows.transpose(0, 2, 1))
+        else:
+            packed[name] = t
+    save_file(dense, path, metadata={"format": "pt"})
+    os.mkdir(f"{folder}/packed")
+    save_file(packed, f"{folder}/packed/model.safetensors", metadata={"format": "pt"})
+    with open(f"{folder}/packed/config.json", "w") as f:
+        json.dump(config, f)
+    return {name: t.shape for name, t in packed.items()}
+
+
+def scales_of(exponents):
+    return np.ldexp(np.float32(1), exponents.astype(np.int32) - 127)
 
 
 def listed(shapes):
@@ -173,7 +209,10 @@ def far_from_ties(name, config, run, narrow, wide):
 
 def oracle(name, config, ties):
     with tempfile.TemporaryDirectory() as folder:
-        shapes = checkpoint(config, folder, ties)
+        packed = "quantization_config" in config
+        shapes = checkpoint({k: v for k, v in config.items() if k != "quantization_config"}, folder, ties)
+        if packed:
+            shapes = in_mxfp4(folder, config)
 
         def run(prompt, dtype):
             return run_transformers(folder, prompt, dtype)
@@ -181,7 +220,8 @@ def oracle(name, config, ties):
         prompt, rows, told = far_from_ties(name, config, run, torch.float32, torch.float64)
         if not ties and mx:
             try:
-                other = abs(run_mlx(for_mlx(folder), prompt, rows[1:-1].argmax(1)) - rows).max(axis=1)
+                model = load_model(pathlib.Path(folder, "packed"))[0] if packed else for_mlx(folder)
+                other = abs(run_mlx(model, prompt, rows[1:-1].argmax(1)) - rows).max(axis=1)
                 told += f", mlx_lm by {other[:2].max():.1e} and {other[2:].max():.1e}"
                 if other.max() > 1e-4:
                     told += f" ({KNOWN.get(name, 'NOT KNOWN WHY')})"
