@@ -2,8 +2,7 @@
 
 python3 tests/oracle/models.py [NAME ...]      (pip install torch transformers ml_dtypes; 'mlx[cpu]' mlx-lm to compare with mlx_lm)
 
-Weights are nobody's: `weights` makes them of a tensor's name and flat index, so that none are stored; the tests make the same
-(crates/zmlx-lm/tests/support/weights.rs). A file has the config.json, the tensors of the checkpoint, a prompt, the logits of
+Weights are nobody's: they are made of a tensor's name and flat index (made.py), so that none are stored. A file has the config.json, the tensors of the checkpoint, a prompt, the logits of
 its last two positions, and of a greedy continuation of 8 tokens each token's logit, the logarithm of the sum of all
 exponentials, and all logits of the last.
 
@@ -11,7 +10,6 @@ A prompt is used if a model in f64 agrees: then neither a token nor an expert ha
 gets the same folder; what differs by more than 1e-4 is printed.
 """
 
-import collections
 import json
 import os
 import pathlib
@@ -27,6 +25,7 @@ import transformers
 from safetensors.numpy import load_file, save_file
 
 from configs import all_configs, quantised_configs
+from made import listed, weights
 
 try:
     import mlx.core as mx
@@ -55,29 +54,6 @@ KNOWN = {
     "gpt_oss.limit": "its limit is 7",
     "deepseek_v3.groups": "experts of other groups score 0, not minus infinity",
 }
-SPREAD = np.float32(0.3)
-
-
-def weights(name, shape, ties):
-    """A number in [-1, 1) of each place, times SPREAD; weights of norms are 1 more, routers with ties have rows in pairs. Of
-    MXFP4's blocks and scales a byte, the exponent of a scale one of three."""
-    key = 0xCBF29CE484222325
-    for byte in name.encode():
-        key = (key ^ byte) * 0x100000001B3 % 2**64
-    at = np.arange(np.prod(shape, dtype=np.int64), dtype=np.uint64)
-    if ties and re.search(r"\.(gate|router)\.|expert_bias", name):
-        row = np.uint64(np.prod(shape[1:], dtype=np.int64))
-        at = at // (2 * row) * (2 * row) + at % row
-    z = (at + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z = (z ^ (z >> np.uint64(31))) >> np.uint64(40)
-    if name.endswith("_blocks"):
-        return (z % np.uint64(256)).astype(np.uint8).reshape(shape)
-    if name.endswith("_scales"):
-        return (np.uint64(122) + z % np.uint64(3)).astype(np.uint8).reshape(shape)
-    unit = (z.astype(np.float32) - np.float32(2**23)) / np.float32(2**23) * SPREAD
-    return (unit + np.float32(1) if "norm" in name else unit).reshape(shape)
 
 
 def checkpoint(config, folder, ties):
@@ -120,31 +96,6 @@ def in_mxfp4(folder, config):
 
 def scales_of(exponents):
     return np.ldexp(np.float32(1), exponents.astype(np.int32) - 127)
-
-
-def listed(shapes):
-    """Lines of names and sizes, where {a-b} stands for each number from a to b."""
-    families = collections.defaultdict(list)
-    for name, shape in shapes.items():
-        family = re.sub(r"\b\d+\b", "*", name), "x".join(map(str, shape))
-        families[family].append(tuple(int(n) for n in re.findall(r"\b\d+\b", name)))
-    lines = []
-    for (family, shape), places in families.items():
-        ranges = []
-        for axis in zip(*places):
-            axis = sorted(set(axis))
-            runs, start = [], axis[0]
-            for a, b in zip(axis, axis[1:] + [None]):
-                if b != a + 1:
-                    runs.append(f"{start}-{a}" if a > start else f"{a}")
-                    start = b
-            ranges.append(",".join(runs))
-        count = np.prod([len(set(axis)) for axis in zip(*places)], dtype=int)
-        assert count == len(places), family
-        for r in ranges:
-            family = family.replace("*", r if r.isdigit() else "{" + r + "}", 1)
-        lines.append(f"{family} {shape}")
-    return sorted(lines)
 
 
 def run_transformers(folder, prompt, dtype):
@@ -304,4 +255,5 @@ def main():
         write(name, lambda: mlx_oracle(name, *how))
 
 
-main()
+if __name__ == "__main__":
+    main()
