@@ -1,7 +1,7 @@
 //! Which experts a token goes to, and what weights their results get.
 
 use super::{Linear, Swap};
-use crate::Result;
+use crate::{Config, Result};
 use candle_core::{D, DType, Tensor};
 
 /// A kernel for tokens `[T, d]` ↦ experts and weights.
@@ -31,6 +31,24 @@ pub struct Rule {
     pub groups: Option<(usize, usize)>,
     /// `routed_scaling_factor`
     pub scaling: f64,
+}
+
+impl Rule {
+    /// By the softmax of all logits: `norm` says whether the weights are divided by their sum.
+    pub fn softmax(top_k: usize, norm: bool) -> Rule {
+        Rule { top_k, score: Score::Softmax, norm: norm.then_some(0.0), groups: None, scaling: 1.0 }
+    }
+
+    /// Holds it to what can be chosen among so many experts.
+    ///
+    /// # Errors
+    /// More than there are, groups that do not divide them, or too few of them.
+    pub fn fits(&self, config: &Config, experts: usize) -> Result<()> {
+        config.within("num_experts_per_tok", self.top_k, 1..=experts)?;
+        let Some((groups, best)) = self.groups else { return Ok(()) };
+        config.multiple(("number of experts", experts), ("n_group", groups))?;
+        config.within("topk_group", best, self.top_k.div_ceil(experts / groups)..=groups)
+    }
 }
 
 /// Chooses experts.
@@ -108,7 +126,7 @@ fn top(x: &Tensor, k: usize) -> Result<Tensor> {
     Ok(x.contiguous()?.arg_sort_last_dim(false)?.narrow(D::Minus1, 0, k)?.contiguous()?)
 }
 
-/// Scores of experts outside of the best groups become 0, as DeepSeek has it.
+/// Scores of experts outside of the best groups become −∞, as DeepSeek has it.
 fn in_best_groups(choice: &Tensor, groups: usize, best: usize) -> Result<Tensor> {
     let (rows, count) = choice.dims2()?;
     let by_group = choice.reshape((rows, groups, count / groups))?;
@@ -118,5 +136,6 @@ fn in_best_groups(choice: &Tensor, groups: usize, best: usize) -> Result<Tensor>
     let ones = chosen.ones_like()?.to_dtype(DType::F32)?;
     let among = sums.zeros_like()?.scatter_add(&chosen, &ones, D::Minus1)?.unsqueeze(2)?;
     let among = among.broadcast_as(by_group.shape())?.ne(0f64)?;
-    Ok(among.where_cond(&by_group, &by_group.zeros_like()?)?.reshape((rows, count))?)
+    let never = Tensor::new(f32::NEG_INFINITY, choice.device())?.broadcast_as(by_group.shape())?;
+    Ok(among.where_cond(&by_group, &never)?.reshape((rows, count))?)
 }

@@ -53,22 +53,30 @@ fn silu() -> String {
 }
 
 impl Llama {
+    /// Holds sizes to what a model may have.
+    ///
+    /// # Errors
+    /// A field that does not fit.
+    pub fn sizes(&self, config: &Config) -> Result<()> {
+        config.within("num_hidden_layers", self.num_hidden_layers, LAYERS)?;
+        config.sizes(&[
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_attention_heads", self.num_attention_heads),
+            ("num_key_value_heads", self.num_key_value_heads.unwrap_or(1)),
+            ("vocab_size", self.vocab_size),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ])
+    }
+
     /// Numbers of heads, held to what a model may have.
     ///
     /// # Errors
     /// A field that does not fit.
     pub fn heads(&self, config: &Config) -> Result<Heads> {
-        config.within("num_hidden_layers", self.num_hidden_layers, LAYERS)?;
+        self.sizes(config)?;
         let (count, d) = (self.num_attention_heads, self.hidden_size);
         let kv = self.num_key_value_heads.unwrap_or(count);
-        config.sizes(&[
-            ("hidden_size", d),
-            ("intermediate_size", self.intermediate_size),
-            ("num_attention_heads", count),
-            ("num_key_value_heads", kv),
-            ("vocab_size", self.vocab_size),
-            ("max_position_embeddings", self.max_position_embeddings),
-        ])?;
         config.multiple(("num_attention_heads", count), ("num_key_value_heads", kv))?;
         let dim = match self.head_dim {
             Some(dim) => dim,
@@ -117,6 +125,7 @@ pub fn decoder(
             o_proj: a.linear("o_proj", d, q, bias_o)?,
             heads,
             qk_norm: None,
+            clip: None,
             rope: Some(Rope::new(a.prefix())),
             sdpa: Sdpa::new(a.prefix(), heads.dim),
         };
