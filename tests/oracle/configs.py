@@ -46,7 +46,7 @@ TYPES = {
     ), {
         "linear_rope": dict(rope_scaling=dict(rope_type="linear", factor=8.0), sliding_window_pattern=2),
         "biases": dict(attention_bias=True, num_key_value_heads=1, sliding_window=64),
-        "softcap": dict(attn_logit_softcapping=2.0, final_logit_softcapping=3.0),
+        "softcap": dict(final_logit_softcapping=3.0),
     }),
     "mixtral": ("MixtralForCausalLM", dict(DENSE, num_local_experts=8, num_experts_per_tok=2, sliding_window=None), {
         "k1": dict(num_experts_per_tok=1),

@@ -25,6 +25,7 @@
 
 pub mod blocks;
 pub mod config;
+pub mod decoder;
 mod error;
 pub mod models;
 pub mod weights;

@@ -138,6 +138,12 @@ impl Weights {
         self.ledger(|l| l.knows(&self.name(name)))
     }
 
+    /// The shape of a tensor, if there is one of this name.
+    pub fn shape_of(&self, name: &str) -> Option<Vec<usize>> {
+        let there = self.contains(name).then(|| self.shared.source.find(&self.name(name), &[]))?;
+        there.map(|found| found.shape)
+    }
+
     /// Tensors whose names begin with this are no part of the model and not missed.
     pub fn ignore(&self, start: &str) {
         self.ledger(|l| l.ignore(&self.name(start)));
