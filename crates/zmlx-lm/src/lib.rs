@@ -24,6 +24,7 @@
 //! | [`models`] | one file a `model_type`: its fields, and the blocks that it is made of |
 
 pub mod blocks;
+mod checkpoint;
 pub mod config;
 pub mod decoder;
 mod error;
@@ -31,6 +32,7 @@ pub mod models;
 pub mod weights;
 
 pub use blocks::{Cache, Model};
+pub use checkpoint::{Checkpoint, Place, dtype_named};
 pub use config::Config;
 pub use error::{Error, Result};
 pub use weights::{Load, Weights};

@@ -3,8 +3,12 @@
 //!
 //! Names are those of Hugging Face's `state_dict`; a source that has others translates.
 
+pub mod folder;
+pub mod gguf;
 mod ledger;
+mod map;
 pub mod random;
+mod renamed;
 
 use crate::{
     Config, Error, Result,
