@@ -1,4 +1,4 @@
-"""Weights that are made of a tensor's name and flat index: crates/zmlx-lm/tests/support/mod.rs makes the same, so none are stored."""
+"""Weights that are made of a tensor's name and flat index: crates/zmlx-lm/tests/parity/tiny.rs makes the same, so none are stored."""
 
 import collections
 import re

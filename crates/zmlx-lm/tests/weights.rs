@@ -72,7 +72,11 @@ fn affine_codes_of_mlx_give_the_logits_of_what_they_stand_for() -> Result<()> {
             let numbers = dequantize_affine(&words, &scales, &biases, bits)?;
             plain.insert(name.clone(), numbers);
             let stem = name.trim_end_matches("weight");
-            packed.extend([(name.clone(), words), (format!("{stem}scales"), scales), (format!("{stem}biases"), biases)]);
+            packed.extend([
+                (name.clone(), words),
+                (format!("{stem}scales"), scales),
+                (format!("{stem}biases"), biases),
+            ]);
         }
         let scratch = [Scratch::new(&format!("mlx-{bits}-{group}")), Scratch::new(&format!("plain-{bits}-{group}"))];
         write_folder(&scratch[0].0, &config(bits, group), &packed, 100)?;
@@ -175,12 +179,18 @@ fn absurd_configurations_are_refused_before_memory_is_asked_for() -> Result<()> 
     assert_eq!(with("\"hidden_size\": 256", "\"hidden_size\": 0"), format!("config.json: hidden_size, {sizes} 0"));
     assert!(with("\"vocab_size\": 100", "\"vocab_size\": 99999999999").contains(sizes));
     assert!(with("layers\": 2", "layers\": 4097").contains("num_hidden_layers, expected 1 to 4096, got 4097"));
-    assert!(with("heads\": 4", "heads\": 3").contains("num_attention_heads, expected a multiple of num_key_value_heads, 3"));
+    assert!(
+        with("heads\": 4", "heads\": 3").contains("num_attention_heads, expected a multiple of num_key_value_heads, 3")
+    );
     assert!(with("heads\": 8", "heads\": 256").contains("head_dim, expected a multiple of a pair, 2, got 1"));
     assert!(with("\"hidden_size\": 256", "\"hidden_size\": -1").contains("invalid value"));
     assert!(with("\"hidden_size\": 256", "\"hidden\": 256").contains("missing field `hidden_size`"));
-    assert!(with("\"vocab_size\": 100", "\"vocab_size\": 100, \"hidden_act\": \"mish\"").contains("hidden_act, expected silu"));
-    let rope = |scaling: &str| with("\"vocab_size\": 100", &format!("\"vocab_size\": 100, \"rope_scaling\": {scaling}"));
+    assert!(
+        with("\"vocab_size\": 100", "\"vocab_size\": 100, \"hidden_act\": \"mish\"")
+            .contains("hidden_act, expected silu")
+    );
+    let rope =
+        |scaling: &str| with("\"vocab_size\": 100", &format!("\"vocab_size\": 100, \"rope_scaling\": {scaling}"));
     assert!(rope(r#"{"rope_type": "new"}"#).contains("expected default, linear, llama3 or yarn, got new"));
     assert!(rope(r#"{"type": "linear"}"#).contains("rope_scaling.factor, expected a number, got null"));
     // 4,000 layers of a file that has two: told, and cut short
@@ -191,7 +201,11 @@ fn absurd_configurations_are_refused_before_memory_is_asked_for() -> Result<()> 
 /// A file that is cut off anywhere, or has a wrong bit in its head, gives an error or a model, and never a panic.
 #[test]
 fn damaged_files_give_an_error() -> Result<()> {
-    let small = LLAMA.replace("layers\": 2", "layers\": 1").replace("256", "32").replace("512", "32").replace("\"vocab_size\": 100", "\"vocab_size\": 32");
+    let small = LLAMA
+        .replace("layers\": 2", "layers\": 1")
+        .replace("256", "32")
+        .replace("512", "32")
+        .replace("\"vocab_size\": 100", "\"vocab_size\": 32");
     let (_, tensors) = random(&small)?;
     let scratch = Scratch::new("damaged");
     write_folder(&scratch.0, &small, &tensors, 100)?;

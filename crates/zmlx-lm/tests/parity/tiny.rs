@@ -33,11 +33,11 @@ fn words(json: &Value) -> impl Iterator<Item = &str> {
     json.as_str().unwrap_or_default().split(' ')
 }
 
-fn numbers<T: std::str::FromStr>(json: &Value) -> Vec<T> {
+pub fn numbers<T: std::str::FromStr>(json: &Value) -> Vec<T> {
     words(json).filter_map(|w| w.parse().ok()).collect()
 }
 
-fn lines(json: &Value) -> impl Iterator<Item = &str> {
+pub fn lines(json: &Value) -> impl Iterator<Item = &str> {
     json.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
@@ -76,14 +76,7 @@ impl Tiny {
     /// The tensors of the checkpoint.
     pub fn tensors(&self) -> Result<HashMap<String, Tensor>> {
         let ties = self.json["ties"] == true;
-        let mut all = HashMap::new();
-        for line in lines(&self.json["tensors"]) {
-            let mut parts = line.split(' ');
-            let (family, sizes) = (parts.next().unwrap_or_default(), sizes(parts.next()));
-            for name in expanded(family) {
-                all.insert(name.clone(), weights(&name, &sizes, ties)?);
-            }
-        }
+        let mut all = dense(&self.json["tensors"], ties)?;
         for line in lines(&self.json["quantised"]) {
             let mut parts = line.split(' ');
             let (family, sizes) = (parts.next().unwrap_or_default(), sizes(parts.next()));
@@ -99,6 +92,19 @@ impl Tiny {
         }
         Ok(all)
     }
+}
+
+/// The tensors that a list of the oracle names.
+pub fn dense(list: &Value, ties: bool) -> Result<HashMap<String, Tensor>> {
+    let mut all = HashMap::new();
+    for line in lines(list) {
+        let mut parts = line.split(' ');
+        let (family, sizes) = (parts.next().unwrap_or_default(), sizes(parts.next()));
+        for name in expanded(family) {
+            all.insert(name.clone(), weights(&name, &sizes, ties)?);
+        }
+    }
+    Ok(all)
 }
 
 fn sizes(text: Option<&str>) -> Vec<usize> {
@@ -122,7 +128,7 @@ fn expanded(family: &str) -> Vec<String> {
 
 /// A number in [-1, 1) of each place, times 0.3, as the oracle makes it; weights of norms are 1 more, routers with ties have rows in
 /// pairs. Of MXFP4's blocks and scales a byte.
-fn weights(name: &str, shape: &[usize], ties: bool) -> Result<Tensor> {
+pub fn weights(name: &str, shape: &[usize], ties: bool) -> Result<Tensor> {
     let key = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
     let n: usize = shape.iter().product();
     let row = n / shape[0];

@@ -1,10 +1,8 @@
 //! Tiny models of every type say what transformers and mlx_lm say of them (`tests/oracle/models.py`): logits of a prompt, of tokens
 //! behind it, and the tokens themselves.
 
-mod support;
-
+use crate::tiny::{Tensors, Tiny, of_type};
 use candle_core::{DType, Device, Tensor};
-use support::{Tensors, Tiny, of_type};
 use zmlx_lm::{Load, Model, Result, models};
 
 /// Largest difference of a logit.
