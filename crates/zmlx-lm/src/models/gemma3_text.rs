@@ -12,7 +12,7 @@ use crate::{
 use serde::Deserialize;
 
 /// What `models/` knows of it.
-pub static ENTRY: ModelType = ModelType { name: "gemma3_text", gguf: &["gemma3"], build };
+pub static ENTRY: ModelType = ModelType { name: "gemma3_text", gguf: &[], build };
 
 #[derive(Deserialize)]
 struct Gemma3 {

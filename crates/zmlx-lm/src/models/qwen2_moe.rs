@@ -11,7 +11,7 @@ use crate::{
 use serde::Deserialize;
 
 /// What `models/` knows of it.
-pub static ENTRY: ModelType = ModelType { name: "qwen2_moe", gguf: &["qwen2moe"], build };
+pub static ENTRY: ModelType = ModelType { name: "qwen2_moe", gguf: &[], build };
 
 /// Its fields in `config.json`, beside those that Qwen3 kept.
 #[derive(Clone, Debug, Deserialize)]
