@@ -7,6 +7,7 @@ use crate::{
         Activation, Attention, Experts, Facts, FeedForward, Gate, Heads, Layer, Mixer, Mlp, Moe, Norm, NormKind,
         QkNorm, Rope, Router, Rule, Sdpa, Shared, Swap,
     },
+    config::EXPERTS,
     models::llama::{self, Llama},
 };
 use candle_core::DType;
@@ -114,8 +115,9 @@ impl<'a> Decoder<'a> {
     /// A field that does not fit; what [`Weights`] says.
     pub fn moe(&self, w: &Weights, form: &MoeForm<'_>) -> Result<Moe> {
         let (d, f, count) = (self.fields.hidden_size, form.columns, form.count);
+        self.config.within("number of experts", count, EXPERTS)?;
+        self.config.sizes(&[("moe_intermediate_size", f)])?;
         form.rule.fits(self.config, count)?;
-        self.config.sizes(&[("num_experts", count), ("moe_intermediate_size", f)])?;
         let experts = |i: usize, shape: [usize; 2]| {
             let stacked = format!("switch_mlp.{}", PROJECTIONS[i]);
             w.experts(&stacked, |e| format!("experts.{e}.{}", form.names[i]), count, shape)

@@ -8,9 +8,10 @@ use crate::{
     blocks::{
         ExpertLinear, FeedForward, Latents, Matrix, Mixer, Mla, NormKind, Queries, Rope, Rule, Score, Sdpa, rotary_of,
     },
-    config::SIZES,
+    config::{EXPERTS, SIZES},
     decoder::{Decoder, MoeForm, PROJECTIONS},
 };
+use candle_core::Tensor;
 use serde::Deserialize;
 
 /// What `models/` knows of it.
@@ -102,6 +103,7 @@ pub fn model(config: &Config, fields: &DeepseekV3, w: &Weights, sparse: impl Fn(
         correction: Some("gate.e_score_correction_bias"),
         names: PROJECTIONS,
     };
+    config.multiple(("qk_rope_head_dim", fields.qk_rope_head_dim), ("a pair", 2))?;
     let rotary = rotary_of(config, fields.qk_rope_head_dim)?;
     // layers that guess the token after the next are no part of the model
     w.ignore(&format!("model.layers.{}.", base.num_hidden_layers));
@@ -112,6 +114,7 @@ pub fn model(config: &Config, fields: &DeepseekV3, w: &Weights, sparse: impl Fn(
             true => {
                 let mut moe = decoder.moe(&mlp, &form)?;
                 if fields.n_shared_experts > 0 {
+                    config.within("n_shared_experts", fields.n_shared_experts, EXPERTS)?;
                     let columns = fields.n_shared_experts * fields.moe_intermediate_size;
                     moe.shared = decoder.shared(&mlp, "shared_experts", columns, None)?;
                 }
@@ -127,7 +130,12 @@ fn attention(config: &Config, fields: &DeepseekV3, w: &Weights) -> Result<Mla> {
     let DeepseekV3 { base, kv_lora_rank: rank, qk_nope_head_dim: nope, qk_rope_head_dim: rope, .. } = fields;
     let (d, heads, value) = (base.hidden_size, base.num_attention_heads, fields.v_head_dim);
     let sizes = Latents { heads, rank: *rank, nope: *nope, rope: *rope, value };
-    config.sizes(&[("kv_lora_rank", *rank), ("qk_nope_head_dim", *nope), ("v_head_dim", value)])?;
+    config.sizes(&[
+        ("kv_lora_rank", *rank),
+        ("qk_nope_head_dim", *nope),
+        ("qk_rope_head_dim", *rope),
+        ("v_head_dim", value),
+    ])?;
     let low = |name: &str, n: usize| w.norm(name, n, EPS, NormKind::Rms);
     let columns = heads * (nope + rope);
     let queries = match fields.q_lora_rank {
@@ -164,10 +172,12 @@ fn of_latents(w: &Weights, Latents { heads, rank, nope, value, .. }: Latents) ->
         let by_head = |name: &str, shape: [usize; 2]| w.experts(name, |_| String::new(), heads, shape);
         return Ok([by_head("embed_q", [rank, nope])?, by_head("unembed_out", [value, rank])?]);
     }
-    let both = w.linear("kv_b_proj", heads * (nope + value), rank, false)?.matrix.dense(w.dtype())?;
-    let both = both.reshape((heads, nope + value, rank))?;
-    let part = |name: &str, t: candle_core::Tensor| -> Result<ExpertLinear> {
-        Ok(ExpertLinear { name: w.name(name), matrix: Matrix::Dense(t.contiguous()?), bias: None })
+    let both = w.linear("kv_b_proj", heads * (nope + value), rank, false)?.matrix;
+    let both =
+        w.made((heads, nope + value, rank), || Ok(both.dense(w.dtype())?.reshape((heads, nope + value, rank))?))?;
+    let part = |name: &str, t: Tensor| -> Result<ExpertLinear> {
+        let matrix = Matrix::Dense(w.made(t.shape(), || Ok(t.contiguous()?))?);
+        Ok(ExpertLinear { name: w.name(name), matrix, bias: None })
     };
     Ok([part("embed_q", both.narrow(1, 0, nope)?.t()?)?, part("unembed_out", both.narrow(1, nope, value)?)?])
 }

@@ -7,7 +7,7 @@ use super::{ModelType, llama::Llama};
 use crate::{
     Config, Model, Result, Weights,
     blocks::{ExpertLinear, Experts, FeedForward, Gate, Matrix, Mixer, Moe, Router, Rule, Score, Swap, rotary_of},
-    config::SIZES,
+    config::EXPERTS,
     decoder::Decoder,
 };
 use candle_core::{DType, Tensor};
@@ -44,7 +44,7 @@ fn build(config: &Config, w: &Weights) -> Result<Model> {
     let decoder = Decoder::new(config, base)?;
     let heads = base.heads(config)?;
     let windows = decoder.windows(|i| i.is_multiple_of(2))?;
-    config.within("num_local_experts", fields.num_local_experts, SIZES)?;
+    config.within("num_local_experts", fields.num_local_experts, EXPERTS)?;
     decoder.model(w, vec![rotary_of(config, heads.dim)?], |i, w| {
         let a = w.pp("self_attn");
         let mut attention = decoder.attention(&a, [base.attention_bias; 2])?;
@@ -100,11 +100,14 @@ fn moe(config: &Config, fields: &GptOss, w: &Weights) -> Result<Moe> {
 
 /// Gate, up and down as they are published: rows of gate and up take turns in one matrix.
 fn of_pairs(w: &Weights, count: usize, [d, f]: [usize; 2]) -> Result<[ExpertLinear; 3]> {
-    let both = rows(w, "gate_up_proj", count, [2 * f, d])?.reshape((count, f, 2, d))?;
-    let bias = w.tensor("gate_up_proj_bias", (count, 2 * f))?.reshape((count, f, 2))?;
+    let both = rows(w, "gate_up_proj", count, [2 * f, d])?;
+    let bias = w.tensor("gate_up_proj_bias", (count, 2 * f))?;
     let of = |i: usize, name: &str| -> Result<ExpertLinear> {
-        let matrix = Matrix::Dense(both.narrow(2, i, 1)?.squeeze(2)?.contiguous()?);
-        let bias = Some(bias.narrow(2, i, 1)?.squeeze(2)?.contiguous()?);
+        let every_other = |t: &Tensor, shape: &[usize]| -> Result<Tensor> {
+            Ok(t.reshape([&[count, f, 2], &shape[2..]].concat())?.narrow(2, i, 1)?.squeeze(2)?.contiguous()?)
+        };
+        let of = |t: &Tensor, shape: &[usize]| w.made(shape, || every_other(t, shape));
+        let (matrix, bias) = (Matrix::Dense(of(&both, &[count, f, d])?), Some(of(&bias, &[count, f])?));
         Ok(ExpertLinear { name: w.name(name), matrix, bias })
     };
     let down = ExpertLinear {
@@ -119,9 +122,10 @@ fn of_pairs(w: &Weights, count: usize, [d, f]: [usize; 2]) -> Result<[ExpertLine
 fn rows(w: &Weights, name: &str, count: usize, [n, k]: [usize; 2]) -> Result<Tensor> {
     let blocks = format!("{name}_blocks");
     if !w.contains(&blocks) {
-        return Ok(w.tensor(name, (count, k, n))?.transpose(1, 2)?.contiguous()?);
+        let numbers = w.tensor(name, (count, k, n))?;
+        return w.made((count, n, k), || Ok(numbers.transpose(1, 2)?.contiguous()?));
     }
-    let blocks = w.tensor_in(&blocks, (count, n, k / 32, 16), DType::U8)?.reshape((count, n, k / 2))?;
+    let blocks = w.tensor_in(&blocks, (count, n, k / 32, 16), DType::U8)?;
     let scales = w.tensor_in(&format!("{name}_scales"), (count, n, k / 32), DType::U8)?;
-    Ok(dequantize_mxfp4(&blocks, &scales, w.dtype())?)
+    w.made((count, n, k), || Ok(dequantize_mxfp4(&blocks.reshape((count, n, k / 2))?, &scales, w.dtype())?))
 }

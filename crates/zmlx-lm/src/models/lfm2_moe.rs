@@ -124,11 +124,12 @@ fn conv(fields: &Lfm2Moe, w: &Weights) -> Result<ShortConv> {
     let taps = w.pp("conv");
     // of torch `[d, 1, width]`, of MLX `[d, width, 1]`
     let mlx = taps.shape_of("weight").is_some_and(|s| s == [d, width, 1]);
-    let weight = taps.tensor("weight", if mlx { (d, width, 1) } else { (d, 1, width) })?.reshape((d, width))?;
+    let weight = taps.tensor("weight", if mlx { (d, width, 1) } else { (d, 1, width) })?;
+    let weight = w.made((width, d), || Ok(weight.reshape((d, width))?.t()?.contiguous()?))?;
     Ok(ShortConv {
         name: w.prefix().into(),
         in_proj: w.linear("in_proj", 3 * d, d, fields.conv_bias)?,
-        weight: weight.t()?.contiguous()?,
+        weight,
         bias: fields.conv_bias.then(|| taps.tensor("bias", d)).transpose()?,
         out_proj: w.linear("out_proj", d, d, fields.conv_bias)?,
     })

@@ -3,5 +3,6 @@
 mod disk;
 mod experts;
 mod families;
+mod mistakes;
 mod models;
 mod tiny;
