@@ -4,21 +4,99 @@
 use crate::{
     Config, Model, Result, Weights,
     blocks::{
-        Activation, Attention, Experts, Facts, FeedForward, Gate, Heads, Layer, Mixer, Mlp, Moe, Norm, NormKind,
-        QkNorm, Rope, Router, Rule, Sdpa, Shared, Swap,
+        Activation, Attention, Experts, Facts, FeedForward, Gate, Heads, Layer, Linear, Mixer, Mlp, Moe, Norm,
+        NormKind, QkNorm, Rope, Router, Rule, Sdpa, Shared, Swap,
     },
-    config::EXPERTS,
-    models::llama::{self, Llama},
+    config::{EXPERTS, LAYERS},
 };
 use candle_core::DType;
+use serde::Deserialize;
 use zmlx::rotary::Rotary;
+
+/// The fields in `config.json` that most model types have.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Fields {
+    /// Columns of a token.
+    pub hidden_size: usize,
+    /// Columns inside the MLP.
+    pub intermediate_size: usize,
+    /// Layers.
+    pub num_hidden_layers: usize,
+    /// Heads of queries.
+    pub num_attention_heads: usize,
+    /// Heads of keys and values; as many as of queries unless given.
+    pub num_key_value_heads: Option<usize>,
+    /// Columns of a head; `hidden_size / num_attention_heads` unless given.
+    pub head_dim: Option<usize>,
+    /// Rows of the embedding.
+    pub vocab_size: usize,
+    /// Of the norms.
+    pub rms_norm_eps: f64,
+    /// Tokens of a text.
+    pub max_position_embeddings: usize,
+    /// Of the MLP.
+    #[serde(default = "silu")]
+    pub hidden_act: String,
+    /// The head is the embedding.
+    #[serde(default)]
+    pub tie_word_embeddings: bool,
+    /// Of q, k, v and o. (Some model types have biases whatever it says.)
+    #[serde(default)]
+    pub attention_bias: bool,
+    /// Of the MLP.
+    #[serde(default)]
+    pub mlp_bias: bool,
+}
+
+fn silu() -> String {
+    "silu".into()
+}
+
+impl Fields {
+    /// Holds sizes to what a model may have.
+    ///
+    /// # Errors
+    /// A field that does not fit.
+    pub fn sizes(&self, config: &Config) -> Result<()> {
+        config.within("num_hidden_layers", self.num_hidden_layers, LAYERS)?;
+        config.sizes(&[
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_attention_heads", self.num_attention_heads),
+            ("num_key_value_heads", self.num_key_value_heads.unwrap_or(1)),
+            ("vocab_size", self.vocab_size),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ])
+    }
+
+    /// Numbers of heads, held to what a model may have.
+    ///
+    /// # Errors
+    /// A field that does not fit.
+    pub fn heads(&self, config: &Config) -> Result<Heads> {
+        self.sizes(config)?;
+        let (count, d) = (self.num_attention_heads, self.hidden_size);
+        let kv = self.num_key_value_heads.unwrap_or(count);
+        config.multiple(("num_attention_heads", count), ("num_key_value_heads", kv))?;
+        let dim = match self.head_dim {
+            Some(dim) => dim,
+            None => {
+                config.multiple(("hidden_size", d), ("num_attention_heads", count))?;
+                d / count
+            }
+        };
+        config.sizes(&[("head_dim", dim)])?;
+        config.multiple(("head_dim", dim), ("a pair", 2))?;
+        Ok(Heads { count, kv, dim })
+    }
+}
 
 /// The fields that model types share, and how their parts are made of them.
 pub struct Decoder<'a> {
     /// All fields.
     pub config: &'a Config,
     /// Those that are shared.
-    pub fields: &'a Llama,
+    pub fields: &'a Fields,
     /// Of the feed-forward blocks.
     pub activation: Activation,
     /// Of all norms.
@@ -47,7 +125,7 @@ impl<'a> Decoder<'a> {
     ///
     /// # Errors
     /// A field that does not fit.
-    pub fn new(config: &'a Config, fields: &'a Llama) -> Result<Decoder<'a>> {
+    pub fn new(config: &'a Config, fields: &'a Fields) -> Result<Decoder<'a>> {
         fields.sizes(config)?;
         let activation = Activation::named(config, "hidden_act", &fields.hidden_act)?;
         Ok(Decoder { config, fields, activation, norm: NormKind::Rms })
@@ -213,7 +291,7 @@ impl<'a> Decoder<'a> {
             embed_scale: None,
             layers: (0..fields.num_hidden_layers).map(layer).collect::<Result<_>>()?,
             norm: self.norm(&model, norm)?,
-            lm_head: llama::head(w, fields.tie_word_embeddings, vocab_size, d)?,
+            lm_head: head(w, fields.tie_word_embeddings, vocab_size, d)?,
             ropes,
             softcap: None,
         })
@@ -266,5 +344,16 @@ impl<'a> Decoder<'a> {
         let word =
             |v: &serde_json::Value| known.iter().copied().find(|k| v.as_str() == Some(k)).ok_or_else(|| wrong(v));
         list.iter().map(word).collect::<Result<_>>().map(Some)
+    }
+}
+
+/// The head, or none if it is the embedding; a copy of the embedding that a checkpoint carries nevertheless is not missed.
+fn head(w: &Weights, tied: bool, vocab_size: usize, d: usize) -> Result<Option<Linear>> {
+    match tied {
+        true => {
+            w.ignore("lm_head.");
+            Ok(None)
+        }
+        false => w.linear("lm_head", vocab_size, d, false).map(Some),
     }
 }

@@ -70,11 +70,19 @@ fn greedy_tokens_are_those_of_transformers() -> Result<()> {
     Ok(())
 }
 
+/// candle rounds activations to 8 bits beside blocks, as llama.cpp does: so logits are near, and the choice between two that are
+/// nearly equal may be another.
 #[test]
-fn blocks_of_four_bits_answer_the_same_question() -> Result<()> {
+fn blocks_of_four_bits_give_nearly_the_same_logits() -> Result<()> {
     let Some(file) = file() else { return Ok(()) };
-    let model = model(&file, false)?;
-    let case = cases().swap_remove(0);
-    assert_eq!(greedy(&model, &case.prompt_tokens, 48, 2)?.0, case.tokens);
+    let (blocks, dense) = (model(&file, false)?, model(&file, true)?);
+    for case in cases() {
+        let text = [case.prompt_tokens, case.tokens].concat();
+        let text = Tensor::new(text, &Device::Cpu)?.unsqueeze(0)?;
+        let (a, b) = (blocks.forward_once(&text)?, dense.forward_once(&text)?);
+        let off = (&a - &b)?.sqr()?.mean_all()?.to_scalar::<f32>()?.sqrt();
+        let size = b.sqr()?.mean_all()?.to_scalar::<f32>()?.sqrt();
+        assert!(off < 0.05 * size, "{}: {off} of {size}", case.question);
+    }
     Ok(())
 }

@@ -2,14 +2,14 @@
 //!
 //! Fields and weights as in transformers' `modeling_deepseek_v3.py`.
 
-use super::{ModelType, llama::Llama};
+use super::ModelType;
 use crate::{
     Config, Model, Result, Weights,
     blocks::{
         ExpertLinear, FeedForward, Latents, Matrix, Mixer, Mla, NormKind, Queries, Rope, Rule, Score, Sdpa, rotary_of,
     },
     config::{EXPERTS, SIZES},
-    decoder::{Decoder, MoeForm, PROJECTIONS},
+    decoder::{Decoder, Fields, MoeForm, PROJECTIONS},
 };
 use candle_core::Tensor;
 use serde::Deserialize;
@@ -17,12 +17,12 @@ use serde::Deserialize;
 /// What `models/` knows of it.
 pub static ENTRY: ModelType = ModelType { name: "deepseek_v3", gguf: &[], build };
 
-/// Its fields in `config.json`, beside those of llama.
+/// Its fields in `config.json`, beside those of all.
 #[derive(Clone, Debug, Deserialize)]
 pub struct DeepseekV3 {
-    /// Those of llama.
+    /// Those of all.
     #[serde(flatten)]
-    pub base: Llama,
+    pub base: Fields,
     /// Columns inside an expert.
     pub moe_intermediate_size: usize,
     /// Experts of a layer.

@@ -3,11 +3,11 @@
 //!
 //! Fields and weights as in transformers' `modeling_gemma3.py`.
 
-use super::{ModelType, llama::Llama};
+use super::ModelType;
 use crate::{
     Config, Model, Result, Weights,
     blocks::{Activation, FeedForward, Layer, Mixer, NormKind, rotary_of_layers},
-    decoder::Decoder,
+    decoder::{Decoder, Fields},
 };
 use serde::Deserialize;
 
@@ -17,7 +17,7 @@ pub static ENTRY: ModelType = ModelType { name: "gemma3_text", gguf: &[], build 
 #[derive(Deserialize)]
 struct Gemma3 {
     #[serde(flatten)]
-    base: Llama,
+    base: Fields,
     #[serde(default = "gelu")]
     hidden_activation: String,
     query_pre_attn_scalar: f64,

@@ -3,12 +3,12 @@
 //!
 //! Fields and weights as in transformers' `modeling_gpt_oss.py`.
 
-use super::{ModelType, llama::Llama};
+use super::ModelType;
 use crate::{
     Config, Model, Result, Weights,
     blocks::{ExpertLinear, Experts, FeedForward, Gate, Matrix, Mixer, Moe, Router, Rule, Score, Swap, rotary_of},
     config::EXPERTS,
-    decoder::Decoder,
+    decoder::{Decoder, Fields},
 };
 use candle_core::{DType, Tensor};
 use serde::Deserialize;
@@ -20,7 +20,7 @@ pub static ENTRY: ModelType = ModelType { name: "gpt_oss", gguf: &[], build };
 #[derive(Deserialize)]
 struct GptOss {
     #[serde(flatten)]
-    base: Llama,
+    base: Fields,
     num_local_experts: usize,
     num_experts_per_tok: usize,
     #[serde(default = "alpha")]

@@ -2,11 +2,11 @@
 //!
 //! Fields and weights as in transformers' `modeling_lfm2_moe.py`.
 
-use super::{ModelType, llama::Llama};
+use super::ModelType;
 use crate::{
     Config, Model, Result, Weights,
     blocks::{FeedForward, Layer, Mixer, Mlp, Rule, Score, ShortConv, rotary_of},
-    decoder::{Decoder, MoeForm, PROJECTIONS},
+    decoder::{Decoder, Fields, MoeForm, PROJECTIONS},
 };
 use serde::Deserialize;
 
@@ -54,7 +54,7 @@ fn build(config: &Config, w: &Weights) -> Result<Model> {
     let fields: Lfm2Moe = config.fields()?;
     // in its older configurations tie_embedding
     let tied = config.get("tie_embedding").or(config.get("tie_word_embeddings")).and_then(|v| v.as_bool());
-    let base = Llama {
+    let base = Fields {
         hidden_size: fields.hidden_size,
         intermediate_size: fields.intermediate_size,
         num_hidden_layers: fields.num_hidden_layers,

@@ -2,11 +2,11 @@
 //!
 //! Fields and weights as in transformers' `modeling_mixtral.py`; the weights have the names of its checkpoints.
 
-use super::{ModelType, llama::Llama};
+use super::ModelType;
 use crate::{
     Config, Model, Result, Weights,
     blocks::{FeedForward, Mixer, Rule, rotary_of},
-    decoder::{Decoder, MoeForm},
+    decoder::{Decoder, Fields, MoeForm},
 };
 use serde::Deserialize;
 
@@ -16,7 +16,7 @@ pub static ENTRY: ModelType = ModelType { name: "mixtral", gguf: &[], build };
 #[derive(Deserialize)]
 struct Mixtral {
     #[serde(flatten)]
-    base: Llama,
+    base: Fields,
     num_local_experts: usize,
     num_experts_per_tok: usize,
     sliding_window: Option<usize>,

@@ -8,8 +8,10 @@ pub mod glm4_moe_lite;
 pub mod gpt_oss;
 pub mod lfm2_moe;
 pub mod llama;
+pub mod mistral;
 pub mod mixtral;
 pub mod olmoe;
+pub mod qwen2;
 pub mod qwen2_moe;
 pub mod qwen3;
 pub mod qwen3_moe;
@@ -22,8 +24,10 @@ pub static MODEL_TYPES: &[&ModelType] = &[
     &gpt_oss::ENTRY,
     &lfm2_moe::ENTRY,
     &llama::ENTRY,
+    &mistral::ENTRY,
     &mixtral::ENTRY,
     &olmoe::ENTRY,
+    &qwen2::ENTRY,
     &qwen2_moe::ENTRY,
     &qwen3::ENTRY,
     &qwen3_moe::ENTRY,

@@ -2,11 +2,11 @@
 //!
 //! Fields and weights as in transformers' `modeling_olmoe.py`.
 
-use super::{ModelType, llama::Llama};
+use super::ModelType;
 use crate::{
     Config, Model, Result, Weights,
     blocks::{FeedForward, Mixer, QkNorm, Rule, rotary_of},
-    decoder::{Decoder, MoeForm, PROJECTIONS},
+    decoder::{Decoder, Fields, MoeForm, PROJECTIONS},
 };
 use serde::Deserialize;
 
@@ -16,7 +16,7 @@ pub static ENTRY: ModelType = ModelType { name: "olmoe", gguf: &["olmoe"], build
 #[derive(Deserialize)]
 struct Olmoe {
     #[serde(flatten)]
-    base: Llama,
+    base: Fields,
     num_experts: usize,
     num_experts_per_tok: usize,
     #[serde(default)]

@@ -2,18 +2,18 @@
 //!
 //! Fields and weights as in transformers' `modeling_qwen3.py`.
 
-use super::{ModelType, llama::Llama};
+use super::ModelType;
 use crate::{
     Config, Model, Result, Weights,
     blocks::{FeedForward, Mixer, rotary_of},
-    decoder::Decoder,
+    decoder::{Decoder, Fields},
 };
 
 /// What `models/` knows of it.
 pub static ENTRY: ModelType = ModelType { name: "qwen3", gguf: &["qwen3"], build };
 
 fn build(config: &Config, w: &Weights) -> Result<Model> {
-    let fields: Llama = config.fields()?;
+    let fields: Fields = config.fields()?;
     let decoder = Decoder::new(config, &fields)?;
     let (heads, windows) = (fields.heads(config)?, decoder.windows_of_last()?);
     decoder.model(w, vec![rotary_of(config, heads.dim)?], |i, w| {

@@ -2,23 +2,23 @@
 //!
 //! Fields and weights as in transformers' `modeling_qwen3_moe.py`.
 
-use super::{ModelType, llama::Llama};
+use super::ModelType;
 use crate::{
     Config, Model, Result, Weights,
     blocks::{FeedForward, Mixer, Rule, rotary_of},
-    decoder::{Decoder, MoeForm, PROJECTIONS},
+    decoder::{Decoder, Fields, MoeForm, PROJECTIONS},
 };
 use serde::Deserialize;
 
 /// What `models/` knows of it.
 pub static ENTRY: ModelType = ModelType { name: "qwen3_moe", gguf: &["qwen3moe"], build };
 
-/// Its fields in `config.json`, beside those of llama.
+/// Its fields in `config.json`, beside those of all.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Sparse {
-    /// Those of llama.
+    /// Those of all.
     #[serde(flatten)]
-    pub base: Llama,
+    pub base: Fields,
     /// Experts of a layer.
     pub num_experts: usize,
     /// Of which a token meets so many.

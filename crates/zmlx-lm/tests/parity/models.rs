@@ -70,6 +70,16 @@ fn llama_says_what_transformers_and_mlx_lm_say() -> Result<()> {
 }
 
 #[test]
+fn mistral_says_what_transformers_and_mlx_lm_say() -> Result<()> {
+    check_type("mistral", 3)
+}
+
+#[test]
+fn qwen2_says_what_transformers_and_mlx_lm_say() -> Result<()> {
+    check_type("qwen2", 3)
+}
+
+#[test]
 fn qwen3_says_what_transformers_and_mlx_lm_say() -> Result<()> {
     check_type("qwen3", 5)
 }
