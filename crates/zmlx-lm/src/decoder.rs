@@ -236,13 +236,13 @@ impl<'a> Decoder<'a> {
     ///
     /// # Errors
     /// What [`Weights`] says.
-    pub fn layer(&self, w: &Weights, mixer: Mixer, feed_forward: FeedForward) -> Result<Layer> {
+    pub fn layer(&self, w: &Weights, mixer: impl Into<Mixer>, feed_forward: impl Into<FeedForward>) -> Result<Layer> {
         Ok(Layer {
             mixer_norm: self.norm(w, "input_layernorm")?,
-            mixer,
+            mixer: mixer.into(),
             after_mixer: None,
             feed_forward_norm: self.norm(w, "post_attention_layernorm")?,
-            feed_forward,
+            feed_forward: feed_forward.into(),
             after_feed_forward: None,
         })
     }

@@ -22,9 +22,39 @@ pub enum Mixer {
 #[derive(Clone, Debug)]
 pub enum FeedForward {
     /// One for all.
-    Mlp(Mlp),
+    Mlp(Box<Mlp>),
     /// A few of many.
-    Moe(Moe),
+    Moe(Box<Moe>),
+}
+
+impl From<Attention> for Mixer {
+    fn from(attention: Attention) -> Mixer {
+        Mixer::Attention(attention)
+    }
+}
+
+impl From<Mla> for Mixer {
+    fn from(mla: Mla) -> Mixer {
+        Mixer::Mla(mla)
+    }
+}
+
+impl From<ShortConv> for Mixer {
+    fn from(conv: ShortConv) -> Mixer {
+        Mixer::ShortConv(conv)
+    }
+}
+
+impl From<Mlp> for FeedForward {
+    fn from(mlp: Mlp) -> FeedForward {
+        FeedForward::Mlp(Box::new(mlp))
+    }
+}
+
+impl From<Moe> for FeedForward {
+    fn from(moe: Moe) -> FeedForward {
+        FeedForward::Moe(Box::new(moe))
+    }
 }
 
 /// h = x + mixer(norm(x)), y = h + feed_forward(norm(h)); where a norm stands behind a part, its result is normed before it is added.

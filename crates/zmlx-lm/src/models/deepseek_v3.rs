@@ -5,9 +5,7 @@
 use super::ModelType;
 use crate::{
     Config, Model, Result, Weights,
-    blocks::{
-        ExpertLinear, FeedForward, Latents, Matrix, Mixer, Mla, NormKind, Queries, Rope, Rule, Score, Sdpa, rotary_of,
-    },
+    blocks::{ExpertLinear, FeedForward, Latents, Matrix, Mla, NormKind, Queries, Rope, Rule, Score, Sdpa, rotary_of},
     config::{EXPERTS, SIZES},
     decoder::{Decoder, Fields, MoeForm, PROJECTIONS},
 };
@@ -110,7 +108,7 @@ pub fn model(config: &Config, fields: &DeepseekV3, w: &Weights, sparse: impl Fn(
     decoder.model(w, vec![rotary], |i, w| {
         let attention = attention(config, fields, &w.pp("self_attn"))?;
         let mlp = w.pp("mlp");
-        let feed_forward = match sparse(i) {
+        let feed_forward: FeedForward = match sparse(i) {
             true => {
                 let mut moe = decoder.moe(&mlp, &form)?;
                 if fields.n_shared_experts > 0 {
@@ -118,11 +116,11 @@ pub fn model(config: &Config, fields: &DeepseekV3, w: &Weights, sparse: impl Fn(
                     let columns = fields.n_shared_experts * fields.moe_intermediate_size;
                     moe.shared = decoder.shared(&mlp, "shared_experts", columns, None)?;
                 }
-                FeedForward::Moe(moe)
+                moe.into()
             }
-            false => FeedForward::Mlp(decoder.mlp(&mlp, base.intermediate_size, false)?),
+            false => decoder.mlp(&mlp, base.intermediate_size, false)?.into(),
         };
-        decoder.layer(w, Mixer::Mla(attention), feed_forward)
+        decoder.layer(w, attention, feed_forward)
     })
 }
 

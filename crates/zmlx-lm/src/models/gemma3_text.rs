@@ -6,7 +6,7 @@
 use super::ModelType;
 use crate::{
     Config, Model, Result, Weights,
-    blocks::{Activation, FeedForward, Layer, Mixer, NormKind, rotary_of_layers},
+    blocks::{Activation, Layer, NormKind, rotary_of_layers},
     decoder::{Decoder, Fields},
 };
 use serde::Deserialize;
@@ -69,10 +69,10 @@ fn build(config: &Config, w: &Weights) -> Result<Model> {
         let mlp = decoder.mlp(&w.pp("mlp"), base.intermediate_size, false)?;
         Ok(Layer {
             mixer_norm: decoder.norm(w, "input_layernorm")?,
-            mixer: Mixer::Attention(attention),
+            mixer: attention.into(),
             after_mixer: Some(decoder.norm(w, "post_attention_layernorm")?),
             feed_forward_norm: decoder.norm(w, "pre_feedforward_layernorm")?,
-            feed_forward: FeedForward::Mlp(mlp),
+            feed_forward: mlp.into(),
             after_feed_forward: Some(decoder.norm(w, "post_feedforward_layernorm")?),
         })
     })?;

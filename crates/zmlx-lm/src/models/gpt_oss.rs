@@ -6,7 +6,7 @@
 use super::ModelType;
 use crate::{
     Config, Model, Result, Weights,
-    blocks::{ExpertLinear, Experts, FeedForward, Gate, Matrix, Mixer, Moe, Router, Rule, Score, Swap, rotary_of},
+    blocks::{ExpertLinear, Experts, Gate, Matrix, Moe, Router, Rule, Score, Swap, rotary_of},
     config::EXPERTS,
     decoder::{Decoder, Fields},
 };
@@ -51,7 +51,7 @@ fn build(config: &Config, w: &Weights) -> Result<Model> {
         attention.sdpa.window = windows[i];
         attention.sdpa.sinks = Some(a.tensor("sinks", heads.count)?);
         let moe = moe(config, &fields, &w.pp("mlp"))?;
-        decoder.layer(w, Mixer::Attention(attention), FeedForward::Moe(moe))
+        decoder.layer(w, attention, moe)
     })
 }
 

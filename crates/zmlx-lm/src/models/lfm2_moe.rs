@@ -98,9 +98,9 @@ fn build(config: &Config, w: &Weights) -> Result<Model> {
             }
         };
         let f = w.pp("feed_forward");
-        let feed_forward = match i < fields.num_dense_layers {
-            true => FeedForward::Mlp(dense(&decoder, &f)?),
-            false => FeedForward::Moe(decoder.moe(&f, &form)?),
+        let feed_forward: FeedForward = match i < fields.num_dense_layers {
+            true => dense(&decoder, &f)?.into(),
+            false => decoder.moe(&f, &form)?.into(),
         };
         Ok(Layer {
             mixer_norm: decoder.norm(w, "operator_norm")?,

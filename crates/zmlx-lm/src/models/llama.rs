@@ -5,7 +5,7 @@
 use super::ModelType;
 use crate::{
     Config, Model, Result, Weights,
-    blocks::{FeedForward, Mixer, rotary_of},
+    blocks::rotary_of,
     decoder::{Decoder, Fields},
 };
 
@@ -34,6 +34,6 @@ pub fn dense(
         let mut attention = decoder.attention(&w.pp("self_attn"), bias)?;
         attention.sdpa.window = window(i);
         let mlp = decoder.mlp(&w.pp("mlp"), fields.intermediate_size, fields.mlp_bias)?;
-        decoder.layer(w, Mixer::Attention(attention), FeedForward::Mlp(mlp))
+        decoder.layer(w, attention, mlp)
     })
 }

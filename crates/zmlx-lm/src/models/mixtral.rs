@@ -5,7 +5,7 @@
 use super::ModelType;
 use crate::{
     Config, Model, Result, Weights,
-    blocks::{FeedForward, Mixer, Rule, rotary_of},
+    blocks::{Rule, rotary_of},
     decoder::{Decoder, Fields, MoeForm},
 };
 use serde::Deserialize;
@@ -39,6 +39,6 @@ fn build(config: &Config, w: &Weights) -> Result<Model> {
         let mut attention = decoder.attention(&w.pp("self_attn"), [false; 2])?;
         attention.sdpa.window = windows[i];
         let moe = decoder.moe(&w.pp("block_sparse_moe"), &form)?;
-        decoder.layer(w, Mixer::Attention(attention), FeedForward::Moe(moe))
+        decoder.layer(w, attention, moe)
     })
 }

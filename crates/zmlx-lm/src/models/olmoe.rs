@@ -5,7 +5,7 @@
 use super::ModelType;
 use crate::{
     Config, Model, Result, Weights,
-    blocks::{FeedForward, Mixer, QkNorm, Rule, rotary_of},
+    blocks::{QkNorm, Rule, rotary_of},
     decoder::{Decoder, Fields, MoeForm, PROJECTIONS},
 };
 use serde::Deserialize;
@@ -43,6 +43,6 @@ fn build(config: &Config, w: &Weights) -> Result<Model> {
         attention.qk_norm = Some(QkNorm::All([norm("q_norm", heads.count)?, norm("k_norm", heads.kv)?]));
         attention.clip = fields.clip_qkv;
         let moe = decoder.moe(&w.pp("mlp"), &form)?;
-        decoder.layer(w, Mixer::Attention(attention), FeedForward::Moe(moe))
+        decoder.layer(w, attention, moe)
     })
 }

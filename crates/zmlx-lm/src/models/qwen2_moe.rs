@@ -5,7 +5,7 @@
 use super::{ModelType, qwen3_moe::Sparse};
 use crate::{
     Config, Model, Result, Weights,
-    blocks::{FeedForward, Mixer, rotary_of},
+    blocks::{FeedForward, rotary_of},
     decoder::Decoder,
 };
 use serde::Deserialize;
@@ -47,15 +47,15 @@ fn build(config: &Config, w: &Weights) -> Result<Model> {
         let mut attention = decoder.attention(&w.pp("self_attn"), [fields.qkv_bias, false])?;
         attention.sdpa.window = windows[i];
         let mlp = w.pp("mlp");
-        let feed_forward = match sparse.is_sparse(i) {
+        let feed_forward: FeedForward = match sparse.is_sparse(i) {
             true => {
                 let mut moe = decoder.moe(&mlp, &sparse.form())?;
                 let columns = fields.shared_expert_intermediate_size;
                 moe.shared = decoder.shared(&mlp, "shared_expert", columns, Some("shared_expert_gate"))?;
-                FeedForward::Moe(moe)
+                moe.into()
             }
-            false => FeedForward::Mlp(decoder.mlp(&mlp, base.intermediate_size, false)?),
+            false => decoder.mlp(&mlp, base.intermediate_size, false)?.into(),
         };
-        decoder.layer(w, Mixer::Attention(attention), feed_forward)
+        decoder.layer(w, attention, feed_forward)
     })
 }

@@ -5,7 +5,7 @@
 use super::ModelType;
 use crate::{
     Config, Model, Result, Weights,
-    blocks::{FeedForward, Mixer, rotary_of},
+    blocks::rotary_of,
     decoder::{Decoder, Fields},
 };
 
@@ -22,6 +22,6 @@ fn build(config: &Config, w: &Weights) -> Result<Model> {
         attention.qk_norm = decoder.head_norms(&a, ["q_norm", "k_norm"])?;
         attention.sdpa.window = windows[i];
         let mlp = decoder.mlp(&w.pp("mlp"), fields.intermediate_size, false)?;
-        decoder.layer(w, Mixer::Attention(attention), FeedForward::Mlp(mlp))
+        decoder.layer(w, attention, mlp)
     })
 }

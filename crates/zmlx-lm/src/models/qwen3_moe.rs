@@ -5,7 +5,7 @@
 use super::ModelType;
 use crate::{
     Config, Model, Result, Weights,
-    blocks::{FeedForward, Mixer, Rule, rotary_of},
+    blocks::{FeedForward, Rule, rotary_of},
     decoder::{Decoder, Fields, MoeForm, PROJECTIONS},
 };
 use serde::Deserialize;
@@ -72,10 +72,10 @@ fn build(config: &Config, w: &Weights) -> Result<Model> {
         attention.qk_norm = decoder.head_norms(&a, ["q_norm", "k_norm"])?;
         attention.sdpa.window = windows[i];
         let mlp = w.pp("mlp");
-        let feed_forward = match fields.is_sparse(i) {
-            true => FeedForward::Moe(decoder.moe(&mlp, &fields.form())?),
-            false => FeedForward::Mlp(decoder.mlp(&mlp, base.intermediate_size, false)?),
+        let feed_forward: FeedForward = match fields.is_sparse(i) {
+            true => decoder.moe(&mlp, &fields.form())?.into(),
+            false => decoder.mlp(&mlp, base.intermediate_size, false)?.into(),
         };
-        decoder.layer(w, Mixer::Attention(attention), feed_forward)
+        decoder.layer(w, attention, feed_forward)
     })
 }

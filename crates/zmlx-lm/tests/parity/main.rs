@@ -1,5 +1,6 @@
 //! Models say what others say of the same weights, and route as their configurations say.
 
+mod batches;
 mod disk;
 mod experts;
 mod families;
