@@ -6,4 +6,5 @@ mod experts;
 mod families;
 mod mistakes;
 mod models;
+mod published;
 mod tiny;
