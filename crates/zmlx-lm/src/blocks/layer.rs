@@ -88,6 +88,8 @@ pub enum Block<'a> {
     Rope(&'a mut Rope),
     /// The products of an attention.
     Sdpa(&'a mut Sdpa),
+    /// The taps of a short convolution.
+    Taps(&'a mut ShortConv),
     /// A gated block.
     Mlp(&'a mut Mlp),
     /// Chooses experts.
@@ -109,6 +111,7 @@ impl Block<'_> {
             Block::Norm(b) => &b.name,
             Block::Rope(b) => &b.name,
             Block::Sdpa(b) => &b.name,
+            Block::Taps(b) => &b.name,
             Block::Mlp(b) => &b.name,
             Block::Router(b) => &b.name,
             Block::Experts(b) => &b.name,
@@ -227,6 +230,7 @@ impl Mixer {
             }
             Mixer::ShortConv(conv) => {
                 f(Block::Linear(&mut conv.in_proj));
+                f(Block::Taps(conv));
                 f(Block::Linear(&mut conv.out_proj));
             }
         }

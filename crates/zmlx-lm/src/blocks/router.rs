@@ -71,7 +71,7 @@ pub struct Router {
 pub struct Route {
     /// `[T, k]` of u32, no expert twice in a row.
     pub experts: Tensor,
-    /// `[T, k]` in f32
+    /// `[T, k]` in f32; in f64 for tokens of f64.
     pub weights: Tensor,
 }
 
@@ -92,7 +92,8 @@ impl Router {
     /// # Errors
     /// As [`Router::forward`].
     pub fn plain(&self, x: &Tensor) -> Result<Route> {
-        let logits = self.gate.forward(x)?.to_dtype(DType::F32)?;
+        let logits = self.gate.forward(x)?;
+        let logits = if logits.dtype() == DType::F64 { logits } else { logits.to_dtype(DType::F32)? };
         let rule = &self.rule;
         let scores = match rule.score {
             Score::Softmax => candle_nn::ops::softmax(&logits, D::Minus1)?,
@@ -101,7 +102,7 @@ impl Router {
         };
         let mut choice = scores.detach();
         if let Some(correction) = &self.correction {
-            choice = choice.broadcast_add(correction)?;
+            choice = choice.broadcast_add(&correction.to_dtype(choice.dtype())?)?;
         }
         if let Some((groups, best)) = rule.groups.filter(|(groups, best)| best < groups) {
             choice = in_best_groups(&choice, groups, best)?;
@@ -133,9 +134,10 @@ fn in_best_groups(choice: &Tensor, groups: usize, best: usize) -> Result<Tensor>
     let two = top(&by_group, 2.min(count / groups))?;
     let sums = by_group.contiguous()?.gather(&two, D::Minus1)?.sum(D::Minus1)?;
     let chosen = top(&sums, best)?;
-    let ones = chosen.ones_like()?.to_dtype(DType::F32)?;
+    let ones = chosen.ones_like()?.to_dtype(choice.dtype())?;
     let among = sums.zeros_like()?.scatter_add(&chosen, &ones, D::Minus1)?.unsqueeze(2)?;
     let among = among.broadcast_as(by_group.shape())?.ne(0f64)?;
-    let never = Tensor::new(f32::NEG_INFINITY, choice.device())?.broadcast_as(by_group.shape())?;
+    let never =
+        Tensor::new(f32::NEG_INFINITY, choice.device())?.to_dtype(choice.dtype())?.broadcast_as(by_group.shape())?;
     Ok(among.where_cond(&by_group, &never)?.reshape((rows, count))?)
 }

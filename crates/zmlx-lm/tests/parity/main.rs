@@ -2,6 +2,7 @@
 
 mod batches;
 mod disk;
+mod dtypes;
 mod experts;
 mod families;
 mod mistakes;
