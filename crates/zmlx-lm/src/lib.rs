@@ -22,6 +22,7 @@
 //! | [`weights`] | tensors by name, whatever file they are in; what is missing, superfluous or of another shape |
 //! | [`blocks`] | what models are made of: each has a path in plain candle, and a place for a kernel |
 //! | [`models`] | one file a `model_type`: its fields, and the blocks that it is made of |
+//! | [`text`] | tokenizer, chat template, sampler, and the loop that generates |
 
 pub mod blocks;
 mod checkpoint;
@@ -29,6 +30,7 @@ pub mod config;
 pub mod decoder;
 mod error;
 pub mod models;
+pub mod text;
 pub mod weights;
 
 pub use blocks::{Cache, Model};

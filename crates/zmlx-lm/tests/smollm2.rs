@@ -1,10 +1,13 @@
 //! A real model, SmolLM2-135M-Instruct in 4 bits: what it answers is what transformers says with the same weights, token by token.
 //! `.ci/smollm2.sh` fetches it; without it these tests say that they were not run.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
-use zmlx_lm::{Checkpoint, Load, Model, Result};
+use zmlx_lm::{
+    Checkpoint, Load, Model, Result,
+    text::{Generation, Message, Options, Tokenizer, generate_batch},
+};
 
 /// Made by tests/oracle/smollm2.py.
 const EXPECTED: &str = include_str!("smollm2.json");
@@ -12,8 +15,10 @@ const EXPECTED: &str = include_str!("smollm2.json");
 #[derive(Deserialize)]
 struct Case {
     question: String,
+    prompt: String,
     prompt_tokens: Vec<u32>,
     tokens: Vec<u32>,
+    text: String,
     logits: Vec<f32>,
 }
 
@@ -36,37 +41,43 @@ fn model(file: &Path, dequantize: bool) -> Result<Model> {
     Checkpoint::open(file)?.model(&Load { dequantize, ..Load::default() })
 }
 
-/// Greedy tokens, and the logits of the first.
-fn greedy(model: &Model, prompt: &[u32], many: usize, end: u32) -> Result<(Vec<u32>, Vec<f32>)> {
-    let mut cache = model.new_cache(1, prompt.len() + many)?;
-    let (mut next, mut made, mut first) = (prompt.to_vec(), vec![], vec![]);
-    while made.len() < many {
-        let hidden = model.hidden(&Tensor::new(next, &Device::Cpu)?.unsqueeze(0)?, &mut cache)?;
-        let last = hidden.narrow(1, hidden.dim(1)? - 1, 1)?;
-        let logits = model.head(&last)?.flatten_all()?.to_dtype(DType::F32)?;
-        if first.is_empty() {
-            first = logits.to_vec1()?;
-        }
-        let token = logits.argmax(0)?.to_scalar::<u32>()?;
-        if token == end {
-            break;
-        }
-        made.push(token);
-        next = vec![token];
-    }
-    Ok((made, first))
+fn options(tokenizer: &Tokenizer) -> Options {
+    Options { max_tokens: 48, ends: tokenizer.ends.clone(), ..Options::default() }
 }
 
 #[test]
-fn greedy_tokens_are_those_of_transformers() -> Result<()> {
+fn the_chat_template_and_tokens_are_those_of_transformers() -> Result<()> {
     let Some(file) = file() else { return Ok(()) };
-    let model = model(&file, true)?;
+    let tokenizer = Tokenizer::of(&Checkpoint::open(file)?)?;
     for case in cases() {
-        let (tokens, logits) = greedy(&model, &case.prompt_tokens, 48, 2)?;
-        assert_eq!(tokens, case.tokens, "{}", case.question);
+        let said = [Message::new("user", case.question)];
+        assert_eq!(tokenizer.template.as_ref().map(|t| t.render(&said)).transpose()?, Some(case.prompt));
+        assert_eq!(tokenizer.encode_chat(&said)?, case.prompt_tokens);
+        assert_eq!(tokenizer.decode(&case.tokens)?, case.text);
+        let mut stream = tokenizer.stream();
+        let mut pieces = case.tokens.iter().map(|t| stream.push(*t)).collect::<Result<Vec<_>>>()?;
+        pieces.push(stream.finish()?);
+        assert_eq!(pieces.concat(), case.text);
+    }
+    Ok(())
+}
+
+#[test]
+fn greedy_answers_are_those_of_transformers_alone_and_in_a_batch() -> Result<()> {
+    let Some(file) = file() else { return Ok(()) };
+    let tokenizer = Tokenizer::of(&Checkpoint::open(&file)?)?;
+    let (model, cases) = (model(&file, true)?, cases());
+    for case in &cases {
+        let prompt = Tensor::new(case.prompt_tokens.as_slice(), &Device::Cpu)?.unsqueeze(0)?;
+        let logits = model.forward_once(&prompt)?.squeeze(0)?.get(case.prompt_tokens.len() - 1)?.to_vec1::<f32>()?;
         let off = case.logits.iter().zip(&logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(off < 2e-3, "{}: {off}", case.question);
+        let answer = Generation::new(&model, &case.prompt_tokens, &options(&tokenizer))?;
+        assert_eq!(answer.collect::<Result<Vec<_>>>()?, case.tokens, "{}", case.question);
     }
+    let prompts: Vec<Vec<u32>> = cases.iter().map(|c| c.prompt_tokens.clone()).collect();
+    let answers: Vec<Vec<u32>> = cases.into_iter().map(|c| c.tokens).collect();
+    assert_eq!(generate_batch(&model, &prompts, &options(&tokenizer))?, answers);
     Ok(())
 }
 
