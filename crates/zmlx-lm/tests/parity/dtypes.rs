@@ -1,22 +1,22 @@
 //! Models of every type in other dtypes, and their gradients.
 
-use crate::tiny::{Tensors, Tiny};
-use candle_core::{DType, Device, Tensor, Var};
+use crate::tiny::{Tensors, Tiny, device, load};
+use candle_core::{DType, Tensor, Var};
 use zmlx_lm::{
-    Load, Model, Result,
+    Model, Result,
     blocks::{Block, Matrix},
     models,
 };
 
 fn base(model_type: &str, dtype: DType) -> Result<(Tiny, Model)> {
     let tiny = Tiny::named(&format!("{model_type}.base"))?;
-    let model = models::load(&tiny.config, Tensors(tiny.tensors()?), dtype, &Load::default())?;
+    let model = models::load(&tiny.config, Tensors(tiny.tensors()?), dtype, &load())?;
     Ok((tiny, model))
 }
 
 /// Logits of the prompt, by the cached path.
 fn logits(tiny: &Tiny, model: &Model) -> Result<Tensor> {
-    let prompt = Tensor::new(&tiny.prompt[..], &Device::Cpu)?.unsqueeze(0)?;
+    let prompt = Tensor::new(&tiny.prompt[..], &device())?.unsqueeze(0)?;
     let logits = model.forward(&prompt, &mut model.new_cache(1, tiny.prompt.len())?)?;
     assert_eq!(logits.dtype(), model.facts.dtype, "{}", tiny.name);
     Ok(logits.to_dtype(DType::F64)?)
@@ -84,7 +84,7 @@ fn gradients_reach_every_weight_and_are_those_of_central_differences() -> Result
         let (tiny, mut model) = base(model_type.name, DType::F64)?;
         let all = variables(&mut model);
         let text = [&tiny.prompt[..], &tiny.greedy].concat();
-        let text = Tensor::new(text, &Device::Cpu)?.unsqueeze(0)?;
+        let text = Tensor::new(text, &device())?.unsqueeze(0)?;
         // some function of all logits
         let loss = |model: &Model| -> Result<Tensor> { Ok((model.forward_once(&text)? * 0.3)?.tanh()?.mean_all()?) };
         let grads = loss(&model)?.backward()?;
@@ -94,7 +94,7 @@ fn gradients_reach_every_weight_and_are_those_of_central_differences() -> Result
             assert!(grad.abs()?.max_all()?.to_scalar::<f64>()? > 0.0, "{}: no gradient of {name}", tiny.name);
             let n = var.elem_count();
             let step: Vec<f64> = (0..n).map(|k| ((k * 7 + i * 13) % 11) as f64 / 11.0 - 0.45).collect();
-            let step = Tensor::from_vec(step, var.shape(), &Device::Cpu)?;
+            let step = Tensor::from_vec(step, var.shape(), &device())?;
             along += (grad * &step)?.sum_all()?.to_scalar::<f64>()?;
             moves.push((var, var.as_tensor().copy()?, step));
         }

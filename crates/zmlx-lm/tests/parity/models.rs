@@ -1,15 +1,15 @@
 //! Tiny models of every type say what transformers and mlx_lm say of them (`tests/oracle/models.py`): logits of a prompt, of tokens
 //! behind it, and the tokens themselves.
 
-use crate::tiny::{Tensors, Tiny, of_type};
-use candle_core::{DType, Device, Tensor};
-use zmlx_lm::{Load, Model, Result, models};
+use crate::tiny::{Tensors, Tiny, device, load, of_type};
+use candle_core::{DType, Tensor};
+use zmlx_lm::{Model, Result, models};
 
 /// Largest difference of a logit.
 const LOGIT: f32 = 1e-4;
 
-fn load(tiny: &Tiny) -> Result<Model> {
-    models::load(&tiny.config, Tensors(tiny.tensors()?), DType::F32, &Load::default())
+fn model_of(tiny: &Tiny) -> Result<Model> {
+    models::load(&tiny.config, Tensors(tiny.tensors()?), DType::F32, &load())
 }
 
 fn rows(logits: &Tensor) -> Result<Vec<Vec<f32>>> {
@@ -31,7 +31,7 @@ fn best(row: &[f32]) -> u32 {
 /// Prefill, cached decode and the whole text at once; gives the largest difference.
 fn check(tiny: &Tiny, model: &Model) -> Result<f32> {
     let name = tiny.name.as_str();
-    let of = |tokens: &[u32]| Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0);
+    let of = |tokens: &[u32]| Tensor::new(tokens, &device())?.unsqueeze(0);
     let all = tiny.prompt.len() + tiny.greedy.len();
     let mut cache = model.new_cache(1, all)?;
     let prefill = rows(&model.forward(&of(&tiny.prompt)?, &mut cache)?)?;
@@ -58,7 +58,7 @@ fn check_type(model_type: &str, at_least: usize) -> Result<()> {
     assert!(names.len() >= at_least, "{names:?}");
     for name in names {
         let tiny = Tiny::named(&name)?;
-        let far = check(&tiny, &load(&tiny)?)?;
+        let far = check(&tiny, &model_of(&tiny)?)?;
         println!("{name}: {far:.1e}");
     }
     Ok(())

@@ -5,9 +5,19 @@ use serde_json::Value;
 use std::{collections::HashMap, path::PathBuf};
 use zmlx::portable::quantize_affine::quantize_affine;
 use zmlx_lm::{
-    Config, Result,
+    Config, Load, Result,
     weights::{Format, Found, Source},
 };
+
+/// Where models run: with the feature `cuda` on the GPU, if there is one.
+pub fn device() -> Device {
+    Device::cuda_if_available(0).expect("a GPU that answers")
+}
+
+/// How models are loaded for this.
+pub fn load() -> Load {
+    Load { device: device(), ..Load::default() }
+}
 
 /// What a file of `tests/data/models` says.
 pub struct Tiny {
