@@ -8,6 +8,8 @@ use std::{fmt::Display, ops::RangeInclusive, path::Path};
 
 /// Sizes that a configuration may state; a file that states more is damaged, and nothing is allocated for it.
 pub const SIZES: RangeInclusive<usize> = 1..=1 << 24;
+/// Experts that a configuration may state.
+pub const EXPERTS: RangeInclusive<usize> = 1..=4096;
 /// Layers that a configuration may state.
 pub const LAYERS: RangeInclusive<usize> = 1..=4096;
 

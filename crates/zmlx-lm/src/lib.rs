@@ -27,6 +27,7 @@
 pub mod blocks;
 mod checkpoint;
 pub mod config;
+pub mod decoder;
 mod error;
 pub mod models;
 pub mod text;

@@ -153,7 +153,7 @@ fn a_folder_that_is_no_checkpoint_says_why() -> Result<()> {
     config(LLAMA);
     assert_eq!(told(&scratch.0), "PATH: no *.safetensors, expected weights beside config.json");
     config(&LLAMA.replace("llama", "lama"));
-    assert!(told(&scratch.0).starts_with("config.json: model_type, expected one of llama"));
+    assert!(told(&scratch.0).starts_with("config.json: model_type, expected one of deepseek_v3, "));
     fs::write(scratch.0.join("model.safetensors"), "no").expect("written");
     config(LLAMA);
     assert!(told(&scratch.0).starts_with("model.safetensors: no safetensors: "), "{}", told(&scratch.0));

@@ -64,13 +64,37 @@ impl Rotary {
     /// (usually 32 and 1) in the `original` context; cosines and sines are multiplied by 0.1·ln(factor) + 1.
     #[must_use]
     pub fn yarn(self, factor: f64, fast: f64, slow: f64, original: usize) -> Rotary {
+        self.blended(factor, fast, slow, original, |first, last| (first.floor(), last.ceil()))
+    }
+
+    /// The same, but the blend begins and ends between pairs (`truncate` is false, as in gpt-oss).
+    #[must_use]
+    pub fn yarn_untruncated(self, factor: f64, fast: f64, slow: f64, original: usize) -> Rotary {
+        self.blended(factor, fast, slow, original, |first, last| (first, last))
+    }
+
+    /// Cosines and sines are multiplied by this and by nothing else (`attention_factor`).
+    #[must_use]
+    pub fn with_scale(self, scale: f64) -> Rotary {
+        Rotary { scale, ..self }.checked(true, "scale", "a number", scale)
+    }
+
+    fn blended(
+        self,
+        factor: f64,
+        fast: f64,
+        slow: f64,
+        original: usize,
+        ends: impl Fn(f64, f64) -> (f64, f64),
+    ) -> Rotary {
         let this =
             self.divided_by(factor).checked(0.0 < slow && slow < fast, "slow", "turns above 0, fewer than fast", slow);
         let base = this.base;
         let this = this.checked(base != 1.0, "base", "a number other than 1", base);
         let dim = 2.0 * this.frequencies.len() as f64;
         let pair = |turns: f64| dim * (original as f64 / (turns * TAU)).ln() / (2.0 * base.ln());
-        let (first, last) = (pair(fast).floor().max(0.0), pair(slow).ceil().min(dim - 1.0));
+        let (first, last) = ends(pair(fast), pair(slow));
+        let (first, last) = (first.max(0.0), last.min(dim - 1.0));
         let width = if last > first { last - first } else { 1e-3 };
         let scale = if factor > 1.0 { 0.1 * factor.ln() + 1.0 } else { 1.0 };
         let stretched = this.map(|i, w| {
@@ -136,6 +160,22 @@ mod tests {
             assert!((1..64).all(|i| ratio(i) >= ratio(i - 1) - 1e-12));
         }
         assert!((yarn.scale() - 1.138_629_436_111_989).abs() < 1e-12 && llama.scale() == 1.0);
+        assert_eq!(yarn.with_scale(0.5).scale(), 0.5);
+    }
+
+    #[test]
+    fn a_blend_may_begin_between_pairs() {
+        // transformers' _compute_yarn_parameters for gpt-oss: pairs 8.09 to 17.4, where truncation makes it 8 to 18
+        let rotary = Rotary::new(64, 150_000.0);
+        let stretched = rotary.clone().yarn_untruncated(32.0, 32.0, 1.0, 4096);
+        let kept = |i: usize| (stretched.frequencies()[i] * 32.0 / rotary.frequencies()[i] - 1.0) / 31.0;
+        let dim = |turns: f64| 64.0 * (4096.0 / (turns * TAU)).ln() / (2.0 * 150_000f64.ln());
+        let (first, last) = (dim(32.0), dim(1.0));
+        assert!((first - 8.0928).abs() < 1e-4 && (last - 17.3980).abs() < 1e-4);
+        for i in 0..32 {
+            let slow = ((i as f64 - first) / (last - first)).clamp(0.0, 1.0);
+            assert!((kept(i) - (1.0 - slow)).abs() < 1e-12, "pair {i}");
+        }
     }
 
     #[test]

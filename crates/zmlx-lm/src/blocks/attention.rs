@@ -61,6 +61,8 @@ pub struct Attention {
     pub heads: Heads,
     /// Of queries and keys, before they are turned.
     pub qk_norm: Option<QkNorm>,
+    /// Queries, keys and values are held to ± this, before they are turned.
+    pub clip: Option<f64>,
     /// None: positions are not told.
     pub rope: Option<Rope>,
     /// What is done with queries, keys and values.
@@ -136,6 +138,10 @@ impl Attention {
         if let Some(QkNorm::All([of_q, of_k])) = &self.qk_norm {
             (q, k) = (of_q.forward(&q)?, of_k.forward(&k)?);
         }
+        let mut v = self.v_proj.forward(x)?;
+        if let Some(most) = self.clip {
+            (q, k, v) = (q.clamp(-most, most)?, k.clamp(-most, most)?, v.clamp(-most, most)?);
+        }
         (q, k) = (q.reshape((b, t, count, dim))?, k.reshape((b, t, kv, dim))?);
         if let Some(QkNorm::Head([of_q, of_k])) = &self.qk_norm {
             (q, k) = (of_q.forward(&q)?, of_k.forward(&k)?);
@@ -145,7 +151,7 @@ impl Attention {
             let tables = &cx.tables[rope.index];
             (q, k) = (rope.forward(&q, tables)?, rope.forward(&k, tables)?);
         }
-        let v = self.v_proj.forward(x)?.reshape((b, t, kv, dim))?.transpose(1, 2)?;
+        let v = v.reshape((b, t, kv, dim))?.transpose(1, 2)?;
         let (k, v) = cache.put(k, v, cx)?;
         let y = self.sdpa.forward(&q, &k, &v, cx)?;
         self.o_proj.forward(&y.transpose(1, 2)?.contiguous()?.reshape((b, t, count * dim))?)

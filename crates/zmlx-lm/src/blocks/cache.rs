@@ -37,7 +37,9 @@ pub struct Cache {
 pub enum LayerCache {
     /// Keys `[b, kv, capacity, d]` and values `[b, kv, capacity, dv]`, for attention.
     KeysValues([Tensor; 2]),
-    /// The last inputs of a short convolution, `[b, channels, width − 1]`.
+    /// One row a token from which all heads make keys and values, `[b, 1, capacity, d]`.
+    Latents(Tensor),
+    /// The inputs of a short convolution behind `width − 1` zeros, `[b, 1, width − 1 + capacity, channels]`.
     Inputs(Tensor),
     /// Nothing: all tokens come at once.
     Nothing,
@@ -206,6 +208,38 @@ impl LayerCache {
         keys.scatter_set(&cx.places(&k)?, &k.contiguous()?, 2)?;
         values.scatter_set(&cx.places(&v)?, &v.contiguous()?, 2)?;
         Ok((keys.narrow(2, 0, cx.keys)?, values.narrow(2, 0, cx.keys)?))
+    }
+}
+
+impl LayerCache {
+    /// Writes rows `[b, 1, t, d]` at their positions; all that may be seen, `[b, 1, keys, d]`.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn put_latents(&self, rows: Tensor, cx: &Context) -> Result<Tensor> {
+        let rows = rows.contiguous()?;
+        let LayerCache::Latents(all) = self else { return Ok(rows) };
+        all.scatter_set(&cx.places(&rows)?, &rows, 2)?;
+        Ok(all.narrow(2, 0, cx.keys)?)
+    }
+
+    /// Writes inputs `[b, t, d]` of a convolution at their positions; with the `width − 1` before them, `[b, width − 1 + t, d]`.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn put_inputs(&self, inputs: Tensor, width: usize, cx: &Context) -> Result<Tensor> {
+        let before = width - 1;
+        let LayerCache::Inputs(all) = self else { return Ok(inputs.pad_with_zeros(1, before, 0)?) };
+        let inputs = inputs.unsqueeze(1)?.contiguous()?;
+        all.scatter_set(&(cx.places(&inputs)? + before as f64)?, &inputs, 2)?;
+        // a row is behind its position by `before`: these are the rows from the first position on
+        let last = cx.positions.narrow(1, cx.tokens - 1, 1)?;
+        let behind = (1..=before).map(|i| &last + i as f64).collect::<candle_core::Result<Vec<_>>>()?;
+        let rows = Tensor::cat(&std::iter::once(&cx.positions).chain(&behind).collect::<Vec<_>>(), 1)?;
+        let d = inputs.dim(3)?;
+        let rows = rows.reshape((cx.batch, 1, cx.tokens + before, 1))?;
+        let rows = rows.broadcast_as((cx.batch, 1, cx.tokens + before, d))?.contiguous()?;
+        Ok(all.gather(&rows, 2)?.squeeze(1)?)
     }
 }
 

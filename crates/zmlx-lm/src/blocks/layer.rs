@@ -1,7 +1,9 @@
 //! A layer: something that mixes tokens and something that works on each, both behind a norm and beside a path that skips them.
 
-use super::{Attention, Context, Embedding, ExpertLinear, Experts, LayerCache, Linear, Mlp, Moe, Norm, QkNorm, Rope};
-use super::{Router, Sdpa};
+use super::{
+    Attention, Context, Embedding, ExpertLinear, Experts, LayerCache, Linear, Mla, Mlp, Moe, Norm, QkNorm, Queries,
+};
+use super::{Rope, Router, Sdpa, ShortConv};
 use crate::Result;
 use candle_core::{DType, Device, Tensor};
 
@@ -10,15 +12,49 @@ use candle_core::{DType, Device, Tensor};
 pub enum Mixer {
     /// Attention.
     Attention(Attention),
+    /// Attention over latents.
+    Mla(Mla),
+    /// A convolution over a few tokens.
+    ShortConv(ShortConv),
 }
 
 /// What works on each token.
 #[derive(Clone, Debug)]
 pub enum FeedForward {
     /// One for all.
-    Mlp(Mlp),
+    Mlp(Box<Mlp>),
     /// A few of many.
-    Moe(Moe),
+    Moe(Box<Moe>),
+}
+
+impl From<Attention> for Mixer {
+    fn from(attention: Attention) -> Mixer {
+        Mixer::Attention(attention)
+    }
+}
+
+impl From<Mla> for Mixer {
+    fn from(mla: Mla) -> Mixer {
+        Mixer::Mla(mla)
+    }
+}
+
+impl From<ShortConv> for Mixer {
+    fn from(conv: ShortConv) -> Mixer {
+        Mixer::ShortConv(conv)
+    }
+}
+
+impl From<Mlp> for FeedForward {
+    fn from(mlp: Mlp) -> FeedForward {
+        FeedForward::Mlp(Box::new(mlp))
+    }
+}
+
+impl From<Moe> for FeedForward {
+    fn from(moe: Moe) -> FeedForward {
+        FeedForward::Moe(Box::new(moe))
+    }
 }
 
 /// h = x + mixer(norm(x)), y = h + feed_forward(norm(h)); where a norm stands behind a part, its result is normed before it is added.
@@ -52,6 +88,8 @@ pub enum Block<'a> {
     Rope(&'a mut Rope),
     /// The products of an attention.
     Sdpa(&'a mut Sdpa),
+    /// The taps of a short convolution.
+    Taps(&'a mut ShortConv),
     /// A gated block.
     Mlp(&'a mut Mlp),
     /// Chooses experts.
@@ -73,6 +111,7 @@ impl Block<'_> {
             Block::Norm(b) => &b.name,
             Block::Rope(b) => &b.name,
             Block::Sdpa(b) => &b.name,
+            Block::Taps(b) => &b.name,
             Block::Mlp(b) => &b.name,
             Block::Router(b) => &b.name,
             Block::Experts(b) => &b.name,
@@ -135,6 +174,8 @@ impl Mixer {
     fn forward(&self, x: &Tensor, cx: &Context, cache: &LayerCache) -> Result<Tensor> {
         match self {
             Mixer::Attention(attention) => attention.forward(x, cx, cache),
+            Mixer::Mla(mla) => mla.forward(x, cx, cache),
+            Mixer::ShortConv(conv) => conv.forward(x, cx, cache),
         }
     }
 
@@ -146,6 +187,14 @@ impl Mixer {
         match self {
             Mixer::Attention(a) => {
                 LayerCache::keys_values([batch, a.heads.kv, capacity], [a.heads.dim; 2], dtype, device)
+            }
+            Mixer::Mla(mla) => {
+                let row = mla.sizes.rank + mla.sizes.rope;
+                Ok(LayerCache::Latents(Tensor::zeros((batch, 1, capacity, row), dtype, device)?))
+            }
+            Mixer::ShortConv(conv) => {
+                let (width, d) = conv.weight.dims2()?;
+                Ok(LayerCache::Inputs(Tensor::zeros((batch, 1, width - 1 + capacity, d), dtype, device)?))
             }
         }
     }
@@ -161,6 +210,28 @@ impl Mixer {
                 }
                 a.rope.iter_mut().for_each(|r| f(Block::Rope(r)));
                 f(Block::Sdpa(&mut a.sdpa));
+            }
+            Mixer::Mla(a) => {
+                match &mut a.queries {
+                    Queries::Direct(q) => f(Block::Linear(q)),
+                    Queries::Low(first, norm, second) => {
+                        f(Block::Linear(first));
+                        f(Block::Norm(norm));
+                        f(Block::Linear(second));
+                    }
+                }
+                f(Block::Linear(&mut a.kv_a_proj_with_mqa));
+                f(Block::Norm(&mut a.kv_a_layernorm));
+                f(Block::ExpertLinear(&mut a.embed_q));
+                f(Block::ExpertLinear(&mut a.unembed_out));
+                f(Block::Linear(&mut a.o_proj));
+                f(Block::Rope(&mut a.rope));
+                f(Block::Sdpa(&mut a.sdpa));
+            }
+            Mixer::ShortConv(conv) => {
+                f(Block::Linear(&mut conv.in_proj));
+                f(Block::Taps(conv));
+                f(Block::Linear(&mut conv.out_proj));
             }
         }
     }

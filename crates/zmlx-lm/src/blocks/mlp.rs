@@ -80,11 +80,25 @@ impl Mlp {
     /// # Errors
     /// As [`Weights::linear`].
     pub fn new(w: &Weights, d: usize, f: usize, bias: bool, activation: Activation) -> Result<Mlp> {
+        Mlp::named(w, ["gate_proj", "up_proj", "down_proj"], [d, f], bias, activation)
+    }
+
+    /// The same where the projections have other names.
+    ///
+    /// # Errors
+    /// As [`Weights::linear`].
+    pub fn named(
+        w: &Weights,
+        [gate, up, down]: [&str; 3],
+        [d, f]: [usize; 2],
+        bias: bool,
+        activation: Activation,
+    ) -> Result<Mlp> {
         Ok(Mlp {
             name: w.prefix().into(),
-            gate_proj: w.linear("gate_proj", f, d, bias)?,
-            up_proj: w.linear("up_proj", f, d, bias)?,
-            down_proj: w.linear("down_proj", d, f, bias)?,
+            gate_proj: w.linear(gate, f, d, bias)?,
+            up_proj: w.linear(up, f, d, bias)?,
+            down_proj: w.linear(down, d, f, bias)?,
             activation,
             kernel: Swap::default(),
         })

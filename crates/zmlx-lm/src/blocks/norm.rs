@@ -78,8 +78,12 @@ impl Norm {
     /// # Errors
     /// As [`Norm::forward`].
     pub fn plain(&self, x: &Tensor) -> Result<Tensor> {
-        // candle's fused norm has no gradient, and wants one dtype
-        let fused = !x.track_op() && !self.weight.track_op() && x.is_contiguous() && self.weight.dtype() == x.dtype();
+        // candle's fused norm has no gradient, wants one dtype, and none of 64 bits
+        let fused = x.dtype() != DType::F64
+            && !x.track_op()
+            && !self.weight.track_op()
+            && x.is_contiguous()
+            && self.weight.dtype() == x.dtype();
         if self.kind == NormKind::Rms && fused {
             return Ok(candle_nn::ops::rms_norm(x, &self.weight, self.eps as f32)?);
         }

@@ -104,11 +104,22 @@ pub fn rotary_of(config: &Config, dim: usize) -> Result<Rotary> {
     scaled(config, Rotary::new(dim, theta), scaling)
 }
 
-/// Frequencies stretched as `rope_scaling` says.
+/// The same of the layers of a type, where types have their own: Gemma 3's. `rope_parameters` then has an entry a type; before
+/// there were such, `rope_theta` and `rope_scaling` were those of `full_attention`, `rope_local_base_freq` that of the others.
 ///
 /// # Errors
 /// As [`rotary_of`].
-pub fn scaled(config: &Config, plain: Rotary, scaling: Option<&Value>) -> Result<Rotary> {
+pub fn rotary_of_layers(config: &Config, dim: usize, layer_type: &str, otherwise: f64) -> Result<Rotary> {
+    let own = config.get("rope_parameters").and_then(|p| p.get(layer_type));
+    let full = layer_type == "full_attention";
+    let old = if full { "rope_theta" } else { "rope_local_base_freq" };
+    let theta = own.and_then(|p| p.get("rope_theta")).or(config.get(old)).map_or(Some(otherwise), Value::as_f64);
+    let theta = theta.ok_or_else(|| config.wrong(old, "a number", "something else"))?;
+    scaled(config, Rotary::new(dim, theta), own.or(config.get("rope_scaling").filter(|_| full)))
+}
+
+/// Frequencies stretched as `rope_scaling` says.
+fn scaled(config: &Config, plain: Rotary, scaling: Option<&Value>) -> Result<Rotary> {
     let Some(scaling) = scaling else { return Ok(plain) };
     let number = |field: &str, otherwise: Option<f64>| {
         let value = scaling.get(field).filter(|v| !v.is_null());
@@ -129,7 +140,19 @@ pub fn scaled(config: &Config, plain: Rotary, scaling: Option<&Value>) -> Result
         }
         "yarn" => {
             let (fast, slow) = (number("beta_fast", Some(32.0))?, number("beta_slow", Some(1.0))?);
-            Ok(plain.yarn(number("factor", None)?, fast, slow, original()? as usize))
+            let (factor, original) = (number("factor", None)?, original()? as usize);
+            let yarn = match scaling.get("truncate").and_then(Value::as_bool) {
+                Some(false) => plain.yarn_untruncated(factor, fast, slow, original),
+                _ => plain.yarn(factor, fast, slow, original),
+            };
+            // DeepSeek's two factors; one is part of the scores' scale
+            let grown = |m: f64| if factor > 1.0 { 0.1 * m * factor.ln() + 1.0 } else { 1.0 };
+            let (mscale, all) = (number("mscale", Some(0.0))?, number("mscale_all_dim", Some(0.0))?);
+            Ok(match number("attention_factor", Some(f64::NAN))? {
+                stated if !stated.is_nan() => yarn.with_scale(stated),
+                _ if mscale != 0.0 && all != 0.0 => yarn.with_scale(grown(mscale) / grown(all)),
+                _ => yarn,
+            })
         }
         other => Err(config.wrong("rope_scaling.rope_type", "default, linear, llama3 or yarn", other)),
     }

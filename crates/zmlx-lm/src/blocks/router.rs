@@ -1,7 +1,7 @@
 //! Which experts a token goes to, and what weights their results get.
 
 use super::{Linear, Swap};
-use crate::Result;
+use crate::{Config, Result};
 use candle_core::{D, DType, Tensor};
 
 /// A kernel for tokens `[T, d]` ↦ experts and weights.
@@ -33,6 +33,24 @@ pub struct Rule {
     pub scaling: f64,
 }
 
+impl Rule {
+    /// By the softmax of all logits: `norm` says whether the weights are divided by their sum.
+    pub fn softmax(top_k: usize, norm: bool) -> Rule {
+        Rule { top_k, score: Score::Softmax, norm: norm.then_some(0.0), groups: None, scaling: 1.0 }
+    }
+
+    /// Holds it to what can be chosen among so many experts.
+    ///
+    /// # Errors
+    /// More than there are, groups that do not divide them, or too few of them.
+    pub fn fits(&self, config: &Config, experts: usize) -> Result<()> {
+        config.within("num_experts_per_tok", self.top_k, 1..=experts)?;
+        let Some((groups, best)) = self.groups else { return Ok(()) };
+        config.multiple(("number of experts", experts), ("n_group", groups))?;
+        config.within("topk_group", best, self.top_k.div_ceil(experts / groups)..=groups)
+    }
+}
+
 /// Chooses experts.
 #[derive(Clone, Debug)]
 pub struct Router {
@@ -53,7 +71,7 @@ pub struct Router {
 pub struct Route {
     /// `[T, k]` of u32, no expert twice in a row.
     pub experts: Tensor,
-    /// `[T, k]` in f32
+    /// `[T, k]` in f32; in f64 for tokens of f64.
     pub weights: Tensor,
 }
 
@@ -74,7 +92,8 @@ impl Router {
     /// # Errors
     /// As [`Router::forward`].
     pub fn plain(&self, x: &Tensor) -> Result<Route> {
-        let logits = self.gate.forward(x)?.to_dtype(DType::F32)?;
+        let logits = self.gate.forward(x)?;
+        let logits = if logits.dtype() == DType::F64 { logits } else { logits.to_dtype(DType::F32)? };
         let rule = &self.rule;
         let scores = match rule.score {
             Score::Softmax => candle_nn::ops::softmax(&logits, D::Minus1)?,
@@ -83,7 +102,7 @@ impl Router {
         };
         let mut choice = scores.detach();
         if let Some(correction) = &self.correction {
-            choice = choice.broadcast_add(correction)?;
+            choice = choice.broadcast_add(&correction.to_dtype(choice.dtype())?)?;
         }
         if let Some((groups, best)) = rule.groups.filter(|(groups, best)| best < groups) {
             choice = in_best_groups(&choice, groups, best)?;
@@ -108,15 +127,17 @@ fn top(x: &Tensor, k: usize) -> Result<Tensor> {
     Ok(x.contiguous()?.arg_sort_last_dim(false)?.narrow(D::Minus1, 0, k)?.contiguous()?)
 }
 
-/// Scores of experts outside of the best groups become 0, as DeepSeek has it.
+/// Scores of experts outside of the best groups become −∞, as DeepSeek has it.
 fn in_best_groups(choice: &Tensor, groups: usize, best: usize) -> Result<Tensor> {
     let (rows, count) = choice.dims2()?;
     let by_group = choice.reshape((rows, groups, count / groups))?;
     let two = top(&by_group, 2.min(count / groups))?;
     let sums = by_group.contiguous()?.gather(&two, D::Minus1)?.sum(D::Minus1)?;
     let chosen = top(&sums, best)?;
-    let ones = chosen.ones_like()?.to_dtype(DType::F32)?;
+    let ones = chosen.ones_like()?.to_dtype(choice.dtype())?;
     let among = sums.zeros_like()?.scatter_add(&chosen, &ones, D::Minus1)?.unsqueeze(2)?;
     let among = among.broadcast_as(by_group.shape())?.ne(0f64)?;
-    Ok(among.where_cond(&by_group, &by_group.zeros_like()?)?.reshape((rows, count))?)
+    let never =
+        Tensor::new(f32::NEG_INFINITY, choice.device())?.to_dtype(choice.dtype())?.broadcast_as(by_group.shape())?;
+    Ok(among.where_cond(&by_group, &never)?.reshape((rows, count))?)
 }

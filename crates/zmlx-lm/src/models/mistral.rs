@@ -2,18 +2,18 @@
 //!
 //! Fields and weights as in transformers' `modeling_mistral.py`.
 
-use super::{
-    ModelType,
-    llama::{Llama, decoder},
+use super::{ModelType, llama::dense};
+use crate::{
+    Config, Model, Result, Weights,
+    decoder::{Decoder, Fields},
 };
-use crate::{Config, Model, Result, Weights};
 use serde_json::Value;
 
 /// What `models/` knows of it. (Its GGUF files say that they are of llama.)
 pub static ENTRY: ModelType = ModelType { name: "mistral", gguf: &[], build };
 
 fn build(config: &Config, w: &Weights) -> Result<Model> {
-    let fields: Llama = config.fields()?;
+    let fields: Fields = config.fields()?;
     let window = match config.json().get("sliding_window") {
         // what transformers takes where nothing is said
         None => Some(4096),
@@ -24,5 +24,5 @@ fn build(config: &Config, w: &Weights) -> Result<Model> {
             Some(whole as usize)
         }
     };
-    decoder(config, &fields, w, [false; 2], window)
+    dense(&Decoder::new(config, &fields)?, w, [false; 2], |_| window)
 }

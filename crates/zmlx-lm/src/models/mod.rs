@@ -2,12 +2,36 @@
 //! `cargo xtask index` from the folder.
 
 // index: begin
+pub mod deepseek_v3;
+pub mod gemma3_text;
+pub mod glm4_moe_lite;
+pub mod gpt_oss;
+pub mod lfm2_moe;
 pub mod llama;
 pub mod mistral;
+pub mod mixtral;
+pub mod olmoe;
 pub mod qwen2;
+pub mod qwen2_moe;
+pub mod qwen3;
+pub mod qwen3_moe;
 
 /// Every model type, by name.
-pub static MODEL_TYPES: &[&ModelType] = &[&llama::ENTRY, &mistral::ENTRY, &qwen2::ENTRY];
+pub static MODEL_TYPES: &[&ModelType] = &[
+    &deepseek_v3::ENTRY,
+    &gemma3_text::ENTRY,
+    &glm4_moe_lite::ENTRY,
+    &gpt_oss::ENTRY,
+    &lfm2_moe::ENTRY,
+    &llama::ENTRY,
+    &mistral::ENTRY,
+    &mixtral::ENTRY,
+    &olmoe::ENTRY,
+    &qwen2::ENTRY,
+    &qwen2_moe::ENTRY,
+    &qwen3::ENTRY,
+    &qwen3_moe::ENTRY,
+];
 // index: end
 
 use crate::{Config, Error, Load, Model, Result, Weights, weights::Source};

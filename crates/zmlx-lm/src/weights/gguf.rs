@@ -128,6 +128,8 @@ impl Gguf {
         fields.insert("vocab_size".into(), json!(rows.copied().unwrap_or(0)));
         fields.insert("tie_word_embeddings".into(), json!(!has("output.weight")));
         fields.insert("attention_bias".into(), json!(has("blk.0.attn_q.bias")));
+        // llama.cpp has it in its code: the weights of these experts are divided by their sum, those of no others
+        fields.insert("norm_topk_prob".into(), json!(name == "qwen3moe"));
         let scaling = self.text(&format!("{name}.rope.scaling.type")).filter(|kind| *kind != "none");
         if let Some(kind) = scaling {
             let of = |key: &str| self.number(&format!("{name}.rope.scaling.{key}"));

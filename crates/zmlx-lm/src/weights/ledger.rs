@@ -49,6 +49,11 @@ impl Ledger {
         None
     }
 
+    /// Mistakes so far.
+    pub fn mistakes(&self) -> usize {
+        self.mistakes.len()
+    }
+
     /// Tensors that were read, and all that there are.
     pub fn progress(&self) -> (u64, u64) {
         (self.asked, (self.there.len() as u64).max(self.asked))

@@ -148,6 +148,12 @@ impl Weights {
         self.ledger(|l| l.knows(&self.name(name)))
     }
 
+    /// The shape of a tensor, if there is one of this name.
+    pub fn shape_of(&self, name: &str) -> Option<Vec<usize>> {
+        let there = self.contains(name).then(|| self.shared.source.find(&self.name(name), &[]))?;
+        there.map(|found| found.shape)
+    }
+
     /// Tensors whose names begin with this are no part of the model and not missed.
     pub fn ignore(&self, start: &str) {
         self.ledger(|l| l.ignore(&self.name(start)));
@@ -219,14 +225,33 @@ impl Weights {
         [n, k]: [usize; 2],
     ) -> Result<ExpertLinear> {
         let all = self.pp(stacked);
-        let first = self.pp(each(0));
-        if all.contains("weight") || !first.contains("weight") {
+        let (there, missing): (Vec<usize>, Vec<usize>) = (0..count).partition(|e| self.pp(each(*e)).contains("weight"));
+        if all.contains("weight") || there.is_empty() {
             return Ok(ExpertLinear { name: all.prefix.clone(), matrix: all.matrix(&[count, n, k])?, bias: None });
         }
+        let part = |e: usize| self.pp(each(e)).matrix(&[n, k]);
+        let before = self.ledger(|l| l.mistakes());
+        missing.iter().chain(&there[..1]).try_for_each(|e| part(*e).map(drop))?;
+        if self.ledger(|l| l.mistakes()) > before {
+            // what is wrong is told; no memory is asked for, and the other experts are no mistakes
+            there.iter().for_each(|e| self.ignore(&format!("{}.", each(*e))));
+            let matrix = Matrix::Dense(self.nothing((count, n, k).into(), self.dtype())?);
+            return Ok(ExpertLinear { name: all.prefix, matrix, bias: None });
+        }
         // an expert at a time into the place of all, so that no second copy is held
-        let parts = |e: usize| self.pp(each(e)).matrix(&[n, k]);
-        let matrix = Matrix::stack(count, parts)?;
+        let matrix = Matrix::stack(count, part)?;
         Ok(ExpertLinear { name: all.prefix, matrix, bias: None })
+    }
+
+    /// A tensor of this shape that is made of others. If one of them was missing or of another shape, nothing is made.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`].
+    pub fn made(&self, shape: impl Into<Shape>, make: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+        match self.ledger(|l| l.mistakes()) {
+            0 => make(),
+            _ => self.nothing(shape.into(), self.dtype()),
+        }
     }
 
     /// The tensor `weight` of this layer, however it is stored.
