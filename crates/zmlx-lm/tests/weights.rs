@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor, quantized::GgmlDType};
 use files::{Scratch, Tensors, largest_difference, random, write_folder, write_gguf};
 use std::{fs, path::Path};
 use zmlx::portable::{dequantize_affine::dequantize_affine, quantize_affine::quantize_affine};
-use zmlx_lm::{Checkpoint, Load, Model, Result};
+use zmlx_lm::{Checkpoint, Load, Model, Result, blocks::Block};
 
 /// Every size is a multiple of 256, which blocks of K types need.
 const LLAMA: &str = r#"{"model_type": "llama", "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2,
@@ -117,6 +117,68 @@ fn every_type_of_gguf_gives_the_logits_of_its_numbers() -> Result<()> {
         // but where blocks are codes too
         let most_rounded = if matches!(kind, Q4_0 | Q4_1 | Q8_0) { 1e-4 } else { 0.5 };
         assert!(off <= most && rounded < most_rounded, "{kind:?}: {off}, {rounded}");
+    }
+    Ok(())
+}
+
+#[test]
+fn gguf_has_the_stretching_of_llama_3_as_numbers() -> Result<()> {
+    let llama3 = r#""rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 16}"#;
+    let (model, mut tensors) = random(&LLAMA.replacen('{', &format!("{{{llama3}, "), 1))?;
+    let plain = zmlx::rotary::Rotary::new(32, 1e4);
+    let factors = plain.frequencies().iter().zip(model.ropes[0].frequencies()).map(|(a, b)| (a / b) as f32);
+    tensors.insert("rope_freqs.weight".into(), Tensor::from_iter(factors, &Device::Cpu)?);
+    let scratch = Scratch::new("llama3");
+    let file = scratch.0.join("m.gguf");
+    write_gguf(&file, &serde_json::from_str(LLAMA).expect("json"), &tensors, GgmlDType::F32)?;
+    assert!(largest_difference(&logits(&model)?, &logits(&opened(&file, &Load::default())?)?)? < 1e-5);
+    Ok(())
+}
+
+/// A process of its own, as its peak counts.
+#[test]
+#[cfg(target_os = "linux")]
+fn loading_needs_the_memory_of_the_weights_and_a_tenth() -> Result<()> {
+    const CHILD: &str = "ZMLX_LM_TEST_LOAD";
+    let peak = || -> usize {
+        let status = fs::read_to_string("/proc/self/status").expect("read");
+        let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).expect("a peak");
+        line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
+    };
+    if let Ok(path) = std::env::var(CHILD) {
+        let before = peak();
+        let mut model = opened(Path::new(&path), &Load::default())?;
+        let mut bytes = 0;
+        model.visit(&mut |block| match block {
+            Block::Linear(l) => bytes += l.matrix.bytes(),
+            Block::Embedding(e) => bytes += e.matrix.bytes(),
+            _ => {}
+        });
+        println!("PEAK {} {bytes}", peak() - before);
+        return Ok(());
+    }
+    // 87 M parameters
+    let large =
+        LLAMA.replace("256", "2048").replace("512", "5632").replace("\"vocab_size\": 100", "\"vocab_size\": 1000");
+    let (_, tensors) = random(&large.replace("layers\": 2", "layers\": 1"))?;
+    let large = large.replace("layers\": 2", "layers\": 1");
+    let scratch = Scratch::new("memory");
+    let narrow = tensors.iter().map(|(n, t)| Ok((n.clone(), t.to_dtype(DType::BF16)?)));
+    write_folder(&scratch.0, &large, &narrow.collect::<Result<Tensors>>()?, 4)?;
+    let gguf = scratch.0.join("m.gguf");
+    write_gguf(&gguf, &serde_json::from_str(&large).expect("json"), &tensors, GgmlDType::Q4_1)?;
+    for path in [&scratch.0, &gguf] {
+        let this = std::env::current_exe().expect("a path");
+        let test = "loading_needs_the_memory_of_the_weights_and_a_tenth";
+        let output = std::process::Command::new(this).args([test, "--exact", "--nocapture"]).env(CHILD, path).output();
+        let output = String::from_utf8(output.expect("it runs").stdout).expect("text");
+        let line = output.lines().find_map(|l| l.split("PEAK ").nth(1)).unwrap_or_else(|| panic!("{output}"));
+        let numbers: Vec<f64> = line.split(' ').map(|n| n.parse().expect("a number")).collect();
+        // what the process needs besides is large beside such weights
+        let most = 1.1 * numbers[1] + 6e6;
+        println!("{}: {:.3} of the weights, {} bytes", path.display(), numbers[0] / numbers[1], numbers[1]);
+        assert!(numbers[0] < most, "{}: {} bytes at most, for weights of {}", path.display(), numbers[0], numbers[1]);
     }
     Ok(())
 }

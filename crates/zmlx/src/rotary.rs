@@ -60,6 +60,16 @@ impl Rotary {
         })
     }
 
+    /// The frequency of each pair divided by a factor of its own, as files of GGUF have them (`rope_freqs`).
+    #[must_use]
+    pub fn divided(self, factors: &[f64]) -> Rotary {
+        let pairs = self.frequencies.len();
+        let this = self.checked(factors.len() == pairs, "factors", &format!("{pairs}"), factors.len() as f64);
+        let bad = factors.iter().find(|f| !(**f > 0.0 && f.is_finite()));
+        let this = this.checked(bad.is_none(), "factors", "numbers above 0", bad.copied().unwrap_or(1.0));
+        this.map(|i, w| w / factors.get(i).unwrap_or(&1.0))
+    }
+
     /// YaRN's (arXiv:2309.00071): as llama3's, but blended along the pairs between those that make `fast` and `slow` turns
     /// (usually 32 and 1) in the `original` context; cosines and sines are multiplied by 0.1·ln(factor) + 1.
     #[must_use]
@@ -161,6 +171,9 @@ mod tests {
         }
         assert!((yarn.scale() - 1.138_629_436_111_989).abs() < 1e-12 && llama.scale() == 1.0);
         assert_eq!(yarn.with_scale(0.5).scale(), 0.5);
+        let factors: Vec<f64> = (0..64).map(|i| plain.frequencies()[i] / llama.frequencies()[i]).collect();
+        let divided = plain.clone().divided(&factors);
+        assert!((0..64).all(|i| (divided.frequencies()[i] / llama.frequencies()[i] - 1.0).abs() < 1e-15));
     }
 
     #[test]
@@ -192,6 +205,8 @@ mod tests {
         assert_eq!(told(plain().llama3(8.0, 4.0, 4.0, 8192)), "rotary: low, expected fewer turns than high, got 4");
         assert!(told(plain().yarn(4.0, 1.0, 32.0, 4096)).contains("slow, expected turns above 0, fewer than fast"));
         assert!(told(Rotary::new(8, 1.0).yarn(4.0, 32.0, 1.0, 4096)).contains("base, expected a number other than 1"));
+        assert_eq!(told(plain().divided(&[1.0; 3])), "rotary: factors, expected 4, got 3");
+        assert_eq!(told(plain().divided(&[1.0, 0.0, 1.0, 1.0])), "rotary: factors, expected numbers above 0, got 0");
         assert_eq!(told(plain().yarn(4.0, 32.0, 1.0, 4096)), "tables");
     }
 

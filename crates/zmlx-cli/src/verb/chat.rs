@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> Outcome {
             let options = Options { max_tokens, sampling, ends: tokenizer.ends.clone() };
             let mut answer = Generation::new(&model, &prompt, &options)?;
             let mut stream = tokenizer.stream();
-            while let Some(token) = answer.next() {
+            for token in answer.by_ref() {
                 out::whole(stream.push(token?)?);
             }
             out::line(stream.finish()?);

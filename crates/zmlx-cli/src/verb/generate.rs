@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Outcome {
     };
     let mut answer = Generation::new(&model, &prompt, &options)?;
     let mut stream = tokenizer.stream();
-    while let Some(token) = answer.next() {
+    for token in answer.by_ref() {
         let piece = stream.push(token?)?;
         if !args.json && !piece.is_empty() {
             out::whole(piece);

@@ -8,6 +8,7 @@ use crate::{
     blocks::rotary_of,
     decoder::{Decoder, Fields},
 };
+use candle_core::DType;
 
 /// What `models/` knows of it.
 pub static ENTRY: ModelType = ModelType { name: "llama", gguf: &["llama"], build };
@@ -30,7 +31,12 @@ pub fn dense(
 ) -> Result<Model> {
     let fields = decoder.fields;
     let dim = fields.heads(decoder.config)?.dim;
-    decoder.model(w, vec![rotary_of(decoder.config, dim)?], |i, w| {
+    let mut rotary = rotary_of(decoder.config, dim)?;
+    // a GGUF file has Llama 3's stretching as numbers
+    if w.contains("rope_freqs.weight") {
+        rotary = rotary.divided(&w.tensor_in("rope_freqs.weight", dim / 2, DType::F64)?.to_vec1()?);
+    }
+    decoder.model(w, vec![rotary], |i, w| {
         let mut attention = decoder.attention(&w.pp("self_attn"), bias)?;
         attention.sdpa.window = window(i);
         let mlp = decoder.mlp(&w.pp("mlp"), fields.intermediate_size, fields.mlp_bias)?;

@@ -1,5 +1,8 @@
 //! Checkpoints of random numbers, written as folders and GGUF files.
 
+// each test program uses some of it
+#![allow(dead_code)]
+
 use candle_core::{
     DType, Device, Tensor,
     quantized::{GgmlDType, QTensor, gguf_file},
