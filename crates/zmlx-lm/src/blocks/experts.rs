@@ -209,3 +209,55 @@ impl Moe {
         Ok(y.reshape((b, t, d))?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blocks::Affine;
+    use candle_core::Device;
+    use zmlx::portable::quantize_affine::quantize_affine;
+
+    fn numbers(shape: &[usize], seed: usize) -> Result<Tensor> {
+        let n = shape.iter().product();
+        let all = (0..n).map(|i| ((i * 31 + seed * 17) % 29) as f32 / 29.0 - 0.5).collect::<Vec<f32>>();
+        Ok(Tensor::from_vec(all, shape, &Device::Cpu)?)
+    }
+
+    #[test]
+    fn experts_by_pair_and_by_expert_give_the_same() -> Result<()> {
+        let (count, d, f, tokens, k) = (5, 32, 64, 7, 3);
+        let linear = |affine: bool, n: usize, cols: usize, seed: usize| -> Result<ExpertLinear> {
+            let w = numbers(&[count, n, cols], seed)?;
+            let matrix = match affine {
+                false => Matrix::Dense(w),
+                true => {
+                    let [words, scales, biases] = quantize_affine(&w, 32, 4)?.try_into().expect("three tensors");
+                    Matrix::Affine(Affine { words, scales, biases, bits: 4 })
+                }
+            };
+            Ok(ExpertLinear { name: String::new(), matrix, bias: Some(numbers(&[count, n], seed + 1)?) })
+        };
+        let experts: Vec<u32> = (0..tokens * k).map(|p| ((p / k * 2 + p % k) % count) as u32).collect();
+        let route = Route {
+            experts: Tensor::from_vec(experts, (tokens, k), &Device::Cpu)?,
+            weights: numbers(&[tokens, k], 9)?,
+        };
+        for (affine, gate) in
+            [(false, Gate::Plain(Activation::Silu)), (true, Gate::Clamped { alpha: 1.702, limit: 0.1 })]
+        {
+            let experts = Experts {
+                name: String::new(),
+                gate_proj: linear(affine, f, d, 1)?,
+                up_proj: linear(affine, f, d, 2)?,
+                down_proj: linear(affine, d, f, 3)?,
+                gate,
+                count,
+                kernel: Swap::default(),
+            };
+            let x = numbers(&[tokens, d], 4)?;
+            let off = (experts.by_pair(&x, &route)? - experts.by_expert(&x, &route)?)?.abs()?.max_all()?;
+            assert!(off.to_scalar::<f32>()? < 1e-5, "{affine}: {off}");
+        }
+        Ok(())
+    }
+}

@@ -47,7 +47,7 @@ fn a_prompt_in_parts_gives_the_logits_of_the_whole() -> Result<()> {
     every_type(|name, model| {
         let whole = model.forward_once(&tokens(&text)?)?;
         let mut cache = model.new_cache(1, text.len())?;
-        let parts = [&text[..1], &text[1..6], &text[6..7], &text[7..]].map(|part| tokens(part));
+        let parts = [&text[..1], &text[1..6], &text[6..7], &text[7..]].map(tokens);
         let parts = parts.into_iter().map(|part| model.forward(&part?, &mut cache)).collect::<Result<Vec<_>>>()?;
         let off = off(&whole, &Tensor::cat(&parts, 1)?)?;
         assert!(off < 1e-4, "{name} is off by {off}");

@@ -118,6 +118,7 @@ fn write_gguf(tiny: &Tiny, architecture: &str, file: &PathBuf) -> Result<()> {
 fn gguf_files_give_the_logits_of_their_tensors() -> Result<()> {
     let scratch = Scratch::new("gguf");
     for (name, architecture) in [
+        ("qwen2.base", "qwen2"),
         ("qwen3.base", "qwen3"),
         ("qwen3.tied", "qwen3"),
         ("qwen3_moe.base", "qwen3moe"),
