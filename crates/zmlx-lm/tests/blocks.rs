@@ -33,6 +33,21 @@ fn cached_decode_gives_the_logits_of_the_whole_text() -> Result<()> {
     Ok(())
 }
 
+/// As on a GPU, where a token's launches are the same as those of the token before.
+#[test]
+fn keys_behind_a_text_are_not_seen() -> Result<()> {
+    let model = model(LLAMA)?;
+    let tokens = Tensor::new(&[[3u32, 1, 4, 1, 5, 9, 2, 6, 5, 3]], &Device::Cpu)?;
+    let whole = model.forward_once(&tokens)?;
+    let mut cache = model.new_cache(1, 14)?;
+    cache.set_grain(4);
+    for t in 0..10 {
+        let logits = model.forward(&tokens.narrow(1, t, 1)?, &mut cache)?;
+        assert!(largest_difference(&whole.narrow(1, t, 1)?, &logits)? < 1e-5, "token {t}");
+    }
+    Ok(())
+}
+
 #[test]
 fn texts_of_several_lengths_share_a_batch() -> Result<()> {
     let model = model(LLAMA)?;

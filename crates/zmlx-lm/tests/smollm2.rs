@@ -63,6 +63,22 @@ fn the_chat_template_and_tokens_are_those_of_transformers() -> Result<()> {
 }
 
 #[test]
+fn texts_of_all_kinds_have_the_tokens_of_transformers() -> Result<()> {
+    #[derive(Deserialize)]
+    struct Text {
+        text: String,
+        tokens: Vec<u32>,
+    }
+    let Some(file) = file() else { return Ok(()) };
+    let tokenizer = Tokenizer::of(&Checkpoint::open(file)?)?;
+    let texts: Vec<Text> = serde_json::from_str(include_str!("smollm2_texts.json")).expect("json");
+    for Text { text, tokens } in texts {
+        assert_eq!(tokenizer.encode(&text, true)?, tokens, "{text:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn greedy_answers_are_those_of_transformers_alone_and_in_a_batch() -> Result<()> {
     let Some(file) = file() else { return Ok(()) };
     let tokenizer = Tokenizer::of(&Checkpoint::open(&file)?)?;

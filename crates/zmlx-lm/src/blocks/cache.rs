@@ -114,6 +114,12 @@ impl Cache {
         self.capacity
     }
 
+    /// The keys that a pass looks at become a multiple of this, by default 1 on a CPU and 256 elsewhere: what is launched is the same
+    /// for as many decoded tokens. Those behind a text are hidden by the mask. 0 is taken as 1.
+    pub fn set_grain(&mut self, grain: usize) {
+        self.grain = grain.max(1);
+    }
+
     /// Says how long each text is: after texts of several lengths were padded at their ends to one batch, or to go back in one.
     /// What comes next goes behind, and nothing beyond is seen.
     ///
@@ -162,7 +168,8 @@ impl Cache {
             tables: tables.collect::<Result<_>>()?,
             positions,
             keys,
-            all: tokens == 1 && self.lengths.iter().all(|l| l + 1 == keys),
+            // elsewhere a mask is always made, so that launches are the same from token to token
+            all: self.grain == 1 && tokens == 1 && self.lengths.iter().all(|l| l + 1 == keys),
             index: self.index.narrow(0, 0, keys)?,
             seen: self.seen.clone(),
             masks: RefCell::default(),
