@@ -17,6 +17,7 @@ struct Registry {
 const REGISTRIES: &[Registry] = &[
     Registry { folder: "crates/zmlx/src/catalog", list: entries },
     Registry { folder: "crates/zmlx/src/portable", list: portables },
+    Registry { folder: "crates/zmlx-lm/src/models", list: model_types },
     Registry { folder: "crates/zmlx-cli/src/verb", list: modules },
 ];
 
@@ -30,6 +31,10 @@ fn entries(names: &[&str]) -> String {
 
 fn portables(names: &[&str]) -> String {
     format!("{}\n{}", modules(names), list("PORTABLES", "Portable", "Every kernel that is written by hand", names))
+}
+
+fn model_types(names: &[&str]) -> String {
+    format!("{}\n{}", modules(names), list("MODEL_TYPES", "ModelType", "Every model type", names))
 }
 
 fn list(list: &str, what: &str, doc: &str, names: &[&str]) -> String {

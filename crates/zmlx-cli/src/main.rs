@@ -6,6 +6,7 @@ mod allocator;
 mod bench;
 mod choice;
 mod device;
+mod language;
 mod machine;
 mod meant;
 mod named;
@@ -33,7 +34,8 @@ Try first:
   zmlx kernels                                        the catalog
   zmlx verify --filter softmax                        values and gradients against the f64 oracle and plain candle
   zmlx bench --filter swiglu                          candle's plain ops beside zmlx, same output checked first
-  zmlx eval 'exp(x - max(x)) / sum(exp(x - max(x)))' --in x=x.npy --out y.npy";
+  zmlx eval 'exp(x - max(x)) / sum(exp(x - max(x)))' --in x=x.npy --out y.npy
+  zmlx generate --model FOLDER|FILE.gguf --prompt 'What is the capital of France?'";
 
 #[derive(Subcommand)]
 enum Verb {
@@ -43,6 +45,9 @@ enum Verb {
     Verify(verb::verify::Args),
     Bench(verb::bench::Args),
     Tune(verb::tune::Args),
+    Generate(verb::generate::Args),
+    Chat(verb::chat::Args),
+    Inspect(verb::inspect::Args),
     Doctor(verb::doctor::Args),
 }
 
@@ -57,6 +62,9 @@ fn main() -> std::process::ExitCode {
         Some(Verb::Verify(args)) => verb::verify::run(&args),
         Some(Verb::Bench(args)) => verb::bench::run(&args),
         Some(Verb::Tune(args)) => verb::tune::run(&args),
+        Some(Verb::Generate(args)) => verb::generate::run(&args),
+        Some(Verb::Chat(args)) => verb::chat::run(&args),
+        Some(Verb::Inspect(args)) => verb::inspect::run(&args),
         Some(Verb::Doctor(args)) => verb::doctor::run(&args),
         None => {
             out::whole(Cli::command().render_help());

@@ -60,17 +60,51 @@ impl Rotary {
         })
     }
 
+    /// The frequency of each pair divided by a factor of its own, as files of GGUF have them (`rope_freqs`).
+    #[must_use]
+    pub fn divided(self, factors: &[f64]) -> Rotary {
+        let pairs = self.frequencies.len();
+        let this = self.checked(factors.len() == pairs, "factors", &format!("{pairs}"), factors.len() as f64);
+        let bad = factors.iter().find(|f| !(**f > 0.0 && f.is_finite()));
+        let this = this.checked(bad.is_none(), "factors", "numbers above 0", bad.copied().unwrap_or(1.0));
+        this.map(|i, w| w / factors.get(i).unwrap_or(&1.0))
+    }
+
     /// YaRN's (arXiv:2309.00071): as llama3's, but blended along the pairs between those that make `fast` and `slow` turns
     /// (usually 32 and 1) in the `original` context; cosines and sines are multiplied by 0.1·ln(factor) + 1.
     #[must_use]
     pub fn yarn(self, factor: f64, fast: f64, slow: f64, original: usize) -> Rotary {
+        self.blended(factor, fast, slow, original, |first, last| (first.floor(), last.ceil()))
+    }
+
+    /// The same, but the blend begins and ends between pairs (`truncate` is false, as in gpt-oss).
+    #[must_use]
+    pub fn yarn_untruncated(self, factor: f64, fast: f64, slow: f64, original: usize) -> Rotary {
+        self.blended(factor, fast, slow, original, |first, last| (first, last))
+    }
+
+    /// Cosines and sines are multiplied by this and by nothing else (`attention_factor`).
+    #[must_use]
+    pub fn with_scale(self, scale: f64) -> Rotary {
+        Rotary { scale, ..self }.checked(true, "scale", "a number", scale)
+    }
+
+    fn blended(
+        self,
+        factor: f64,
+        fast: f64,
+        slow: f64,
+        original: usize,
+        ends: impl Fn(f64, f64) -> (f64, f64),
+    ) -> Rotary {
         let this =
             self.divided_by(factor).checked(0.0 < slow && slow < fast, "slow", "turns above 0, fewer than fast", slow);
         let base = this.base;
         let this = this.checked(base != 1.0, "base", "a number other than 1", base);
         let dim = 2.0 * this.frequencies.len() as f64;
         let pair = |turns: f64| dim * (original as f64 / (turns * TAU)).ln() / (2.0 * base.ln());
-        let (first, last) = (pair(fast).floor().max(0.0), pair(slow).ceil().min(dim - 1.0));
+        let (first, last) = ends(pair(fast), pair(slow));
+        let (first, last) = (first.max(0.0), last.min(dim - 1.0));
         let width = if last > first { last - first } else { 1e-3 };
         let scale = if factor > 1.0 { 0.1 * factor.ln() + 1.0 } else { 1.0 };
         let stretched = this.map(|i, w| {
@@ -136,6 +170,25 @@ mod tests {
             assert!((1..64).all(|i| ratio(i) >= ratio(i - 1) - 1e-12));
         }
         assert!((yarn.scale() - 1.138_629_436_111_989).abs() < 1e-12 && llama.scale() == 1.0);
+        assert_eq!(yarn.with_scale(0.5).scale(), 0.5);
+        let factors: Vec<f64> = (0..64).map(|i| plain.frequencies()[i] / llama.frequencies()[i]).collect();
+        let divided = plain.clone().divided(&factors);
+        assert!((0..64).all(|i| (divided.frequencies()[i] / llama.frequencies()[i] - 1.0).abs() < 1e-15));
+    }
+
+    #[test]
+    fn a_blend_may_begin_between_pairs() {
+        // transformers' _compute_yarn_parameters for gpt-oss: pairs 8.09 to 17.4, where truncation makes it 8 to 18
+        let rotary = Rotary::new(64, 150_000.0);
+        let stretched = rotary.clone().yarn_untruncated(32.0, 32.0, 1.0, 4096);
+        let kept = |i: usize| (stretched.frequencies()[i] * 32.0 / rotary.frequencies()[i] - 1.0) / 31.0;
+        let dim = |turns: f64| 64.0 * (4096.0 / (turns * TAU)).ln() / (2.0 * 150_000f64.ln());
+        let (first, last) = (dim(32.0), dim(1.0));
+        assert!((first - 8.0928).abs() < 1e-4 && (last - 17.3980).abs() < 1e-4);
+        for i in 0..32 {
+            let slow = ((i as f64 - first) / (last - first)).clamp(0.0, 1.0);
+            assert!((kept(i) - (1.0 - slow)).abs() < 1e-12, "pair {i}");
+        }
     }
 
     #[test]
@@ -152,6 +205,8 @@ mod tests {
         assert_eq!(told(plain().llama3(8.0, 4.0, 4.0, 8192)), "rotary: low, expected fewer turns than high, got 4");
         assert!(told(plain().yarn(4.0, 1.0, 32.0, 4096)).contains("slow, expected turns above 0, fewer than fast"));
         assert!(told(Rotary::new(8, 1.0).yarn(4.0, 32.0, 1.0, 4096)).contains("base, expected a number other than 1"));
+        assert_eq!(told(plain().divided(&[1.0; 3])), "rotary: factors, expected 4, got 3");
+        assert_eq!(told(plain().divided(&[1.0, 0.0, 1.0, 1.0])), "rotary: factors, expected numbers above 0, got 0");
         assert_eq!(told(plain().yarn(4.0, 32.0, 1.0, 4096)), "tables");
     }
 

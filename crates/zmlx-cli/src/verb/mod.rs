@@ -2,8 +2,11 @@
 
 // index: begin
 pub mod bench;
+pub mod chat;
 pub mod doctor;
 pub mod eval;
+pub mod generate;
+pub mod inspect;
 pub mod kernels;
 pub mod show;
 pub mod tune;

@@ -1,0 +1,11 @@
+//! Models say what others say of the same weights, and route as their configurations say.
+
+mod batches;
+mod disk;
+mod dtypes;
+mod experts;
+mod families;
+mod mistakes;
+mod models;
+mod published;
+mod tiny;
