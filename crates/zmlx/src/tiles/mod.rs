@@ -29,13 +29,13 @@ pub(crate) struct Tile {
     warps: [usize; 2],
 }
 
-/// For few rows a group, and for Metal: 20 KiB of shared memory, of Metal's 32.
-pub(crate) const SMALL: Tile = Tile { rows: 64, cols: 64, depth: 32, stages: 2, warps: [2, 1] };
-/// For many rows a group.
-pub(crate) const LARGE: Tile = Tile { rows: 128, cols: 128, depth: 64, stages: 3, warps: [2, 2] };
-
-/// Shared memory of the largest tile.
-const MOST: usize = 110_592;
+/// For Metal: 20 KiB of shared memory, of 32.
+const SMALL: Tile = Tile { rows: 64, cols: 64, depth: 32, stages: 2, warps: [2, 1] };
+/// For few rows a group.
+const MEDIUM: Tile = Tile { rows: 64, cols: 128, depth: 64, stages: 3, warps: [1, 4] };
+/// For many rows a group, 162 KiB. Of five tiles the fastest on an H100, since operands come from the L2 cache least often: gate and
+/// up of 8,192 tokens 1.49 ms, with 128 × 128 (two blocks a multiprocessor) 1.71 and with 256 × 128 1.95.
+const LARGE: Tile = Tile { rows: 128, cols: 256, depth: 64, stages: 3, warps: [2, 4] };
 
 /// Blocks that keep a large GPU busy, about its multiprocessors.
 const BLOCKS: usize = 128;
@@ -247,12 +247,14 @@ impl Tile {
     }
     /// The tile for so many rows of C in so many groups, in this much shared memory.
     pub(crate) fn of(memory: usize, rows: usize, groups: usize) -> Tile {
-        if memory < MOST || rows < 48 * groups { SMALL } else { LARGE }
+        let fits = |tile: &Tile| memory >= 2 * tile.stages * (tile.rows + tile.cols) * (tile.depth + 8);
+        let few = rows < 48 * groups;
+        [LARGE, MEDIUM].into_iter().skip(usize::from(few)).find(fits).unwrap_or(SMALL)
     }
     /// The tile for one product of this size.
     pub(crate) fn alone(memory: usize, rows: usize, cols: usize) -> Tile {
         let few = rows.div_ceil(LARGE.rows) * cols.div_ceil(LARGE.cols) < BLOCKS;
-        if few { SMALL } else { Tile::of(memory, rows, 1) }
+        Tile::of(memory, if few { 0 } else { rows }, 1)
     }
     /// Blocks of a product by groups: `rows` of C, `cols` of C that `parts` of a tile's columns make together.
     pub(crate) fn grid(&self, rows: usize, groups: usize, cols: usize, parts: usize) -> Grid {

@@ -2,16 +2,17 @@
 
 use super::Operand;
 
-/// Rows of A as `rows_of` says.
+/// Rows of A as `rows_of` says. Those that are none are not read: one row in their place would be read by all blocks at once.
 pub(crate) const OF_ROWS: Operand<'_> = Operand {
     turned: false,
-    once: "u32 a_from[A_TURNS];
+    once: "constexpr u32 none = 0xffffffffu;
+    u32 a_from[A_TURNS];
     #pragma unroll
     for (i32 t = 0; t < A_TURNS; t++) {
         const i32 row = rows_of[a_row + t * A_STEP];
-        a_from[t] = row < 0 ? 0u : (u32)row;
+        a_from[t] = row < 0 ? none : (u32)row;
     }",
-    copy: "copy_async(to, $X + (from + a_col) + (u64)a_from[t] * (u32)depth, from + a_col < depth);",
+    copy: "copy_async(to, $X + (from + a_col) + (u64)a_from[t] * (u32)depth, a_from[t] != none && from + a_col < depth);",
 };
 
 /// Rows of matrices.

@@ -411,11 +411,12 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     constexpr i32 A_STEP = THREADS * 8 / A_COLS, A_TURNS = A_ROWS / A_STEP, B_STEP = THREADS * 8 / B_COLS, B_TURNS = B_ROWS / B_STEP;
     const i32 a_row = thread_index / (A_COLS / 8), a_col = thread_index % (A_COLS / 8) * 8;
     const i32 b_row = thread_index / (B_COLS / 8), b_col = thread_index % (B_COLS / 8) * 8;
+    constexpr u32 none = 0xffffffffu;
     u32 a_from[A_TURNS];
     #pragma unroll
     for (i32 t = 0; t < A_TURNS; t++) {
         const i32 row = rows_of[a_row + t * A_STEP];
-        a_from[t] = row < 0 ? 0u : (u32)row;
+        a_from[t] = row < 0 ? none : (u32)row;
     }
     constexpr i32 HIGH = 23 - 4;
     constexpr u32 ONES = (1u << 4) - 1;
@@ -451,7 +452,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
             #pragma unroll
             for (i32 t = 0; t < A_TURNS; t++) {
                 threadgroup y_t* to = a + (a_row * A_PITCH + a_col) + t * A_STEP * A_PITCH;
-                copy_async(to, x + (from + a_col) + (u64)a_from[t] * (u32)depth, from + a_col < depth);
+                copy_async(to, x + (from + a_col) + (u64)a_from[t] * (u32)depth, a_from[t] != none && from + a_col < depth);
             }
             
         }
@@ -784,11 +785,12 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     constexpr i32 A_STEP = THREADS * 8 / A_COLS, A_TURNS = A_ROWS / A_STEP, B_STEP = THREADS * 8 / B_COLS, B_TURNS = B_ROWS / B_STEP;
     const i32 a_row = thread_index / (A_COLS / 8), a_col = thread_index % (A_COLS / 8) * 8;
     const i32 b_row = thread_index / (B_COLS / 8), b_col = thread_index % (B_COLS / 8) * 8;
+    constexpr u32 none = 0xffffffffu;
     u32 a_from[A_TURNS];
     #pragma unroll
     for (i32 t = 0; t < A_TURNS; t++) {
         const i32 row = rows_of[a_row + t * A_STEP];
-        a_from[t] = row < 0 ? 0u : (u32)row;
+        a_from[t] = row < 0 ? none : (u32)row;
     }
     const i64 of_group = group * args.y_dims[1] * depth;
     u32 b_from[B_TURNS];
@@ -819,7 +821,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
             #pragma unroll
             for (i32 t = 0; t < A_TURNS; t++) {
                 threadgroup y_t* to = a + (a_row * A_PITCH + a_col) + t * A_STEP * A_PITCH;
-                copy_async(to, x + (from + a_col) + (u64)a_from[t] * (u32)depth, from + a_col < depth);
+                copy_async(to, x + (from + a_col) + (u64)a_from[t] * (u32)depth, a_from[t] != none && from + a_col < depth);
             }
             threadgroup y_t* b = a + A_ROWS * A_PITCH;
             #pragma unroll
@@ -1113,11 +1115,12 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     constexpr i32 A_STEP = THREADS * 8 / A_COLS, A_TURNS = A_ROWS / A_STEP, B_STEP = THREADS * 8 / B_COLS, B_TURNS = B_ROWS / B_STEP;
     const i32 a_row = thread_index / (A_COLS / 8), a_col = thread_index % (A_COLS / 8) * 8;
     const i32 b_row = thread_index / (B_COLS / 8), b_col = thread_index % (B_COLS / 8) * 8;
+    constexpr u32 none = 0xffffffffu;
     u32 a_from[A_TURNS];
     #pragma unroll
     for (i32 t = 0; t < A_TURNS; t++) {
         const i32 row = rows_of[a_row + t * A_STEP];
-        a_from[t] = row < 0 ? 0u : (u32)row;
+        a_from[t] = row < 0 ? none : (u32)row;
     }
     const i64 of_b = (i64)group * depth * args.y_dims[1] + (left + b_col < args.y_dims[1] ? left + b_col : 0);
     const i32 warp_row = warp / 1 * WARP_ROWS, warp_col = warp % 1 * (WARP_COLS / 2);
@@ -1142,7 +1145,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
             #pragma unroll
             for (i32 t = 0; t < A_TURNS; t++) {
                 threadgroup y_t* to = a + (a_row * A_PITCH + a_col) + t * A_STEP * A_PITCH;
-                copy_async(to, g + (from + a_col) + (u64)a_from[t] * (u32)depth, from + a_col < depth);
+                copy_async(to, g + (from + a_col) + (u64)a_from[t] * (u32)depth, a_from[t] != none && from + a_col < depth);
             }
             threadgroup y_t* b = a + A_ROWS * A_PITCH;
             #pragma unroll
@@ -1460,11 +1463,12 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     constexpr i32 A_STEP = THREADS * 8 / A_COLS, A_TURNS = A_ROWS / A_STEP, B_STEP = THREADS * 8 / B_COLS, B_TURNS = B_ROWS / B_STEP;
     const i32 a_row = thread_index / (A_COLS / 8), a_col = thread_index % (A_COLS / 8) * 8;
     const i32 b_row = thread_index / (B_COLS / 8), b_col = thread_index % (B_COLS / 8) * 8;
+    constexpr u32 none = 0xffffffffu;
     u32 a_from[A_TURNS];
     #pragma unroll
     for (i32 t = 0; t < A_TURNS; t++) {
         const i32 row = rows_of[a_row + t * A_STEP];
-        a_from[t] = row < 0 ? 0u : (u32)row;
+        a_from[t] = row < 0 ? none : (u32)row;
     }
     constexpr i32 HIGH = 23 - 8;
     constexpr u32 ONES = (1u << 8) - 1;
@@ -1500,7 +1504,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
             #pragma unroll
             for (i32 t = 0; t < A_TURNS; t++) {
                 threadgroup y_t* to = a + (a_row * A_PITCH + a_col) + t * A_STEP * A_PITCH;
-                copy_async(to, x + (from + a_col) + (u64)a_from[t] * (u32)depth, from + a_col < depth);
+                copy_async(to, x + (from + a_col) + (u64)a_from[t] * (u32)depth, a_from[t] != none && from + a_col < depth);
             }
             
         }
@@ -1837,11 +1841,12 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     constexpr i32 A_STEP = THREADS * 8 / A_COLS, A_TURNS = A_ROWS / A_STEP, B_STEP = THREADS * 8 / B_COLS, B_TURNS = B_ROWS / B_STEP;
     const i32 a_row = thread_index / (A_COLS / 8), a_col = thread_index % (A_COLS / 8) * 8;
     const i32 b_row = thread_index / (B_COLS / 8), b_col = thread_index % (B_COLS / 8) * 8;
+    constexpr u32 none = 0xffffffffu;
     u32 a_from[A_TURNS];
     #pragma unroll
     for (i32 t = 0; t < A_TURNS; t++) {
         const i32 row = rows_of[a_row + t * A_STEP];
-        a_from[t] = row < 0 ? 0u : (u32)row;
+        a_from[t] = row < 0 ? none : (u32)row;
     }
     const i64 of_group = group * args.y_dims[1] * depth;
     u32 b_from[B_TURNS];
@@ -1872,7 +1877,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
             #pragma unroll
             for (i32 t = 0; t < A_TURNS; t++) {
                 threadgroup y_t* to = a + (a_row * A_PITCH + a_col) + t * A_STEP * A_PITCH;
-                copy_async(to, x + (from + a_col) + (u64)a_from[t] * (u32)depth, from + a_col < depth);
+                copy_async(to, x + (from + a_col) + (u64)a_from[t] * (u32)depth, a_from[t] != none && from + a_col < depth);
             }
             threadgroup y_t* b = a + A_ROWS * A_PITCH;
             #pragma unroll
