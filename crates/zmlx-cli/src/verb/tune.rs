@@ -204,6 +204,7 @@ Larger sizes are run as rows × columns after axes are merged, so an elementwise
 mod tests {
     use super::*;
     use clap::Parser;
+    use zmlx_runtime::tune::{Tuned, Where};
 
     #[derive(Parser)]
     struct Line {
@@ -225,5 +226,29 @@ mod tests {
         assert!(Line::try_parse_from(["tune", "--forward", "--gradient"]).is_err());
         assert!(Line::try_parse_from(["tune", "--export", "b", "--winners"]).is_ok());
         assert!(Line::try_parse_from(["tune", "--winners"]).is_err());
+    }
+
+    /// A line is found by its Program: one that changed since leaves it without use, and has to be tuned again.
+    #[test]
+    fn every_line_that_ships_is_of_a_kernel_as_it_is_now() -> Result<(), Box<dyn std::error::Error>> {
+        let place = Where { device: "NVIDIA H100 80GB HBM3".into(), driver: String::new() };
+        let (tuned, mut found) = (Tuned::at(None), 0);
+        for entry in zmlx::catalog::ENTRIES {
+            for dtype in [CandleType::F32, CandleType::BF16] {
+                let inputs = Seeded::of(entry, 4, 64, dtype);
+                let inputs: Vec<Tensor> =
+                    inputs.iter().map(|s| s.tensor(&Device::Cpu)).collect::<candle_core::Result<_>>()?;
+                let inputs: Vec<&Tensor> = inputs.iter().collect();
+                let op = entry.op()?.with_all(entry.uniforms.iter().map(|u| (u.0, u.1)));
+                found += tuned.known(op.program(&inputs[..])?.as_ref(), &place).len();
+                if entry.gradient == Gradient::Derived {
+                    for program in op.vjp_program(&inputs[..])? {
+                        found += tuned.known(&program, &place).len();
+                    }
+                }
+            }
+        }
+        assert_eq!(found, tuned.len().1);
+        Ok(())
     }
 }
