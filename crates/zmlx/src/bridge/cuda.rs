@@ -118,6 +118,9 @@ pub fn run_raw(call: &RawCall<'_>, function: &Function, tensors: &[&Tensor], dev
     let mut results: SmallVec<[CudaStorageSlice; 4]> = SmallVec::new();
     for (shape, tensor) in call.shapes.iter().zip(call.raw.outputs) {
         let (memory, address) = allocate(tensor.dtype, shape.elem_count(), device, &stream)?;
+        if super::poisons() && shape.elem_count() > 0 {
+            poison(address, shape.elem_count() * tensor.dtype.size_bytes(), &stream)?;
+        }
         results.push(memory);
         addresses.push(address);
     }

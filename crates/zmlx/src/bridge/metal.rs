@@ -10,7 +10,7 @@ use crate::{Error, Result, stats};
 use candle_core::{MetalDevice, MetalStorage, Storage, Tensor};
 use smallvec::SmallVec;
 use std::sync::{Arc, LazyLock};
-use zmlx_ir::DType;
+use zmlx_ir::{DType, kernel::WARP};
 use zmlx_runtime::{
     backend::metal::driver::{
         Binding, Context, Function, Kernel, Launch, Source, View, candle_metal_kernels::metal::Buffer, encode, load,
@@ -104,7 +104,11 @@ impl Kernels {
 
 /// A kernel written by hand, compiled.
 pub fn load_raw(op: &str, entry: &str, text: &str, device: &MetalDevice) -> Result<Function> {
-    Ok(load(context(device), &Source { op, text }, &[entry])?.remove(0))
+    let function = load(context(device), &Source { op, text }, &[entry])?.remove(0);
+    match function.simd_width {
+        WARP => Ok(function),
+        got => Err(Error::argument(op, "threads of a simdgroup", WARP, got)),
+    }
 }
 
 /// Runs a kernel written by hand.

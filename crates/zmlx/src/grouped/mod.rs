@@ -42,6 +42,13 @@ impl Matrices<'_> {
             }
         }
     }
+    /// What a kernel takes from the first of two for both: the columns of a scale, and their type.
+    fn groups(&self, op: &str) -> Result<Option<(usize, DType)>> {
+        Ok(match self {
+            Matrices::Floats(_) => None,
+            Matrices::Codes(w, bits) => Some((w.packing(op, *bits)?.0.group, w.scales.dtype())),
+        })
+    }
     fn bits(&self) -> Option<usize> {
         match self {
             Matrices::Floats(_) => None,
@@ -87,6 +94,14 @@ impl Call {
             if w.dims(op, name)? != [e, n, k] {
                 let expected = format!("[{e}, {n}, {k}], as {}", all[0].0);
                 return Err(Error::argument(op, *name, expected, format!("{:?}", w.dims(op, name)?)));
+            }
+            if w.groups(op)? != first.groups(op)? {
+                let told = |w: &Matrices<'_>| {
+                    let groups = w.groups(op)?.map(|(n, dtype)| format!("groups of {n} with {}", dtype.as_str()));
+                    Ok::<_, Error>(groups.unwrap_or_else(|| "floats".into()))
+                };
+                let expected = format!("{}, as {}", told(first)?, all[0].0);
+                return Err(Error::argument(op, *name, expected, told(w)?));
             }
         }
         let none = index.is_some_and(|i| i.elem_count() > 0) && x.dims().first() == Some(&0);
@@ -214,13 +229,15 @@ impl Call {
                     let group = self.k / w[1].dim(2)?.max(1);
                     let p = host::affine::Packing { rows: self.e * self.n, cols: self.k, group, bits };
                     with_matrices(&w, p, |[w]: [Matrix<'_>; 1]| {
-                        host::grouped::matmul(&x, self.k, &offsets, self.n, |row, out| w.floats(row, out))
+                        host::grouped::matmul(&x, [self.rows, self.k], &offsets, self.n, |row, out| w.floats(row, out))
                     })?
                 }
                 None => {
                     let guards = bridge::Guards::lock(&[&w[0]]);
                     let w = bridge::host(&guards, 0, &w[0])?;
-                    host::grouped::matmul(&x, self.k, &offsets, self.n, |row, out| widen(&w, row * self.k, out))
+                    host::grouped::matmul(&x, [self.rows, self.k], &offsets, self.n, |row, out| {
+                        widen(&w, row * self.k, out)
+                    })
                 }
             });
         }

@@ -6,18 +6,20 @@ use super::{
     products::{times, turned},
 };
 
-/// y = x·w_eᵀ for the rows of x from offsets[e] up to offsets[e + 1]; x has `cols` columns, each matrix n rows, which
+/// y = x·w_eᵀ for the rows of x from offsets[e] up to offsets[e + 1]; x has `rows` rows of `cols` columns, each matrix n rows, which
 /// `floats(row, out)` makes from this row of all on. Other rows are 0.
 pub fn matmul(
     x: &[f32],
-    cols: usize,
+    [rows, cols]: [usize; 2],
     offsets: &[u32],
     n: usize,
     floats: impl Fn(usize, &mut [f32]) + Sync,
 ) -> Vec<f32> {
-    let rows = x.len() / cols.max(1);
-    let tile = ((1usize << 18) / cols.max(1)).clamp(8, 128);
     let mut y = vec![0f32; n * rows];
+    if cols == 0 {
+        return y;
+    }
+    let tile = ((1usize << 18) / cols).clamp(8, 128);
     // rows of the matrices first, so that each task has a part of its own
     in_parts(&mut y, tile * rows, |part, y| {
         let mut w = vec![0f32; y.len() / rows * cols];

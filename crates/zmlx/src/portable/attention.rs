@@ -5,7 +5,7 @@
 //! broadcast to [b, h, q, n]. A row that sees nothing gives 0. Any length: no more scores than a tile are held, forward and
 //! backward. On GPUs d is at most 256; f16 and bf16 in heads of up to 128, a multiple of 8, go through matrix units forward
 //! (`tiles/attention.rs`), from 16 queries on. A row that meets NaN is NaN, and so are the gradients of the keys that it sees; on a GPU
-//! also those of keys up to a tile of 32 beyond.
+//! also those of keys up to a tile of 32 beyond, and results of rows whose tile has an unseen value that is not finite.
 //! Cost: 2·b·h·q·n·d multiplications and additions, half of them if causal; 5 such products backward.
 //! Source: arXiv:2307.08691, algorithms 1 and 2.
 
@@ -391,7 +391,8 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Options<'_>) -> R
         return Err(Error::shape(NAME, "v", format!("{:?} as k", k.dims()), v.dims()));
     }
     let dtype = q.dtype();
-    if !dtype.is_float() || k.dtype() != dtype || v.dtype() != dtype {
+    crate::host::affine::floats(NAME, "q", q)?;
+    if k.dtype() != dtype || v.dtype() != dtype {
         return Err(Error::argument(
             NAME,
             "dtypes",

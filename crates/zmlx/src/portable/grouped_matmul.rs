@@ -11,7 +11,8 @@
 //! Source: the definition; `moe_dispatch` gives the index (`tokens`) and the offsets.
 //!
 //! On a GPU nothing waits for the host. f16 and bf16 with N and K of a multiple of 8 go through matrix units; else candle multiplies, an expert
-//! at a time. On a GPU a row that x has not gives NaN. Gradients by x and w are products of the same kind.
+//! at a time. On matrix units a row that x has not gives NaN; where candle multiplies
+//! it stops a GPU. Gradients by x and w are products of the same kind.
 
 use super::{Case, Portable, numbers};
 use crate::{

@@ -22,6 +22,7 @@ use crate::{
         affine::{self, Packing},
         products::{Matrix, with_matrices},
     },
+    raw::text_target,
 };
 use candle_core::{D, DType, Device, Shape, Tensor};
 use std::sync::LazyLock;
@@ -30,7 +31,7 @@ use std::sync::LazyLock;
 /// token has to fill a GPU.
 const TEXT: Sums = Sums {
     body: "
-    shared_array(f32, rooms, 8 * STAGED / 32 * 33);
+    shared_array(f32, rooms, ROOMS * STAGED / 32 * 33);
     shared_array(f32, parts, 32);
     const i64 cols = args.h_dims[2], many = args.h_dims[1], token = block_index;
     const i64 n = args.down_dims[1], words = args.down_dims[2], groups = args.scales_dims[2];
@@ -81,15 +82,16 @@ const TEXT: Sums = Sums {
     staged: 1024,
 };
 
-/// Most warps of a block.
-const WARPS: usize = 8;
+/// Most warps of a block, on CUDA and on Metal, where a block has 32 KiB.
+const WARPS: [usize; 2] = [8, 4];
 
 static KERNELS: LazyLock<[RawKernel; 2]> = LazyLock::new(|| {
     [4, 8].map(|bits| {
         RawKernel::new(&format!("moe_down_combine_{bits}"))
             .inputs(&["h", "down", "scales", "biases", "experts", "weights"])
             .outputs(&["y"])
-            .portable(&TEXT.text(bits, 1))
+            .cuda(&TEXT.text(bits, 1).replace("ROOMS", &WARPS[0].to_string()))
+            .metal(&TEXT.text(bits, 1).replace("ROOMS", &WARPS[1].to_string()))
     })
 });
 
@@ -97,7 +99,7 @@ static KERNELS: LazyLock<[RawKernel; 2]> = LazyLock::new(|| {
 ///
 /// # Errors
 /// Shapes or dtypes that do not belong together; bits other than 4 and 8; on a CPU an expert that is not there (on a GPU it
-/// gives NaN).
+/// gives NaN, and stops the device in a backward pass).
 pub fn moe_down_combine(
     h: &Tensor,
     down: Experts<'_>,
@@ -123,9 +125,9 @@ pub fn moe_down_combine(
     let kernel = KERNELS[usize::from(bits == 8)]
         .clone()
         .results(move |_| vec![(Shape::from((tokens, n)), dtype)])
-        .grid_of(move |_| Grid {
-            blocks: [tokens as u32, n.div_ceil(4) as u32, 1],
-            threads: 32 * k.clamp(1, WARPS) as u32,
+        .grid_of(move |t| {
+            let most = WARPS[usize::from(text_target(t[0].device()) == Some("metal"))];
+            Grid { blocks: [tokens as u32, n.div_ceil(4) as u32, 1], threads: 32 * k.clamp(1, most) as u32 }
         })
         .cpu(move |t| {
             let t: Vec<Tensor> = t.iter().map(Tensor::contiguous).collect::<candle_core::Result<_>>()?;

@@ -132,7 +132,7 @@ pub(super) fn known(experts: &Tensor, count: usize) -> candle_core::Result<Vec<u
 ///
 /// # Errors
 /// Shapes or dtypes that do not belong together; bits other than 4 and 8; on a CPU an expert that is not there (on a GPU it
-/// gives NaN).
+/// gives NaN, and stops the device in a backward pass).
 pub fn moe_gate_up_swiglu(
     x: &Tensor,
     gate: Experts<'_>,

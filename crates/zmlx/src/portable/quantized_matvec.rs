@@ -16,7 +16,7 @@ use crate::{
     Error, Grid, RawKernel, Result,
     entry::Gradient,
     host::{
-        affine::Packing,
+        affine::{self, Packing},
         products::{self, with_matrices},
     },
     raw::text_target,
@@ -196,11 +196,13 @@ const TEXT: Sums = Sums {
     float: "(top + k < m ? wide(x[(top + k) * cols + column]) : 0.0f)",
     fresh: "turn == 0 || cols > staged",
     together: true,
-    staged: 2048,
+    staged: STAGED[0],
 };
 
 /// Rows of x at a time: one, or four.
 const AT_A_TIME: [usize; 2] = [1, 4];
+/// Columns of x that are there at a time: four rows of 2048 are more than the 32 KiB that a block of Apple's GPUs has.
+const STAGED: [usize; 2] = [2048, 1024];
 const WARPS: usize = 8;
 /// Most blocks: more, and x would be brought more often. An H100 has room for four of them on each of its 132 multiprocessors.
 const BLOCKS: usize = 528;
@@ -235,7 +237,7 @@ static KERNELS: LazyLock<[[RawKernel; 2]; 2]> = LazyLock::new(|| {
             RawKernel::new(&format!("quantized_matvec_{bits}_{rows}"))
                 .inputs(&["x", "packed", "scales", "biases"])
                 .outputs(&["y"])
-                .portable(&TEXT.text(bits, rows))
+                .portable(&Sums { staged: STAGED[usize::from(rows > 1)], ..TEXT }.text(bits, rows))
         })
     })
 });
@@ -250,8 +252,9 @@ pub fn quantized_matvec(x: &Tensor, w: &Tensor, scales: &Tensor, biases: &Tensor
     if w.rank() != 2 {
         return Err(Error::shape(NAME, "words", "[N, words]", w.dims()));
     }
-    if x.dims().last() != Some(&p.cols) || !x.dtype().is_float() {
-        return Err(Error::shape(NAME, "x", format!("[.., {}] of floats", p.cols), x.dims()));
+    affine::floats(NAME, "x", x)?;
+    if x.dims().last() != Some(&p.cols) {
+        return Err(Error::shape(NAME, "x", format!("[.., {}]", p.cols), x.dims()));
     }
     let mut dims = x.dims().to_vec();
     let last = dims.len() - 1;

@@ -304,6 +304,7 @@ fn what_does_not_fit_is_told_and_nothing_gives_nothing() {
         moe_gate_up_swiglu::{Experts, moe_gate_up_swiglu},
         paged_attention::{decode_attention, paged_attention},
         quantize_affine::quantize_affine,
+        quantized_grouped_swiglu::quantized_grouped_swiglu,
     };
     let cpu = &candle_core::Device::Cpu;
     let ones = |dims: &[usize], dtype| Tensor::ones(dims, dtype, cpu).expect("ones");
@@ -364,6 +365,15 @@ fn what_does_not_fit_is_told_and_nothing_gives_nothing() {
         grouped_swiglu(&x, None, &w, &ones(&[2, 2, 8], F32), &u32s(&[0, 1, 2])),
         "grouped_swiglu: up, expected [2, 3, 8], as gate, got [2, 2, 8]",
     );
+    let (words, scale, finer) = (ones(&[2, 3, 8], U32), ones(&[2, 3, 1], F32), ones(&[2, 3, 2], F32));
+    let codes = |scales| Experts { words: &words, scales, biases: scales };
+    let (wide, ends) = (ones(&[4, 64], F32), u32s(&[0, 1, 2]));
+    told(
+        quantized_grouped_swiglu(&wide, None, codes(&scale), codes(&finer), &ends, 4),
+        "quantized_grouped_swiglu: up, expected groups of 64 with f32, as gate, got groups of 32 with f32",
+    );
+    let sums = grouped_matmul(&ones(&[4, 0], F32), None, &ones(&[2, 3, 0], F32), &ends).expect("sums of nothing");
+    assert_eq!(sums.to_vec2::<f32>().expect("zeros"), [[0.0; 3]; 4]);
     told(
         grouped_matmul(&x.to_dtype(BF16).expect("bf16"), None, &w, &u32s(&[0, 1, 2])),
         "grouped_matmul: w: dtype, expected bf16, as x, got f32",
@@ -382,6 +392,37 @@ fn what_does_not_fit_is_told_and_nothing_gives_nothing() {
         dequantize_affine(&ones(&[2, 8], U32), &scales, &scales, 4),
         "dequantize_affine: scales: dtype, expected f16, bf16, f32 or f64, got f8e4m3",
     );
+}
+
+/// The value of products and quotients of integers, from the left; none where a name stands.
+fn product(text: &str) -> Option<usize> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let mut value: usize = words.first()?.parse().ok()?;
+    for pair in words[1..].chunks(2) {
+        let by: usize = pair.get(1)?.parse().ok()?;
+        value = if pair[0] == "*" { value * by } else { value / by };
+    }
+    Some(value)
+}
+
+/// A block of Apple's GPUs has 32 KiB.
+#[test]
+fn metal_texts_declare_no_more_memory_than_a_block_has() {
+    let mut seen = 0;
+    for kernel in zmlx::portable::PORTABLES {
+        for text in texts(Dialect::Metal, kernel).split(NEXT_UNIT) {
+            let arrays = text.lines().filter_map(|l| l.trim().strip_prefix("shared_array(")?.strip_suffix(");"));
+            let bytes = arrays.filter_map(|array| {
+                let (kind, n) = (array.split(',').next()?, array.rsplit(',').next()?.trim());
+                let size = if kind.ends_with("16") { 2 } else { 4 };
+                Some(product(n)? * size)
+            });
+            let bytes: usize = bytes.sum();
+            seen += usize::from(bytes > 16 << 10);
+            assert!(bytes <= 32 << 10, "{}: {bytes} bytes", kernel.name);
+        }
+    }
+    assert!(seen > 0, "no array was found");
 }
 
 /// Between two texts of a golden file, each of which is compiled by itself (and so `zmlx-runtime`'s test of NVRTC does).

@@ -147,7 +147,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     typedef f32 weights_t;
     typedef f32 y_t;
 
-    shared_array(f32, rooms, 8 * 1024 / 32 * 33);
+    shared_array(f32, rooms, 4 * 1024 / 32 * 33);
     shared_array(f32, parts, 32);
     const i64 cols = args.h_dims[2], many = args.h_dims[1], token = block_index;
     const i64 n = args.down_dims[1], words = args.down_dims[2], groups = args.scales_dims[2];
@@ -597,7 +597,7 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     typedef f32 weights_t;
     typedef f32 y_t;
 
-    shared_array(f32, rooms, 8 * 1024 / 32 * 33);
+    shared_array(f32, rooms, 4 * 1024 / 32 * 33);
     shared_array(f32, parts, 32);
     const i64 cols = args.h_dims[2], many = args.h_dims[1], token = block_index;
     const i64 n = args.down_dims[1], words = args.down_dims[2], groups = args.scales_dims[2];

@@ -560,14 +560,14 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     typedef f32 biases_t;
     typedef f32 y_t;
 
-    shared_array(f32, room, 4 * 2048 / 32 * 33);
+    shared_array(f32, room, 4 * 1024 / 32 * 33);
     const i64 cols = args.x_dims[1], m = args.x_dims[0], n = args.packed_dims[0], words = args.packed_dims[1];
     const u32 group = (u32)(cols / args.scales_dims[1]);
     const i64 top = (i64)block_index_y * 4, wave = (i64)grid_blocks * warps * 4;
     // all blocks take as many turns: their threads wait for each other
     for (i64 turn = 0; turn < n; turn += wave) {
         
-    constexpr i32 per = 32 / 4, mine = 4 * per, chunk = 32 * mine, staged = 2048, area = 2048 / 32 * 33;
+    constexpr i32 per = 32 / 4, mine = 4 * per, chunk = 32 * mine, staged = 1024, area = 1024 / 32 * 33;
     struct codes { four<u32> w; f32 scale, bias; };
     const u32 one = cols >= 0 ? 0x3f800000u : 0u;
     f32 sum[4][4];
@@ -1086,14 +1086,14 @@ const i32 thread_index = (i32)thread_of_group.x, block_threads = (i32)threads_of
     typedef f32 biases_t;
     typedef f32 y_t;
 
-    shared_array(f32, room, 4 * 2048 / 32 * 33);
+    shared_array(f32, room, 4 * 1024 / 32 * 33);
     const i64 cols = args.x_dims[1], m = args.x_dims[0], n = args.packed_dims[0], words = args.packed_dims[1];
     const u32 group = (u32)(cols / args.scales_dims[1]);
     const i64 top = (i64)block_index_y * 4, wave = (i64)grid_blocks * warps * 4;
     // all blocks take as many turns: their threads wait for each other
     for (i64 turn = 0; turn < n; turn += wave) {
         
-    constexpr i32 per = 32 / 8, mine = 4 * per, chunk = 32 * mine, staged = 2048, area = 2048 / 32 * 33;
+    constexpr i32 per = 32 / 8, mine = 4 * per, chunk = 32 * mine, staged = 1024, area = 1024 / 32 * 33;
     struct codes { four<u32> w; f32 scale, bias; };
     const u32 one = cols >= 0 ? 0x3f800000u : 0u;
     f32 sum[4][4];
