@@ -48,6 +48,7 @@ enum Verb {
     Generate(verb::generate::Args),
     Chat(verb::chat::Args),
     Inspect(verb::inspect::Args),
+    Convert(verb::convert::Args),
     Doctor(verb::doctor::Args),
 }
 
@@ -65,6 +66,7 @@ fn main() -> std::process::ExitCode {
         Some(Verb::Generate(args)) => verb::generate::run(&args),
         Some(Verb::Chat(args)) => verb::chat::run(&args),
         Some(Verb::Inspect(args)) => verb::inspect::run(&args),
+        Some(Verb::Convert(args)) => verb::convert::run(&args),
         Some(Verb::Doctor(args)) => verb::doctor::run(&args),
         None => {
             out::whole(Cli::command().render_help());

@@ -22,11 +22,13 @@
 //! | [`weights`] | tensors by name, whatever file they are in; what is missing, superfluous or of another shape |
 //! | [`blocks`] | what models are made of: each has a path in plain candle, and a place for a kernel |
 //! | [`models`] | one file a `model_type`: its fields, and the blocks that it is made of |
+//! | [`convert`] | a folder quantised to MLX's affine codes, readable by mlx_lm |
 //! | [`text`] | tokenizer, chat template, sampler, and the loop that generates |
 
 pub mod blocks;
 mod checkpoint;
 pub mod config;
+pub mod convert;
 pub mod decoder;
 mod error;
 pub mod models;

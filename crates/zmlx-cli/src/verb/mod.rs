@@ -3,6 +3,7 @@
 // index: begin
 pub mod bench;
 pub mod chat;
+pub mod convert;
 pub mod doctor;
 pub mod eval;
 pub mod generate;
