@@ -22,6 +22,7 @@
 //! | [`weights`] | tensors by name, whatever file they are in; what is missing, superfluous or of another shape |
 //! | [`blocks`] | what models are made of: each has a path in plain candle, and a place for a kernel |
 //! | [`models`] | one file a `model_type`: its fields, and the blocks that it is made of |
+//! | [`patch`] | kernels of the catalog in those places, and out of them again |
 //! | [`text`] | tokenizer, chat template, sampler, and the loop that generates |
 
 pub mod blocks;
@@ -30,6 +31,7 @@ pub mod config;
 pub mod decoder;
 mod error;
 pub mod models;
+pub mod patch;
 pub mod text;
 pub mod weights;
 
@@ -37,4 +39,5 @@ pub use blocks::{Cache, Model};
 pub use checkpoint::{Checkpoint, Place, dtype_named};
 pub use config::Config;
 pub use error::{Error, Result};
+pub use patch::{Mode, patch, smart_patch, unpatch};
 pub use weights::{Load, Weights};
