@@ -16,6 +16,24 @@
 //! # Ok::<(), zmlx_lm::Error>(())
 //! ```
 //!
+//! Kernels go into the places that the blocks have for them, and out again:
+//!
+//! ```
+//! # use zmlx_lm::{Config, Load, models, weights::random::Random};
+//! # let config = Config::parse(
+//! #     "config.json",
+//! #     r#"{"model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+//! #         "num_attention_heads": 4, "vocab_size": 50, "rms_norm_eps": 1e-5, "max_position_embeddings": 64}"#,
+//! # )?;
+//! # let mut model = models::load(&config, Random { seed: 1 }, candle_core::DType::F32, &Load::default())?;
+//! use zmlx_lm::{Mode, patch, unpatch};
+//!
+//! let report = patch(&mut model, Mode::Inference)?;
+//! assert_eq!(report.counts()[0], ("swiglu_mlp", 2));
+//! assert_eq!(unpatch(&mut model), 2);
+//! # Ok::<(), zmlx_lm::Error>(())
+//! ```
+//!
 //! | module | what |
 //! |---|---|
 //! | [`config`] | `config.json`, or the same made of a GGUF file's metadata |
