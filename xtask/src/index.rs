@@ -18,6 +18,7 @@ const REGISTRIES: &[Registry] = &[
     Registry { folder: "crates/zmlx/src/catalog", list: entries },
     Registry { folder: "crates/zmlx/src/portable", list: portables },
     Registry { folder: "crates/zmlx-lm/src/models", list: model_types },
+    Registry { folder: "crates/zmlx-lm/src/patch/pattern", list: patterns },
     Registry { folder: "crates/zmlx-cli/src/verb", list: modules },
 ];
 
@@ -35,6 +36,10 @@ fn portables(names: &[&str]) -> String {
 
 fn model_types(names: &[&str]) -> String {
     format!("{}\n{}", modules(names), list("MODEL_TYPES", "ModelType", "Every model type", names))
+}
+
+fn patterns(names: &[&str]) -> String {
+    format!("{}\n{}", modules(names), list("PATTERNS", "Pattern", "Every pattern", names))
 }
 
 fn list(list: &str, what: &str, doc: &str, names: &[&str]) -> String {

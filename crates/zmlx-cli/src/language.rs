@@ -10,7 +10,11 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use zmlx_lm::{Checkpoint, Load, Model, dtype_named, text::Sampling};
+use zmlx_lm::{
+    Checkpoint, Load, Mode, Model, dtype_named,
+    patch::{PatchReport, SmartOptions, patch, smart_patch},
+    text::Sampling,
+};
 
 /// `--model` and how it is loaded.
 #[derive(clap::Args)]
@@ -18,6 +22,13 @@ pub struct ModelArgs {
     /// A folder of Hugging Face or MLX, or a GGUF file
     #[arg(long)]
     model: PathBuf,
+    #[command(flatten)]
+    how: LoadArgs,
+}
+
+/// How a model is loaded.
+#[derive(clap::Args)]
+pub struct LoadArgs {
     /// The device to run on (default: the best that is there)
     #[arg(long, value_parser = device::NAMES)]
     device: Option<String>,
@@ -37,6 +48,13 @@ impl ModelArgs {
 
     /// The model. Progress goes to a terminal's standard error.
     pub fn load(&self, checkpoint: &Checkpoint) -> Result<Model, Box<dyn std::error::Error>> {
+        Ok(checkpoint.model(&self.how.load()?)?)
+    }
+}
+
+impl LoadArgs {
+    /// As the library has it: by default f32 on a CPU. Progress goes to a terminal's standard error.
+    pub fn load(&self) -> Result<Load, Box<dyn std::error::Error>> {
         let device = device::open(self.device.as_deref())?;
         let given = self.dtype.as_deref().and_then(dtype_named);
         let dtype = given.or(device.is_cpu().then_some(DType::F32));
@@ -49,7 +67,49 @@ impl ModelArgs {
         };
         let terminal = std::io::stderr().is_terminal();
         let progress = terminal.then(|| Arc::new(progress) as Arc<dyn Fn(u64, u64) + Send + Sync>);
-        Ok(checkpoint.model(&Load { device, dtype, dequantize: self.dequantize, progress })?)
+        Ok(Load { device, dtype, dequantize: self.dequantize, progress })
+    }
+}
+
+/// `--patch`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Patch {
+    /// The plain path
+    None,
+    /// Kernels between the products of feed-forward blocks
+    Inference,
+    /// Kernels with fused gradients
+    Training,
+    /// What proves right and faster here, on the prompt
+    Smart,
+}
+
+/// Most tokens of a prompt that `--patch smart` tries its patterns on.
+const SAMPLE: usize = 16;
+
+impl Patch {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Patch::None => "none",
+            Patch::Inference => "inference",
+            Patch::Training => "training",
+            Patch::Smart => "smart",
+        }
+    }
+
+    /// Patches a model that is about to read this prompt.
+    pub fn apply(self, model: &mut Model, prompt: &[u32]) -> zmlx_lm::Result<Option<PatchReport>> {
+        Ok(Some(match self {
+            Patch::None => return Ok(None),
+            Patch::Inference => patch(model, Mode::Inference)?,
+            Patch::Training => patch(model, Mode::Training)?,
+            Patch::Smart => {
+                let sample = &prompt[..prompt.len().min(SAMPLE)];
+                let sample = candle_core::Tensor::new(sample, &model.facts.device)?.unsqueeze(0)?;
+                smart_patch(model, &sample, &SmartOptions::default())?
+            }
+        }))
     }
 }
 

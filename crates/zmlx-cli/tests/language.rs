@@ -47,6 +47,10 @@ fn an_answer_is_text_or_one_object() {
     assert!(
         json["prompt_tps"].as_f64().is_some_and(|n| n > 0.0) && json["decode_tps"].as_f64().is_some_and(|n| n > 0.0)
     );
+    let patched = zmlx(&[&ask[..], &["--json", "--patch", "training"]].concat());
+    let patched: serde_json::Value = serde_json::from_slice(&patched.stdout).expect("one object");
+    assert_eq!((&patched["tokens"], &patched["patched"]), (&json["tokens"], &"training".into()));
+    assert_eq!(patched["patch"]["swapped"].as_array().map(Vec::len), Some(30 + 61 + 30));
     let wrong = zmlx(&[&ask[..], &["--top-p", "2"]].concat());
     assert_eq!(String::from_utf8_lossy(&wrong.stderr), "error: sampler: top_p, expected above 0, at most 1, got 2\n");
 }
@@ -77,4 +81,34 @@ fn the_parts_of_a_model_are_listed() {
     let text = zmlx(&["inspect", "--model", &model, "--device", "cpu"]);
     let text = String::from_utf8_lossy(&text.stdout);
     assert!(text.contains("model.layers.*.mlp.down_proj") && text.contains("affine 4 bits, groups of 32"), "{text}");
+}
+
+#[test]
+fn a_model_is_timed_patched_and_unpatched_after_they_were_compared() {
+    let config = std::env::temp_dir().join(format!("zmlx-bench-model-{}.json", std::process::id()));
+    let text = r#"{"model_type": "qwen3_moe", "hidden_size": 64, "intermediate_size": 64, "moe_intermediate_size": 64,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "vocab_size": 50,
+        "rms_norm_eps": 1e-6, "max_position_embeddings": 64, "num_experts": 4, "num_experts_per_tok": 2,
+        "quantization": {"group_size": 32, "bits": 4}}"#;
+    std::fs::write(&config, text).expect("a file");
+    let path = config.display().to_string();
+    let bench = ["bench", "model", "--config", &path, "--random-weights", "--device", "cpu", "--rounds", "1"];
+    let sizes = ["--prompt-tokens", "5", "--decode-tokens", "3", "--json"];
+    let ways = |more: &[&str]| -> Vec<String> {
+        let output = zmlx(&[&bench[..], &sizes, more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let rows = text.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).expect("an object"));
+        let name = |row: serde_json::Value| {
+            assert!(row["error"].as_f64().is_some_and(|e| e < 1e-4) && row["tokens_that_differ"] == 0, "{row}");
+            row["patch"].as_str().map(String::from)
+        };
+        rows.filter_map(name).collect()
+    };
+    assert_eq!(ways(&[]), ["unpatched", "inference", "training", "all"]);
+    let alone = ["unpatched", "moe_mlp", "rms_norm", "residual_norm", "attention", "softmax", "rope_qk"];
+    assert_eq!(ways(&["--selective"]), alone);
+    let wrong = zmlx(&[&bench[..], &["--prompt-tokens", "99"]].concat());
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("bench model: tokens, expected at most 64, got 131"));
+    let _ = std::fs::remove_file(config);
 }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use zmlx_lm::{
     Checkpoint, Load, Model, Result,
+    patch::{ALL_PATTERNS, patch},
     text::{Generation, Message, Options, Tokenizer, generate_batch},
 };
 
@@ -107,6 +108,24 @@ fn weights_of_four_bits_give_the_same_answers() -> Result<()> {
     for case in cases() {
         let answer = Generation::new(&model, &case.prompt_tokens, &options(&tokenizer))?;
         assert_eq!(answer.collect::<Result<Vec<_>>>()?, case.tokens, "{}", case.question);
+    }
+    Ok(())
+}
+
+#[test]
+fn patched_it_gives_the_same_answers() -> Result<()> {
+    let Some(file) = file() else { return Ok(()) };
+    let tokenizer = Tokenizer::of(&Checkpoint::open(&file)?)?;
+    for dequantize in [false, true] {
+        let mut model = model(&file, dequantize)?;
+        let report = patch(&mut model, ALL_PATTERNS)?;
+        let layers = model.layers.len();
+        let swapped = [layers, 0, 0, 2 * layers + 1, 0, layers, layers, 0, layers];
+        assert_eq!(report.counts().into_iter().map(|(_, n)| n).collect::<Vec<_>>(), swapped, "{}", report.summary());
+        for case in cases() {
+            let answer = Generation::new(&model, &case.prompt_tokens, &options(&tokenizer))?;
+            assert_eq!(answer.collect::<Result<Vec<_>>>()?, case.tokens, "{}", case.question);
+        }
     }
     Ok(())
 }

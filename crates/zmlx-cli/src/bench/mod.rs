@@ -4,6 +4,7 @@
 mod check;
 pub mod inputs;
 pub mod line;
+pub mod model;
 pub mod peer;
 pub mod plot;
 pub mod portable;

@@ -21,7 +21,10 @@ use zmlx_ir::DType;
 
 /// Time the catalog beside candle (and PyTorch)
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Only kernels whose name holds this (may be repeated; default: some of each kind)
     #[arg(long)]
     filter: Vec<String>,
@@ -73,6 +76,12 @@ pub struct Args {
     /// The device to run on (default: the best that is there)
     #[arg(long, value_parser = crate::device::NAMES)]
     device: Option<String>,
+}
+
+/// What else is measured.
+#[derive(clap::Subcommand)]
+enum What {
+    Model(bench::model::Args),
 }
 
 /// What is measured unless told otherwise: ZMLX's own table of operations, and what a language model is made of.
@@ -132,6 +141,9 @@ impl Args {
 }
 
 pub fn run(args: &Args) -> Outcome {
+    if let Some(What::Model(args)) = &args.what {
+        return bench::model::run(args);
+    }
     if let (Some(from), Some(plot)) = (&args.from, &args.plot) {
         plot::write(&read(from)?, plot)?;
         return Ok(true);

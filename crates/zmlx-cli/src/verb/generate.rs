@@ -2,7 +2,7 @@
 
 use crate::{
     Outcome,
-    language::{ModelArgs, SamplingArgs, peak_bytes},
+    language::{ModelArgs, Patch, SamplingArgs, peak_bytes},
     out,
 };
 use serde_json::json;
@@ -22,6 +22,9 @@ pub struct Args {
     /// Go on from the prompt as it is, without the checkpoint's chat template
     #[arg(long, conflicts_with = "system")]
     raw: bool,
+    /// Put kernels of the catalog into the model first
+    #[arg(long, value_enum, default_value_t = Patch::None)]
+    patch: Patch,
     #[command(flatten)]
     sampling: SamplingArgs,
     /// One object, when the answer is whole
@@ -39,7 +42,8 @@ pub fn run(args: &Args) -> Outcome {
         let messages: Vec<Message> = system.chain([Message::new("user", args.prompt.as_str())]).collect();
         tokenizer.encode_chat(&messages)?
     };
-    let model = args.model.load(&checkpoint)?;
+    let mut model = args.model.load(&checkpoint)?;
+    let report = args.patch.apply(&mut model, &prompt)?;
     let options = Options {
         max_tokens: args.sampling.max_tokens,
         sampling: args.sampling.sampling(),
@@ -61,7 +65,8 @@ pub fn run(args: &Args) -> Outcome {
             "prompt_tps": answer.prompt_tps(),
             "decode_tps": answer.decode_tps(),
             "peak_bytes": peak_bytes(),
-            "patched": "none",
+            "patched": args.patch.name(),
+            "patch": report,
         }));
         return Ok(true);
     }
@@ -69,8 +74,9 @@ pub fn run(args: &Args) -> Outcome {
     let decode = answer.decode_tps().map_or("-".into(), |tps| format!("{tps:.1} tokens/s"));
     let peak =
         peak_bytes().map_or("not told by this system".into(), |b| format!("{:.2} GiB", b as f64 / 2f64.powi(30)));
+    let patched = report.map_or(String::new(), |r| format!("\n{}", r.summary()));
     out::note(format_args!(
-        "\nprompt  {} tokens, {:.1} tokens/s\nanswer  {} tokens, {decode}\nmemory  {peak} at most, of this process\n",
+        "\nprompt  {} tokens, {:.1} tokens/s\nanswer  {} tokens, {decode}\nmemory  {peak} at most, of this process\n{patched}",
         prompt.len(),
         answer.prompt_tps(),
         answer.answer().len(),

@@ -5,9 +5,10 @@ use serde_json::json;
 use zmlx_lm::{
     Model,
     blocks::{Block, LayerCache},
+    patch::{ALL_PATTERNS, patch},
 };
 
-/// List the parts of a language model, with their parameters and memory
+/// List the parts of a language model, with their parameters and memory, and what patch would do
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -32,6 +33,7 @@ pub fn run(args: &Args) -> Outcome {
     let kinds = kinds(&mut model);
     let (parameters, bytes) = kinds.iter().fold((0, 0), |(p, b), k| (p + k.parameters, b + k.bytes));
     let cache = bytes_of_a_token(&model)?;
+    let patched = patch(&mut model, ALL_PATTERNS)?;
     let facts = &model.facts;
     if args.json {
         let blocks: Vec<_> = kinds
@@ -41,7 +43,7 @@ pub fn run(args: &Args) -> Outcome {
         out::line(json!({
             "model_type": facts.model_type, "layers": model.layers.len(), "vocab_size": facts.vocab_size,
             "context": facts.context, "dtype": facts.dtype.as_str(), "parameters": parameters, "bytes": bytes,
-            "cache_bytes_a_token": cache, "blocks": blocks,
+            "cache_bytes_a_token": cache, "blocks": blocks, "patch": patched,
         }));
         return Ok(true);
     }
@@ -61,6 +63,7 @@ pub fn run(args: &Args) -> Outcome {
         mib(bytes),
         cache as f64 / 1024.0,
     ));
+    out::whole(format_args!("\nWith all patterns patch would say:\n{}", patched.summary()));
     Ok(true)
 }
 

@@ -98,6 +98,27 @@ impl Sdpa {
     /// # Errors
     /// As [`Sdpa::forward`].
     pub fn plain(&self, q: &Tensor, k: &Tensor, v: &Tensor, cx: &Context) -> Result<Tensor> {
+        self.with_softmax(q, k, v, cx, |scores| {
+            // candle's fused softmax has no gradient
+            Ok(match scores.track_op() {
+                true => candle_nn::ops::softmax(scores, D::Minus1)?,
+                false => candle_nn::ops::softmax_last_dim(scores)?,
+            })
+        })
+    }
+
+    /// The same with another softmax over the last dimension, of f32 or f64.
+    ///
+    /// # Errors
+    /// As [`Sdpa::forward`].
+    pub fn with_softmax(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        cx: &Context,
+        softmax: impl Fn(&Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
         let (b, h, t, d) = q.dims4()?;
         let (_, kv, keys, dv) = v.dims4()?;
         let group = h / kv;
@@ -116,12 +137,7 @@ impl Sdpa {
         }
         let dtype = scores.dtype();
         let wide = if dtype == DType::F64 { scores } else { scores.to_dtype(DType::F32)? };
-        // candle's fused softmax has no gradient
-        let weights = match wide.track_op() {
-            true => candle_nn::ops::softmax(&wide, D::Minus1)?,
-            false => candle_nn::ops::softmax_last_dim(&wide)?,
-        };
-        let weights = weights.to_dtype(dtype)?.narrow(D::Minus1, 0, keys)?.contiguous()?;
+        let weights = softmax(&wide)?.to_dtype(dtype)?.narrow(D::Minus1, 0, keys)?.contiguous()?;
         Ok(weights.reshape((b, kv, group * t, keys))?.matmul(v)?.reshape((b, h, t, dv))?)
     }
 }

@@ -186,6 +186,16 @@ impl Matrix {
         }
     }
 
+    /// Rows of the matrix, or of one of several.
+    pub fn rows(&self) -> usize {
+        let of = |t: &Tensor| t.dims().iter().rev().nth(1).copied().unwrap_or(0);
+        match self {
+            Matrix::Dense(w) => of(w),
+            Matrix::Affine(w) => of(&w.words),
+            Matrix::Blocks(w) => w.first().map_or(0, |b| b.tensor.shape().dims()[0]),
+        }
+    }
+
     /// Numbers in it.
     pub fn parameters(&self) -> usize {
         match self {

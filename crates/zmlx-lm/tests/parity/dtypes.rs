@@ -40,7 +40,7 @@ fn models_of_16_bits_say_nearly_the_same_and_those_of_64_the_same() -> Result<()
 }
 
 /// Puts a variable in the place of every weight; gives their names.
-fn variables(model: &mut Model) -> Vec<(String, Var)> {
+pub fn variables(model: &mut Model) -> Vec<(String, Var)> {
     let mut all = vec![];
     model.visit(&mut |block| {
         let name = block.name().to_string();

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use zmlx_lm::{
     Config, Load, Model, Result,
     blocks::{Activation, Block, ExpertLinear, Experts, Gate, Linear, Matrix, Router, Rule, Score, Swap},
-    models,
+    models, patch,
+    patch::pattern::{Fit, Place, moe_mlp},
     weights::random::Random,
 };
 
@@ -41,7 +42,7 @@ fn telling(count: usize) -> Result<Experts> {
 
 #[test]
 fn the_experts_that_add_to_a_token_are_as_many_as_the_rule_says() -> Result<()> {
-    let mut seed = 0;
+    let (mut seed, mut patched) = (0, 0);
     for count in [1, 2, 3, 8, 12, 16] {
         let experts = telling(count)?;
         for top_k in 1..=count.min(8) {
@@ -60,7 +61,7 @@ fn the_experts_that_add_to_a_token_are_as_many_as_the_rule_says() -> Result<()> 
                     }
                     seed += 1;
                     let correction = coarse(seed + 1000, 1, count)?.squeeze(0)?;
-                    let router = Router {
+                    let mut router = Router {
                         name: String::new(),
                         gate: Linear {
                             name: String::new(),
@@ -72,6 +73,16 @@ fn the_experts_that_add_to_a_token_are_as_many_as_the_rule_says() -> Result<()> 
                         kernel: Swap::default(),
                     };
                     let route = router.forward(&coarse(seed + 2000, 7, 5)?)?;
+                    let mut block = Block::Router(&mut router);
+                    let place = Place { dtype: DType::F32, gpu: false, behind_sum: false };
+                    if (moe_mlp::ENTRY.swap)(&mut block, &place) == Fit::Swapped {
+                        patched += 1;
+                        let by_kernel = router.forward(&coarse(seed + 2000, 7, 5)?)?;
+                        let (a, b) = (by_kernel.experts.to_vec2::<u32>()?, route.experts.to_vec2::<u32>()?);
+                        assert_eq!(a, b, "{count} experts, {rule:?}");
+                        let off = (by_kernel.weights - &route.weights)?.abs()?.max_all()?.to_scalar::<f32>()?;
+                        assert!(off < 1e-5, "{count} experts, {rule:?}: {off}");
+                    }
                     let x = Tensor::zeros((7, count), DType::F32, &Device::Cpu)?;
                     let met = experts.forward(&x, &route)?.ne(0f32)?.to_dtype(DType::F32)?.sum(1)?.to_vec1::<f32>()?;
                     assert_eq!(met, vec![top_k as f32; 7], "{count} experts, {rule:?}");
@@ -79,7 +90,7 @@ fn the_experts_that_add_to_a_token_are_as_many_as_the_rule_says() -> Result<()> 
             }
         }
     }
-    assert!(seed > 300, "{seed} cases");
+    assert!(seed > 300 && patched > 200, "{seed} cases, {patched} by the kernel");
     Ok(())
 }
 
@@ -126,7 +137,10 @@ fn every_model_routes_each_token_to_num_experts_per_tok_experts() -> Result<()> 
             let json = format!(r#"{{"model_type": "{model_type}", {form}{types}, "num_experts_per_tok": {k}}}"#);
             let config = Config::parse(model_type, &json)?;
             let model = models::load(&config, Random { seed: 1 }, DType::F32, &Load::default())?;
+            let mut patched = model.clone();
+            patch(&mut patched, ["moe_mlp"])?;
             assert_eq!(routed(model)?, vec![k; 20], "{model_type}, k = {k}");
+            assert_eq!(routed(patched)?, vec![k; 20], "{model_type} patched, k = {k}");
         }
     }
     Ok(())

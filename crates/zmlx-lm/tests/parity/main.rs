@@ -8,5 +8,6 @@ mod experts;
 mod families;
 mod mistakes;
 mod models;
+mod patched;
 mod published;
 mod tiny;
