@@ -62,7 +62,7 @@ fn a_folder_is_quantised_and_not_written_over() {
     let told = String::from_utf8_lossy(&done.stderr);
     assert_eq!(
         said,
-        "out: 35264 parameters, of which 35072 in 4 bits and groups of 64\n0.02 MiB in 1 file, 4.647 bits a number\n",
+        "out: 35264 parameters, of which 35072 in 4 bits and groups of 64\n0.02 MiB in 1 file, 5.147 bits a number\n",
         "{told}"
     );
     assert_eq!(scratch.names(), ["in", "out"]);

@@ -137,6 +137,26 @@ fn tied_embeddings_have_no_head() -> Result<()> {
 }
 
 #[test]
+fn routers_have_the_bits_that_mlx_lm_gives_them() -> Result<()> {
+    const QWEN: &str = r#"{"model_type": "qwen3_moe", "hidden_size": 64, "intermediate_size": 64, "moe_intermediate_size": 32,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 32, "vocab_size": 100,
+        "num_experts": 8, "num_experts_per_tok": 2, "norm_topk_prob": true, "decoder_sparse_step": 1, "mlp_only_layers": [],
+        "rms_norm_eps": 1e-6, "max_position_embeddings": 64, "tie_word_embeddings": false}"#;
+    let (_, tensors) = random(QWEN)?;
+    let scratch = Scratch::new("convert-router");
+    fs::create_dir(scratch.0.join("in")).expect("created");
+    write_folder(&scratch.0.join("in"), QWEN, &tensors, 100)?;
+    convert(&scratch.0.join("in"), &scratch.0.join("out"), &Convert { group_size: 32, ..Convert::default() })?;
+    let (config, stored) = (Checkpoint::open(scratch.0.join("out"))?.config, Folder::open(&scratch.0.join("out"))?);
+    let router = config.get("quantization").and_then(|q| q.get("model.layers.0.mlp.gate"));
+    assert_eq!(router.map(|r| r.to_string()), Some(r#"{"bits":8,"group_size":64}"#.into()));
+    let shape = |name: &str| stored.find(&format!("model.layers.0.mlp.{name}"), &[]).map(|f| f.shape);
+    assert_eq!(shape("gate.weight"), Some(vec![8, 16]));
+    assert_eq!(shape("switch_mlp.up_proj.scales"), Some(vec![8, 32, 2]));
+    logits(&scratch.0.join("out")).map(drop)
+}
+
+#[test]
 fn what_cannot_be_converted_leaves_nothing() -> Result<()> {
     let (scratch, tensors) = llama("refused")?;
     let at = |name: &str| scratch.0.join(name);
