@@ -130,7 +130,7 @@ fn one(kernel: &Portable, case: &Case, gradient: bool, rounds: usize, device: &D
         ways.push(Way::new("plain", plain));
     }
     let times = time(ways, rounds, None, device)?;
-    let once = (differs.is_none() && once >= LONG).then(|| once.as_secs_f64() * 1e3);
+    let once = (differs.is_none() && once >= LONG).then_some(once.as_secs_f64() * 1e3);
     Ok(Timed { ms: times[0].median, plain: times.get(1).map(|t| t.median).or(once), in_f32, differs })
 }
 
