@@ -41,7 +41,7 @@
 //! | [`blocks`] | what models are made of: each has a path in plain candle, and a place for a kernel |
 //! | [`models`] | one file a `model_type`: its fields, and the blocks that it is made of |
 //! | [`convert`] | a folder quantised to MLX's affine codes, readable by mlx_lm |
-//! | [`patch`] | kernels of the catalog in those places, and out of them again |
+//! | [`mod@patch`] | kernels of the catalog in those places, and out of them again |
 //! | [`text`] | tokenizer, chat template, sampler, and the loop that generates |
 
 pub mod blocks;

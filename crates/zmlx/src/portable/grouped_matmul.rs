@@ -1,12 +1,12 @@
-//! Grouped matrix product: y = x[index]·w_eᵀ for the rows of each expert e, on matrix units
+//! Grouped matrix product: y = `x[index]`·w_eᵀ for the rows of each expert e, on matrix units
 //!
 //! | name    | shape     | dtype            | note                                                                    |
 //! |---------|-----------|------------------|-------------------------------------------------------------------------|
-//! | x       | [T, K]    | f16 bf16 f32 f64 | tokens                                                                  |
-//! | index   | [R]       | u32              | optional: the row of x of each row of y; without it R = T               |
-//! | w       | [E, N, K] | as x             | a matrix an expert                                                      |
-//! | offsets | [E + 1]   | u32              | rows of y of expert e: from offsets[e] up to offsets[e + 1]; 0 first    |
-//! | y       | [R, N]    | as x             | summed in f32, rounded once; 0 in rows of no expert                     |
+//! | x       | `[T, K]`    | f16 bf16 f32 f64 | tokens                                                                  |
+//! | index   | `[R]`       | u32              | optional: the row of x of each row of y; without it R = T               |
+//! | w       | `[E, N, K]` | as x             | a matrix an expert                                                      |
+//! | offsets | `[E + 1]`   | u32              | rows of y of expert e: from `offsets[e]` up to `offsets[e + 1]`; 0 first    |
+//! | y       | `[R, N]`    | as x             | summed in f32, rounded once; 0 in rows of no expert                     |
 //! Cost: 2·R·N·K operations. Each expert's matrix is read once for a few tiles of 128 rows.
 //! Source: the definition; `moe_dispatch` gives the index (`tokens`) and the offsets.
 //!
@@ -22,7 +22,7 @@ use crate::{
 };
 use candle_core::{DType, Device, Tensor};
 
-/// x[index]·w_eᵀ for the rows of each expert: [R, N].
+/// `x[index]`·w_eᵀ for the rows of each expert: `[R, N]`.
 ///
 /// # Errors
 /// Shapes or dtypes that do not belong together; on a CPU an index or offsets out of range.

@@ -1,12 +1,12 @@
-//! Grouped gate and up projection with SwiGLU: h = silu(x[index]·gate_eᵀ) · (x[index]·up_eᵀ) for the rows of each expert e
+//! Grouped gate and up projection with SwiGLU: h = silu(`x[index]`·gate_eᵀ) · (`x[index]`·up_eᵀ) for the rows of each expert e
 //!
 //! | name     | shape     | dtype            | note                                                       |
 //! |----------|-----------|------------------|------------------------------------------------------------|
-//! | x        | [T, K]    | f16 bf16 f32 f64 | tokens                                                     |
-//! | index    | [R]       | u32              | optional, as in [`grouped_matmul`](super::grouped_matmul)  |
-//! | gate, up | [E, N, K] | as x             |                                                            |
-//! | offsets  | [E + 1]   | u32              | as there                                                   |
-//! | h        | [R, N]    | as x             | products are f32, rounded once                             |
+//! | x        | `[T, K]`    | f16 bf16 f32 f64 | tokens                                                     |
+//! | index    | `[R]`       | u32              | optional, as in [`grouped_matmul`](super::grouped_matmul)  |
+//! | gate, up | `[E, N, K]` | as x             |                                                            |
+//! | offsets  | `[E + 1]`   | u32              | as there                                                   |
+//! | h        | `[R, N]`    | as x             | products are f32, rounded once                             |
 //! Cost: 4·R·N·K operations.
 //! Source: the definition; arXiv:2002.05202.
 //!
@@ -25,7 +25,7 @@ use crate::{
 };
 use candle_core::{DType, Device, Tensor};
 
-/// silu(x[index]·gate_eᵀ) · (x[index]·up_eᵀ) for the rows of each expert: [R, N].
+/// silu(`x[index]`·gate_eᵀ) · (`x[index]`·up_eᵀ) for the rows of each expert: `[R, N]`.
 ///
 /// # Errors
 /// Shapes or dtypes that do not belong together; on a CPU an index or offsets out of range.

@@ -1,7 +1,7 @@
-//! Grouped matrix product with affine codes: y = x[index]·w_eᵀ for the rows of each expert e
+//! Grouped matrix product with affine codes: y = `x[index]`·w_eᵀ for the rows of each expert e
 //!
-//! w is words [E, N, K·bits/32] in MLX's packing of 4 or 8 bits, with scales and biases [E, N, K/group]; x [T, K], index [R],
-//! offsets [E + 1] and y [R, N] are those of [`grouped_matmul`](super::grouped_matmul). Codes become floats of the dtype of x on their way to
+//! w is words `[E, N, K·bits/32]` in MLX's packing of 4 or 8 bits, with scales and biases `[E, N, K/group]`; x `[T, K]`, index `[R]`,
+//! offsets `[E + 1]` and y `[R, N]` are those of [`grouped_matmul`](super::grouped_matmul). Codes become floats of the dtype of x on their way to
 //! shared memory, so they are read from memory as codes; sums are in f32. The gradient is by x, through dequantised matrices.
 //! Cost: 2·R·N·K operations.
 //! Source: the definition.
@@ -19,7 +19,7 @@ use crate::{
 };
 use candle_core::{DType, Device, Tensor};
 
-/// x[index]·w_eᵀ for the rows of each expert, of codes of `bits` bits: [R, N]. Tracked by `x` alone.
+/// `x[index]`·w_eᵀ for the rows of each expert, of codes of `bits` bits: `[R, N]`. Tracked by `x` alone.
 ///
 /// # Errors
 /// Shapes or dtypes that do not belong together; bits other than 4 and 8; on a CPU an index or offsets out of range.

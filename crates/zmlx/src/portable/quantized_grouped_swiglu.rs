@@ -1,7 +1,7 @@
-//! Grouped gate and up projection with SwiGLU, of affine codes: h = silu(x[index]·gate_eᵀ) · (x[index]·up_eᵀ) for the rows of expert e
+//! Grouped gate and up projection with SwiGLU, of affine codes: h = silu(`x[index]`·gate_eᵀ) · (`x[index]`·up_eᵀ) for the rows of expert e
 //!
-//! gate and up are words [E, N, K·bits/32] in MLX's packing of 4 or 8 bits, each with scales and biases [E, N, K/group]; x [T, K],
-//! index [R], offsets [E + 1] and h [R, N] are those of [`grouped_swiglu`](super::grouped_swiglu). Codes become floats of the dtype of x
+//! gate and up are words `[E, N, K·bits/32]` in MLX's packing of 4 or 8 bits, each with scales and biases `[E, N, K/group]`; x `[T, K]`,
+//! index `[R]`, offsets `[E + 1]` and h `[R, N]` are those of [`grouped_swiglu`](super::grouped_swiglu). Codes become floats of the dtype of x
 //! on their way to shared memory. The gradient is by x, through dequantised matrices.
 //! Cost: 4·R·N·K operations.
 //! Source: the definition.
@@ -20,7 +20,7 @@ use crate::{
 };
 use candle_core::{DType, Device, Tensor};
 
-/// silu(x[index]·gate_eᵀ) · (x[index]·up_eᵀ) for the rows of each expert, of codes of `bits` bits: [R, N]. Tracked by `x` alone.
+/// silu(`x[index]`·gate_eᵀ) · (`x[index]`·up_eᵀ) for the rows of each expert, of codes of `bits` bits: `[R, N]`. Tracked by `x` alone.
 ///
 /// # Errors
 /// Shapes or dtypes that do not belong together; bits other than 4 and 8; on a CPU an index or offsets out of range.
