@@ -104,6 +104,9 @@ impl Router {
         if let Some(correction) = &self.correction {
             choice = choice.broadcast_add(&correction.to_dtype(choice.dtype())?)?;
         }
+        // candle cannot sort NaN; it stays in the scores, where the sampler reports it
+        let never = Tensor::new(f32::NEG_INFINITY, choice.device())?.to_dtype(choice.dtype())?;
+        choice = choice.eq(&choice)?.where_cond(&choice, &never.broadcast_as(choice.shape())?)?;
         if let Some((groups, best)) = rule.groups.filter(|(groups, best)| best < groups) {
             choice = in_best_groups(&choice, groups, best)?;
         }
