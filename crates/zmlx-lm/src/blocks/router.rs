@@ -144,3 +144,23 @@ fn in_best_groups(choice: &Tensor, groups: usize, best: usize) -> Result<Tensor>
         Tensor::new(f32::NEG_INFINITY, choice.device())?.to_dtype(choice.dtype())?.broadcast_as(by_group.shape())?;
     Ok(among.where_cond(&by_group, &never)?.reshape((rows, count))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logits_that_are_nan_choose_experts_and_keep_their_weights() -> Result<()> {
+        let weight = Tensor::ones((40, 2), DType::F32, &candle_core::Device::Cpu)?;
+        let gate = Linear { name: String::new(), matrix: super::super::Matrix::Dense(weight), bias: None };
+        for groups in [None, Some((4, 2))] {
+            let rule = Rule { top_k: 3, score: Score::Sigmoid, norm: None, groups, scaling: 1.0 };
+            let router =
+                Router { name: String::new(), gate: gate.clone(), correction: None, rule, kernel: Swap::default() };
+            let route = router.plain(&Tensor::new(&[[f32::NAN, 1.0], [1.0, 1.0]], &candle_core::Device::Cpu)?)?;
+            let weights = route.weights.to_vec2::<f32>()?;
+            assert!(weights[0].iter().all(|w| w.is_nan()) && weights[1].iter().all(|w| w.is_finite()));
+        }
+        Ok(())
+    }
+}

@@ -323,3 +323,28 @@ impl Source for Tensors {
         self.places.keys().cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_alignment_of_a_header_is_judged() {
+        let told = |values: &[u32]| {
+            let mut bytes = [&b"GGUF"[..], &3u32.to_le_bytes(), &0u64.to_le_bytes()].concat();
+            bytes.extend((values.len() as u64 + 1).to_le_bytes());
+            // a text of more than 1 MiB, with the key in it, goes before
+            let text = "general.alignment\0\0\0\0".repeat(1 << 16);
+            bytes.extend([&1u64.to_le_bytes()[..], b"t", &8u32.to_le_bytes()].concat());
+            bytes.extend([&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat());
+            for value in values {
+                bytes.extend([&17u64.to_le_bytes()[..], b"general.alignment", &4u32.to_le_bytes()].concat());
+                bytes.extend(value.to_le_bytes());
+            }
+            check_alignment(&bytes)
+        };
+        assert_eq!(told(&[]), Ok(()));
+        assert_eq!(told(&[32, 4096]), Ok(()));
+        assert_eq!(told(&[32, 0]), Err("general.alignment, expected a power of two, got 0".into()));
+    }
+}
