@@ -63,7 +63,9 @@ fn text_files_that_do_not_fit_are_told() -> Result<()> {
     write("tokenizer_config.json", r#"{"eos_token": "</s>"}"#);
     assert!(told().ends_with("chat template, expected one in the checkpoint, got none"));
     write("tokenizer_config.json", "{}");
-    assert!(told().ends_with("eos_token_id, expected a token that ends an answer, got none"));
+    assert!(Checkpoint::open(&scratch.0).and_then(|c| Tokenizer::of(&c))?.ends.is_empty());
+    write("chat_template.jinja", "{% for %}");
+    assert!(told().contains("expected a template in Jinja"));
     write("tokenizer_config.json", "{");
     assert!(told().contains("tokenizer_config.json: EOF"));
     write("tokenizer.json", "{}");
@@ -88,7 +90,7 @@ fn answers_end_where_they_should_and_are_alike_in_a_batch() -> Result<()> {
     // the context has 24 tokens: the last comes from a full one
     assert_eq!(answer(&[1; 20], &options(100))?.len(), 5);
     let warm = Options { sampling: Sampling { temperature: 1.0, seed: 3, ..Sampling::default() }, ..options(8) };
-    for options in [options(8), options(100), ends, warm] {
+    for options in [options(8), options(100), options(usize::MAX), ends, warm] {
         let prompts = [vec![1, 2, 3], vec![7], vec![1; 20], vec![9, 8, 7, 6, 5]];
         let alone = prompts.iter().map(|p| answer(p, &options)).collect::<Result<Vec<_>>>()?;
         assert_eq!(generate_batch(&model, &prompts, &options)?, alone);
@@ -97,6 +99,28 @@ fn answers_end_where_they_should_and_are_alike_in_a_batch() -> Result<()> {
     assert_eq!(told(&[]), "generate: tokens of the prompt, expected 1 to 24, got 0");
     assert_eq!(told(&[1; 25]), "generate: tokens of the prompt, expected 1 to 24, got 25");
     assert_eq!(told(&[50]), "generate: token of the prompt, expected below 50, got 50");
+    Ok(())
+}
+
+#[test]
+fn prompts_are_neither_cut_nor_filled_up() -> Result<()> {
+    let scratch = folder("cut");
+    let set = r#"{"truncation": {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0},
+        "padding": {"strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0,
+        "pad_token": "a"},"#;
+    fs::write(scratch.0.join("tokenizer.json"), TOKENIZER.replacen('{', set, 1)).expect("written");
+    let tokenizer = Tokenizer::of(&Checkpoint::open(&scratch.0)?)?;
+    assert_eq!(tokenizer.encode("abaü", false)?, [6, 0, 2, 3]);
+    Ok(())
+}
+
+#[test]
+fn long_prompts_of_a_batch_are_read_in_parts() -> Result<()> {
+    let (model, _) = random(&LLAMA.replace("\"max_position_embeddings\": 24", "\"max_position_embeddings\": 1100"))?;
+    let options = Options { max_tokens: 4, ..Options::default() };
+    let prompts = [512, 3, 513, 1050].map(|n| (0..n).map(|i| i * 7 % 50).collect::<Vec<u32>>());
+    let alone = prompts.iter().map(|p| Generation::new(&model, p, &options)?.collect::<Result<Vec<_>>>());
+    assert_eq!(generate_batch(&model, &prompts, &options)?, alone.collect::<Result<Vec<_>>>()?);
     Ok(())
 }
 

@@ -108,8 +108,16 @@ fn kinds(model: &mut Model) -> Vec<Kind> {
     kinds
 }
 
+/// What one more token takes.
 fn bytes_of_a_token(model: &Model) -> zmlx_lm::Result<usize> {
-    let cache = model.new_cache(1, 1)?;
     let of = |t: &candle_core::Tensor| t.elem_count() * t.dtype().size_in_bytes();
-    Ok(cache.layers.iter().map(|l| if let LayerCache::KeysValues(kv) = l { of(&kv[0]) + of(&kv[1]) } else { 0 }).sum())
+    let all = |capacity: usize| -> zmlx_lm::Result<usize> {
+        let bytes = |l: &LayerCache| match l {
+            LayerCache::KeysValues(kv) => of(&kv[0]) + of(&kv[1]),
+            LayerCache::Latents(t) | LayerCache::Inputs(t) => of(t),
+            LayerCache::Nothing => 0,
+        };
+        Ok(model.new_cache(1, capacity)?.layers.iter().map(bytes).sum())
+    };
+    Ok(all(2)? - all(1)?)
 }

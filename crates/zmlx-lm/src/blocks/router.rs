@@ -104,6 +104,9 @@ impl Router {
         if let Some(correction) = &self.correction {
             choice = choice.broadcast_add(&correction.to_dtype(choice.dtype())?)?;
         }
+        // candle cannot sort NaN; it stays in the scores, where the sampler reports it
+        let never = Tensor::new(f32::NEG_INFINITY, choice.device())?.to_dtype(choice.dtype())?;
+        choice = choice.eq(&choice)?.where_cond(&choice, &never.broadcast_as(choice.shape())?)?;
         if let Some((groups, best)) = rule.groups.filter(|(groups, best)| best < groups) {
             choice = in_best_groups(&choice, groups, best)?;
         }
@@ -140,4 +143,24 @@ fn in_best_groups(choice: &Tensor, groups: usize, best: usize) -> Result<Tensor>
     let never =
         Tensor::new(f32::NEG_INFINITY, choice.device())?.to_dtype(choice.dtype())?.broadcast_as(by_group.shape())?;
     Ok(among.where_cond(&by_group, &never)?.reshape((rows, count))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logits_that_are_nan_choose_experts_and_keep_their_weights() -> Result<()> {
+        let weight = Tensor::ones((40, 2), DType::F32, &candle_core::Device::Cpu)?;
+        let gate = Linear { name: String::new(), matrix: super::super::Matrix::Dense(weight), bias: None };
+        for groups in [None, Some((4, 2))] {
+            let rule = Rule { top_k: 3, score: Score::Sigmoid, norm: None, groups, scaling: 1.0 };
+            let router =
+                Router { name: String::new(), gate: gate.clone(), correction: None, rule, kernel: Swap::default() };
+            let route = router.plain(&Tensor::new(&[[f32::NAN, 1.0], [1.0, 1.0]], &candle_core::Device::Cpu)?)?;
+            let weights = route.weights.to_vec2::<f32>()?;
+            assert!(weights[0].iter().all(|w| w.is_nan()) && weights[1].iter().all(|w| w.is_finite()));
+        }
+        Ok(())
+    }
 }

@@ -28,8 +28,12 @@ pub struct Qwen2Moe {
     #[serde(default)]
     pub use_sliding_window: bool,
     /// Layers below this, every other one.
-    #[serde(default)]
+    #[serde(default = "layers_of_transformers")]
     pub max_window_layers: usize,
+}
+
+fn layers_of_transformers() -> usize {
+    28
 }
 
 fn yes() -> bool {

@@ -44,7 +44,7 @@ impl<'m> Generation<'m> {
     /// not fit; memory that is not there.
     pub fn new(model: &'m Model, prompt: &[u32], options: &Options) -> Result<Generation<'m>> {
         check(model, prompt)?;
-        let capacity = (prompt.len() + options.max_tokens).min(model.facts.context);
+        let capacity = prompt.len().saturating_add(options.max_tokens).min(model.facts.context);
         Ok(Generation {
             model,
             cache: model.new_cache(1, capacity)?,
@@ -136,18 +136,26 @@ pub fn generate_batch(model: &Model, prompts: &[Vec<u32>], options: &Options) ->
     if longest == 0 || options.max_tokens == 0 {
         return Ok(vec![vec![]; prompts.len()]);
     }
-    let capacity = (longest + options.max_tokens).min(model.facts.context);
-    let mut cache = model.new_cache(prompts.len(), capacity)?;
-    if !cache.layers.iter().all(|l| matches!(l, LayerCache::KeysValues(_))) {
+    let capacity = longest.saturating_add(options.max_tokens).min(model.facts.context);
+    // what layers remember is seen in the smallest cache
+    if !model.new_cache(1, 1)?.layers.iter().all(|l| matches!(l, LayerCache::KeysValues(_))) {
         return prompts.iter().map(|p| Generation::new(model, p, options)?.collect()).collect();
     }
+    let mut cache = model.new_cache(prompts.len(), capacity)?;
     let device = &model.facts.device;
     let padded = prompts.iter().flat_map(|p| p.iter().copied().chain(std::iter::repeat_n(p[0], longest - p.len())));
     let padded = Tensor::from_vec(padded.collect::<Vec<u32>>(), (prompts.len(), longest), device)?;
-    let hidden = model.hidden(&padded, &mut cache)?;
     let mut lengths: Vec<usize> = prompts.iter().map(Vec::len).collect();
-    let last = lengths.iter().enumerate().map(|(row, n)| hidden.narrow(0, row, 1)?.narrow(1, n - 1, 1));
-    let mut hidden = Tensor::cat(&last.collect::<candle_core::Result<Vec<_>>>()?, 0)?;
+    let mut last = vec![None; prompts.len()];
+    for start in (0..longest).step_by(CHUNK) {
+        let tokens = CHUNK.min(longest - start);
+        let hidden = model.hidden(&padded.narrow(1, start, tokens)?.contiguous()?, &mut cache)?;
+        for (row, n) in lengths.iter().enumerate().filter(|(_, n)| (start..start + tokens).contains(&(**n - 1))) {
+            // a copy, so that the other rows of this pass need not stay
+            last[row] = Some(hidden.narrow(0, row, 1)?.narrow(1, n - 1 - start, 1)?.force_contiguous()?);
+        }
+    }
+    let mut hidden = Tensor::cat(&last.into_iter().flatten().collect::<Vec<_>>(), 0)?;
     let mut samplers = vec![Sampler::new(&options.sampling)?; prompts.len()];
     let (mut texts, mut done) = (prompts.to_vec(), vec![false; prompts.len()]);
     loop {

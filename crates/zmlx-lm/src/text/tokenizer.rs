@@ -2,6 +2,7 @@
 
 use super::{ChatTemplate, Message, vocabulary};
 use crate::{Checkpoint, Error, Place, Result, weights::gguf::Gguf};
+use candle_core::quantized::gguf_file::Value as GgufValue;
 use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -12,7 +13,7 @@ pub struct Tokenizer {
     origin: String,
     /// How a conversation is written as one text.
     pub template: Option<ChatTemplate>,
-    /// Tokens that end an answer.
+    /// Tokens that end an answer; without any, it ends at its most tokens.
     pub ends: BTreeSet<u32>,
     /// The token that stands before a text, where the checkpoint wants one and the tokenizer does not put it there itself.
     begin: Option<u32>,
@@ -29,16 +30,16 @@ impl Tokenizer {
             Place::Gguf(file) => Tokenizer::of_gguf(file)?,
         };
         ends_in(checkpoint.config.get("eos_token_id"), &mut tokenizer.ends);
-        if tokenizer.ends.is_empty() {
-            return Err(Error::argument(&tokenizer.origin, "eos_token_id", "a token that ends an answer", "none"));
-        }
         Ok(tokenizer)
     }
 
     fn of_folder(folder: &Path) -> Result<Tokenizer> {
         let path = folder.join("tokenizer.json");
         let bytes = fs::read(&path).map_err(|e| Error::file(&path, e))?;
-        let inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| Error::format(&path, e))?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| Error::format(&path, e))?;
+        // what was set for training would cut prompts, or fill them up
+        inner.with_truncation(None).map_err(|e| Error::format(&path, e))?;
+        inner.with_padding(None);
         let settings = json_of(&folder.join("tokenizer_config.json"))?.unwrap_or(Value::Null);
         let word = |field: &str| match settings.get(field) {
             Some(Value::String(word)) => Some(word.clone()),
@@ -53,9 +54,9 @@ impl Tokenizer {
         }
         // a file of its own goes before the field
         let file = folder.join("chat_template.jinja");
-        let template = match fs::read_to_string(&file) {
-            Ok(text) => Some((file.display().to_string(), text)),
-            Err(_) => named_template(settings.get("chat_template"))
+        let template = match text_of(&file)? {
+            Some(text) => Some((file.display().to_string(), text)),
+            None => named_template(settings.get("chat_template"))
                 .map(|text| (folder.join("tokenizer_config.json").display().to_string(), text)),
         };
         let template = template.map(|(origin, text)| ChatTemplate::new(&origin, text, begin, end)).transpose()?;
@@ -70,14 +71,23 @@ impl Tokenizer {
         let id = |key: &str| file.number(&format!("tokenizer.ggml.{key}_token_id")).map(|id| id as u32);
         let word = |id: Option<u32>| id.and_then(|id| inner.id_to_token(id));
         let (begin, end) = (id("bos"), id("eos"));
-        // llama.cpp puts it before texts of SentencePiece unless told otherwise
+        // llama.cpp puts it before texts of SentencePiece and of Llama 3 unless told otherwise
         let wants = match file.value("tokenizer.ggml.add_bos_token") {
-            Some(candle_core::quantized::gguf_file::Value::Bool(wants)) => *wants,
-            _ => file.text("tokenizer.ggml.model") == Some("llama"),
+            Some(GgufValue::Bool(wants)) => *wants,
+            _ => {
+                let llama3 = ["llama3", "llama-v3", "llama-bpe"];
+                file.text("tokenizer.ggml.model") == Some("llama")
+                    || file.text("tokenizer.ggml.pre").is_some_and(|pre| llama3.contains(&pre))
+            }
         };
         let template = file.text("tokenizer.chat_template").map(String::from);
         let template = template.map(|text| ChatTemplate::new(&origin, text, word(begin), word(end))).transpose()?;
-        let ends = ["eos", "eot", "eom"].into_iter().filter_map(id).collect();
+        // many files name but one, and have the end of a turn among their control tokens
+        let kinds = file.list("tokenizer.ggml.token_type");
+        let control = |id: &u32| matches!(kinds.get(*id as usize), Some(GgufValue::I32(3) | GgufValue::U32(3)));
+        let turns = ["<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>"];
+        let turns = turns.into_iter().filter_map(|word| inner.token_to_id(word)).filter(control);
+        let ends = ["eos", "eot", "eom"].into_iter().filter_map(id).chain(turns).collect();
         Ok(Tokenizer { begin: begin.filter(|_| wants), inner, origin, template, ends })
     }
 
@@ -114,11 +124,6 @@ impl Tokenizer {
     /// The text of tokens that come one by one.
     pub fn stream(&self) -> Stream<'_> {
         Stream { tokenizer: self, tokens: vec![], told: 0, done: 0 }
-    }
-
-    /// How many tokens it knows.
-    pub fn vocab_size(&self) -> usize {
-        self.inner.get_vocab_size(true)
     }
 }
 
@@ -185,7 +190,16 @@ fn named_template(value: Option<&Value>) -> Option<String> {
 }
 
 /// A file that need not be there.
+fn text_of(path: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::file(path, e)),
+    }
+}
+
+/// The same, as JSON.
 fn json_of(path: &Path) -> Result<Option<Value>> {
-    let Ok(text) = fs::read_to_string(path) else { return Ok(None) };
+    let Some(text) = text_of(path)? else { return Ok(None) };
     serde_json::from_str(&text).map(Some).map_err(|e| Error::format(path, e))
 }

@@ -98,11 +98,6 @@ impl Gguf {
         }
     }
 
-    /// Bytes of all tensors.
-    pub fn bytes(&self) -> usize {
-        self.content.tensor_infos.values().filter_map(|t| size_of(t.shape.dims(), t.ggml_dtype)).sum()
-    }
-
     /// The configuration that `config.json` would have.
     ///
     /// # Errors
@@ -198,13 +193,74 @@ const FIELDS: &[(&str, &str)] = &[
 
 /// candle's reader divides by the alignment that the file states.
 fn check_alignment(bytes: &[u8]) -> std::result::Result<(), String> {
-    const KEY: &[u8] = b"general.alignment";
-    let Some(at) = bytes[..bytes.len().min(1 << 20)].windows(KEY.len()).position(|w| w == KEY) else { return Ok(()) };
-    // 4 bytes of type, then the value
-    match bytes.get(at + KEY.len() + 4..at + KEY.len() + 8) {
-        Some([0, 0, 0, 0]) => Err("general.alignment, expected a power of two, got 0".into()),
-        Some([0, ..]) => Err("general.alignment, expected a power of two below 256".into()),
-        _ => Ok(()),
+    // what is cut off is told by that reader
+    match alignments(bytes).into_iter().find(|n| !n.is_power_of_two()) {
+        Some(n) => Err(format!("general.alignment, expected a power of two, got {n}")),
+        None => Ok(()),
+    }
+}
+
+/// All values of `general.alignment` up to where the header ends or makes no sense.
+fn alignments(bytes: &[u8]) -> Vec<u64> {
+    let mut found = vec![];
+    let mut header = Header { rest: bytes.get(4..).unwrap_or_default(), wide: true };
+    let _ = header.read(&mut found);
+    found
+}
+
+/// The metadata, walked over without being kept.
+struct Header<'b> {
+    rest: &'b [u8],
+    /// Counts are of 8 bytes, and of 4 in the first version.
+    wide: bool,
+}
+
+impl<'b> Header<'b> {
+    fn read(&mut self, found: &mut Vec<u64>) -> Option<()> {
+        self.wide = self.number(4)? != 1;
+        let (_tensors, pairs) = (self.count()?, self.count()?);
+        for _ in 0..pairs {
+            let size = self.count()?;
+            let key = self.take(size)?;
+            let kind = self.number(4)?;
+            let value = self.rest;
+            self.skip(kind)?;
+            if key == b"general.alignment" && kind <= 5 {
+                let size = value.len() - self.rest.len();
+                found.push(value[..size].iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte)));
+            }
+        }
+        Some(())
+    }
+
+    fn take(&mut self, size: u64) -> Option<&'b [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(usize::try_from(size).ok()?)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    fn number(&mut self, size: u64) -> Option<u64> {
+        Some(self.take(size)?.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte)))
+    }
+
+    fn count(&mut self) -> Option<u64> {
+        self.number(if self.wide { 8 } else { 4 })
+    }
+
+    fn skip(&mut self, kind: u64) -> Option<()> {
+        let size = match kind {
+            0 | 1 | 7 => 1,
+            2 | 3 => 2,
+            4..=6 => 4,
+            10..=12 => 8,
+            8 => self.count()?,
+            9 => {
+                let (kind, count) = (self.number(4)?, self.count()?);
+                return (0..count).try_for_each(|_| self.skip(kind));
+            }
+            _ => return None,
+        };
+        self.take(size).map(|_| ())
     }
 }
 
@@ -265,5 +321,30 @@ impl Source for Tensors {
 
     fn names(&self) -> Vec<String> {
         self.places.keys().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_alignment_of_a_header_is_judged() {
+        let told = |values: &[u32]| {
+            let mut bytes = [&b"GGUF"[..], &3u32.to_le_bytes(), &0u64.to_le_bytes()].concat();
+            bytes.extend((values.len() as u64 + 1).to_le_bytes());
+            // a text of more than 1 MiB, with the key in it, goes before
+            let text = "general.alignment\0\0\0\0".repeat(1 << 16);
+            bytes.extend([&1u64.to_le_bytes()[..], b"t", &8u32.to_le_bytes()].concat());
+            bytes.extend([&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat());
+            for value in values {
+                bytes.extend([&17u64.to_le_bytes()[..], b"general.alignment", &4u32.to_le_bytes()].concat());
+                bytes.extend(value.to_le_bytes());
+            }
+            check_alignment(&bytes)
+        };
+        assert_eq!(told(&[]), Ok(()));
+        assert_eq!(told(&[32, 4096]), Ok(()));
+        assert_eq!(told(&[32, 0]), Err("general.alignment, expected a power of two, got 0".into()));
     }
 }

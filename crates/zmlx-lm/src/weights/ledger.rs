@@ -54,9 +54,9 @@ impl Ledger {
         self.mistakes.len()
     }
 
-    /// Tensors that were read, and all that there are.
+    /// Tensors that were read, and all that are to be read: those that are ignored are not.
     pub fn progress(&self) -> (u64, u64) {
-        (self.asked, (self.there.len() as u64).max(self.asked))
+        (self.asked, self.asked + self.left.len() as u64)
     }
 
     /// Every mistake, or none.

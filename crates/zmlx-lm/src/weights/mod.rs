@@ -74,7 +74,7 @@ pub struct Load {
     pub dtype: Option<DType>,
     /// Quantised weights are kept as they are, or made dense here.
     pub dequantize: bool,
-    /// Is told after each tensor how many of how many bytes are read.
+    /// Is told after each tensor how many of how many tensors are read.
     pub progress: Option<Arc<dyn Fn(u64, u64) + Send + Sync>>,
 }
 

@@ -267,7 +267,7 @@ pub fn quantized_matvec(x: &Tensor, w: &Tensor, scales: &Tensor, biases: &Tensor
     let units = if m > FEW { fits(x.device(), dtype, &[p.rows, p.cols]) } else { None };
     if (m > FEW && !in_tiles && units.is_none()) || m == 0 || ![4, 8].contains(&bits) {
         // the other side of the product is no function of a float that is tracked
-        let w = dequantize_affine(w, scales, biases, bits)?.to_dtype(dtype)?;
+        let w = dense(w, scales, biases, bits, dtype)?;
         return Ok(x.matmul(&w.t()?)?.reshape(dims)?);
     }
     let (n, many) = (p.rows, usize::from(m > 1));
@@ -291,11 +291,21 @@ pub fn quantized_matvec(x: &Tensor, w: &Tensor, scales: &Tensor, biases: &Tensor
         })
         .vjp(move |t, _, cotangents| {
             let Some(g) = &cotangents[0] else { return Ok(vec![None; 4]) };
-            let w = dequantize_affine(&t[1], &t[2], &t[3], bits)?.to_dtype(dtype)?;
+            let w = dense(&t[1], &t[2], &t[3], bits, dtype)?;
             Ok(vec![Some(g.contiguous()?.matmul(&w)?), None, None, None])
         });
     let y = kernel.call(&[&aligned(&x)?, &aligned(w)?, &scales.detach(), &biases.detach()])?.swap_remove(0);
     Ok(y.reshape(dims)?)
+}
+
+/// The numbers of w, rounded once, to this dtype: not first to that of the scales.
+fn dense(w: &Tensor, scales: &Tensor, biases: &Tensor, bits: usize, dtype: DType) -> candle_core::Result<Tensor> {
+    let wide = match dtype {
+        dtype if dtype == scales.dtype() => dtype,
+        DType::F64 => DType::F64,
+        _ => DType::F32,
+    };
+    dequantize_affine(w, &scales.to_dtype(wide)?, &biases.to_dtype(wide)?, bits)?.to_dtype(dtype)
 }
 
 /// A tensor for a kernel that loads 16 bytes of it at a time: a view that starts elsewhere is copied.
