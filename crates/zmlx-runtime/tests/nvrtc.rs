@@ -135,6 +135,7 @@ fn portable_kernels_become_code() {
         v += block_min(v, part) + block_max(v, part);
         warp_barrier();
         y[block_index_y + block_index_z * grid_blocks] = narrow<y_t>(v);";
+    let fragments = portable::FRAGMENTS.replace("OF_A", "true").replace("OF_B", "false");
     let raw = |name, dtype, header, body| {
         let of = |names: &[&'static str], dtype| -> Vec<Tensor<'_>> {
             names.iter().map(|name| Tensor { name, dtype, rank: 2 }).collect()
@@ -165,7 +166,6 @@ fn portable_kernels_become_code() {
     raw("sum", DType::I32, portable::SQUARE, portable::BLOCK_SUM);
     raw("words", DType::F32, "", words);
     for dtype in [DType::F16, DType::BF16] {
-        let fragments = portable::FRAGMENTS.replace("OF_A", "true").replace("OF_B", "false");
         raw("fragments", dtype, "", &fragments);
     }
 }
